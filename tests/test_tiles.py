@@ -1,0 +1,64 @@
+"""The tile grid: covers every sample, weights add up to one, corners stay aligned."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vsanimup.spatial.tiles import Blend, pad, plan
+
+SIDES = st.integers(16, 700)
+ALIGN = 32
+
+
+@given(SIDES, SIDES, st.none() | st.tuples(st.integers(32, 300), st.integers(32, 300)), st.integers(0, 80),
+       st.sampled_from([1, 2]))  # fmt: skip
+def test_blending_constant_tiles_gives_the_constant(width, height, tile, overlap, scale):
+    grid = plan(width, height, tile=tile, overlap=(overlap, overlap), align=ALIGN, most=256 * 256)
+    for divide in (1, 2):
+        blend = Blend(grid, 2, scale, divide)
+        for row, column in grid:
+            size = (2, grid.rows.tile * scale // divide, grid.columns.tile * scale // divide)
+            blend.add(row, column, np.full(size, 0.75, np.float32))
+        result = blend.result(height * scale // divide, width * scale // divide)
+        assert result.shape == (2, height * scale // divide, width * scale // divide)
+        np.testing.assert_allclose(result, 0.75, atol=1e-6)
+
+
+@given(SIDES, SIDES, st.none() | st.integers(32, 300), st.integers(0, 80))
+def test_grid_covers_the_frame_on_aligned_corners(width, height, tile, overlap):
+    grid = plan(width, height, tile=tile and (tile, tile), overlap=(overlap, overlap), align=ALIGN, most=128 * 128)
+    for axis, length in ((grid.rows, height), (grid.columns, width)):
+        starts = axis.starts()
+        assert all(start % ALIGN == 0 for start in starts) and axis.tile % ALIGN == 0
+        assert starts[-1] + axis.tile == axis.padded >= length
+        assert starts[-1] < length, "the last tile holds samples of the frame"
+        assert all(b - a == axis.tile - axis.overlap for a, b in zip(starts, starts[1:], strict=False))
+
+
+def test_without_a_tile_size_the_limit_is_kept_and_small_frames_stay_whole():
+    assert len(plan(640, 360, tile=None, overlap=(32, 32), align=ALIGN, most=640 * 384)) == 1
+    grid = plan(1920, 1080, tile=None, overlap=(32, 32), align=ALIGN, most=1280 * 736)
+    assert len(grid) > 1
+    assert grid.rows.tile * grid.columns.tile <= 1280 * 736
+
+
+def test_a_ramp_crosses_over_smoothly():
+    grid = plan(200, 64, tile=(128, 64), overlap=(32, 32), align=ALIGN, most=1)
+    blend = Blend(grid, 1, 1, 1)
+    for row, column in grid:
+        blend.add(row, column, np.full((1, 64, 128), float(column), np.float32))
+    line = blend.result(64, 200)[0, 0]
+    steps = np.diff(line)
+    assert line[0] == 0 and line[-1] == 1
+    assert steps.min() >= 0 and steps.max() <= 1 / 15
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (17, 31), (1, 40), (33, 64)])
+def test_padding_reflects(height, width):
+    plane = np.arange(height * width, dtype=np.float32).reshape(1, height, width)
+    padded = pad(plane, 64, 64)
+    assert padded.shape == (1, 64, 64)
+    np.testing.assert_array_equal(padded[:, :height, :width], plane)
+    if width < 64 and height > 1:
+        np.testing.assert_array_equal(padded[:, :height, width], plane[:, :, width - 2])

@@ -1,0 +1,85 @@
+"""The processor, by onnxruntime."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from vsanimup.engines.base import Array, Engine
+from vsanimup.errors import AnimupError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+
+def usable_cores() -> int:
+    """Processors this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+# Every engine in the process draws on these places, so that a chain of filters never runs more computations
+# than there are cores. Each run is single-threaded: no pool to wake, no spinning against VapourSynth's own
+# threads, and the result cannot depend on how work was split.
+_places = threading.BoundedSemaphore(usable_cores())
+
+
+class CpuEngine:
+    """One onnxruntime session on the CPU provider."""
+
+    backend = "cpu"
+
+    def __init__(self, session: InferenceSession, origin: str) -> None:
+        self._session = session
+        self._origin = origin
+        self._outputs = [output.name for output in session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """See :class:`vsanimup.engines.base.Engine`."""
+        try:
+            with _places:
+                results = self._session.run(self._outputs, dict(inputs))
+        except Exception as error:  # onnxruntime's exceptions have no common base of their own
+            raise AnimupError(f"the network {self._origin} failed on the cpu backend: {error}") from error
+        return dict(zip(self._outputs, results, strict=True))
+
+
+class CpuBackend:
+    """onnxruntime's CPU provider."""
+
+    name = "cpu"
+
+    def unavailable(self) -> str | None:
+        """See :class:`vsanimup.engines.base.Backend`."""
+        if importlib.util.find_spec("onnxruntime") is None:
+            return "onnxruntime is not installed: pip install onnxruntime"
+        return None
+
+    def streams(self) -> int:
+        """One run a core."""
+        return usable_cores()
+
+    def load(self, network: bytes, *, origin: str, sizes: Mapping[str, int], device_id: int) -> Engine:
+        """See :class:`vsanimup.engines.base.Backend`; ``device_id`` must be 0."""
+        import onnxruntime as ort  # noqa: PLC0415  (half a second that a script which never gets here need not pay)
+
+        if device_id != 0:
+            raise AnimupError(f"device_id must be 0 on the cpu backend, got {device_id}")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        for name, size in sizes.items():
+            options.add_free_dimension_override_by_name(name, size)
+        try:
+            session = ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise AnimupError(
+                f"onnxruntime {ort.__version__} cannot load the network {origin}: {error}; "
+                "install the model again, or a newer onnxruntime"
+            ) from error
+        return CpuEngine(session, origin)

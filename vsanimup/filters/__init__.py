@@ -1,0 +1,1 @@
+"""What a script author sees: arguments in, a graph of VapourSynth nodes out."""

@@ -1,0 +1,54 @@
+"""Checking the arguments that the filters share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from vsanimup.engines import choose
+from vsanimup.errors import AnimupError
+from vsanimup.filters.lite import Settings
+
+OVERLAP = 32
+"""Luma samples that neighbouring tiles share unless told otherwise."""
+MAX_STREAMS = 64
+
+
+def _pair(name: str, value: Sequence[int] | None, least: int) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    if len(value) not in (1, 2) or any(n < least for n in value):
+        shown = value[0] if len(value) == 1 else list(value)
+        raise AnimupError(f"{name} must be one or two numbers (width, height) of at least {least}, got {shown}")
+    return value[0], value[-1]
+
+
+def settings(
+    *,
+    tilesize: Sequence[int] | None = None,
+    overlap: Sequence[int] | None = None,
+    backend: str = "auto",
+    device_id: int = 0,
+    num_streams: int | None = None,
+    scenecut: int = 1,
+    strength: float = 1.0,
+) -> Settings:
+    """The shared arguments as :class:`Settings`.
+
+    Raises :class:`AnimupError` naming the argument, its value and what would do.
+    """
+    tiles = _pair("tilesize", None if tilesize is None or list(tilesize) == [0] else tilesize, 32)
+    shared = _pair("overlap", overlap, 0) or (OVERLAP, OVERLAP)
+    if device_id < 0:
+        raise AnimupError(f"device_id must not be negative, got {device_id}")
+    if scenecut not in (0, 1):
+        raise AnimupError(f"scenecut must be 0 (off) or 1 (on), got {scenecut}")
+    if not math.isfinite(strength) or not 0 <= strength <= 1:
+        raise AnimupError(f"strength must lie between 0 and 1, got {strength:g}")
+    if num_streams is not None and not 1 <= num_streams <= MAX_STREAMS:
+        raise AnimupError(f"num_streams must lie between 1 and {MAX_STREAMS}, got {num_streams}")
+    chosen = choose(backend)
+    return Settings(
+        tilesize=tiles, overlap=shared, backend=chosen, device_id=device_id,
+        num_streams=num_streams or chosen.streams(), scenecut=bool(scenecut), strength=strength,
+    )  # fmt: skip

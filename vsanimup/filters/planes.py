@@ -1,0 +1,93 @@
+"""From any format to the planes a network works on, and back.
+
+The networks take luma, and chroma at half its width and height, as floats. Luma of the result is the network's
+own. Of chroma the network's *change* is taken, relative to plain resizing, and added to the source's chroma
+resized at its own resolution and siting: a 4:4:4 or RGB source keeps its chroma detail, and any chroma
+location is honoured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import vapoursynth as vs
+
+from vsanimup.errors import AnimupError
+
+MIN_SIDE = 16
+"""Least width and height of a clip."""
+
+
+def check_clip(clip: vs.VideoNode) -> None:
+    """Refuse, with the remedy, what no filter here can take.
+
+    Raises :class:`AnimupError` for variable format or size, tiny frames and half-precision or odd sample types.
+    """
+    if clip.format is None or clip.width == 0 or clip.height == 0:
+        raise AnimupError(
+            "clip must have one format and size throughout; convert it first, "
+            "as in core.resize.Bicubic(clip, width=1280, height=720, format=vs.YUV420P8)"
+        )
+    if clip.format.color_family not in (vs.GRAY, vs.YUV, vs.RGB):
+        raise AnimupError(f"clip must be gray, YUV or RGB, got {clip.format.name}")
+    if clip.format.sample_type == vs.INTEGER and clip.format.bits_per_sample > 16:
+        raise AnimupError(f"clip must have 8 to 16 bits a sample, or be float, got {clip.format.name}")
+    if clip.width < MIN_SIDE or clip.height < MIN_SIDE:
+        raise AnimupError(f"clip must be at least {MIN_SIDE}x{MIN_SIDE}, got {clip.width}x{clip.height}")
+
+
+def output_format(clip: vs.VideoNode, wanted: int | None) -> vs.VideoFormat:
+    """The format of the result: the clip's own, or ``wanted``."""
+    if wanted is None:
+        return clip.format
+    try:
+        target = vs.core.get_video_format(wanted)
+    except vs.Error:
+        raise AnimupError(f"format must be a VapourSynth format such as vs.YUV420P16, got {wanted}") from None
+    if (target.color_family == vs.RGB) != (clip.format.color_family == vs.RGB):
+        raise AnimupError(
+            f"format={target.name} is of another colour family than the clip's {clip.format.name}; "
+            "convert with core.resize, where the matrix can be given"
+        )
+    return target
+
+
+def through_network(
+    clip: vs.VideoNode, scale: int, target: vs.VideoFormat, network: Callable[[vs.VideoNode], vs.VideoNode]
+) -> vs.VideoNode:
+    """The graph: clip, conversion, ``network``, conversion, in format ``target``.
+
+    ``network`` maps a GRAYS or YUV420PS clip of even size to one ``scale`` times as large, of the same format.
+    The result is ``scale`` times as large as ``clip`` and has its frame properties.
+    """
+    if clip.format.color_family == vs.GRAY:
+        return _to_format(network(clip.resize.Bicubic(format=vs.GRAYS)), target)
+    source = clip
+    if clip.format.color_family == vs.RGB:
+        source = clip.resize.Bicubic(format=vs.YUV444PS, matrix_s="709")
+    fine = _float_yuv(source.format.subsampling_w, source.format.subsampling_h)
+    even = {"width": source.width + source.width % 2, "height": source.height + source.height % 2}
+    # where the size is odd, zimg continues the edge samples
+    source = source.resize.Point(format=fine, src_width=even["width"], src_height=even["height"], **even)
+    # the network learned on left-sited chroma; its change, not its siting, is what is taken from it
+    work = source.resize.Bicubic(format=_float_yuv(1, 1), chromaloc_s="left")
+    done = network(work)
+    size = {"width": done.width, "height": done.height}
+    change = vs.core.std.Expr([done, work.resize.Bicubic(**_SHARP, **size)], ["", "x y -"])
+    base = source.resize.Bicubic(**_SHARP, **size)
+    result = vs.core.std.Expr([change.resize.Bicubic(format=fine), base], ["", "x y +"])
+    result = result.std.CopyFrameProps(base, props=["_ChromaLocation"])
+    result = result.std.CropAbs(width=clip.width * scale, height=clip.height * scale)
+    return _to_format(result, target)
+
+
+_SHARP = {"filter_param_a": 0.0, "filter_param_b": 0.5}
+"""Catmull-Rom: the bicubic filter that passes through the samples."""
+
+
+def _float_yuv(subsampling_w: int, subsampling_h: int) -> int:
+    return vs.core.query_video_format(vs.YUV, vs.FLOAT, 32, subsampling_w, subsampling_h).id
+
+
+def _to_format(clip: vs.VideoNode, target: vs.VideoFormat) -> vs.VideoNode:
+    return clip if clip.format.id == target.id else clip.resize.Bicubic(format=target.id)

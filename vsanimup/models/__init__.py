@@ -1,0 +1,148 @@
+"""Model folders: a ``manifest.json`` that says what the network is, and the files it names.
+
+Files are data: each is checked against the SHA-256 in the manifest before anything reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from vsanimup.errors import AnimupError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+"""Version of the manifest's layout."""
+SHIPPED = Path(__file__).parent
+"""Folder of the models that come with the package."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model folder whose manifest has been read."""
+
+    folder: Path
+    """Where it lies."""
+    name: str
+    """Name for lists and logs, such as ``lite-restore``."""
+    kind: str
+    """Family, such as ``lite``: decides how the network is fed."""
+    scale: int
+    """Enlargement: 1 restores, 2 doubles."""
+    radius: int
+    """Frames seen on each side."""
+    align: int
+    """Luma width and height of the network's input must divide by this."""
+    value_range: str
+    """Values the network takes: ``unit`` is luma 0..1 and chroma -0.5..0.5."""
+    tasks: tuple[str, ...]
+    """What it restores."""
+    bytes_per_pixel: int
+    """Working memory a luma sample of input, for the choice of tiles."""
+    licence: str
+    """SPDX identifier of the weights' licence."""
+    source: str
+    """Where the weights come from."""
+    files: Mapping[str, str]
+    """SHA-256 of each file, by name."""
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one file, verified.
+
+        Raises :class:`AnimupError` naming the file when it is missing, truncated or altered.
+        """
+        path = self.folder / name
+        remedy = "install the package again" if self.folder.is_relative_to(SHIPPED) else "get the model again"
+        if name not in self.files:
+            raise AnimupError(f"model {self.folder}: the manifest names no file {name}; {remedy}")
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise AnimupError(f"model file {path} cannot be read ({error.strerror}); {remedy}") from error
+        if hashlib.sha256(data).hexdigest() != self.files[name]:
+            raise AnimupError(
+                f"model file {path} is damaged: its {len(data)} bytes do not have the SHA-256 that "
+                f"{MANIFEST} gives; {remedy}"
+            )
+        return data
+
+    def size(self) -> int:
+        """Bytes of all files together, missing ones not counted."""
+        return sum((self.folder / name).stat().st_size for name in self.files if (self.folder / name).exists())
+
+
+_TYPES: dict[str, type] = {
+    "name": str, "kind": str, "scale": int, "radius": int, "align": int, "value_range": str, "tasks": list,
+    "bytes_per_pixel": int, "licence": str, "source": str, "files": dict,
+}  # fmt: skip
+
+
+def open_model(folder: Path) -> Model:
+    """Read a model folder's manifest.
+
+    Raises :class:`AnimupError` when there is none or a field is missing or of the wrong type.
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise AnimupError(f"model {str(folder)!r}: {path} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise AnimupError(f"model manifest {path} is damaged: {error}") from error
+    try:
+        manifest = json.loads(text)
+    except ValueError as error:
+        raise AnimupError(f"model manifest {path} is damaged: {error}") from error
+    if not isinstance(manifest, dict):
+        raise AnimupError(f"model manifest {path} is damaged: it holds no object")
+    if manifest.get("format") != FORMAT:
+        raise AnimupError(
+            f"model manifest {path} has format {manifest.get('format')!r}; this version of animup reads {FORMAT}"
+        )
+    values: dict[str, Any] = {"folder": folder}
+    for field in fields(Model):
+        if field.name == "folder":
+            continue
+        value, kind = manifest.get(field.name), _TYPES[field.name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise AnimupError(f"model manifest {path}: {field.name} must be a {kind.__name__}, got {value!r}")
+        values[field.name] = tuple(value) if kind is list else value
+    if values["scale"] not in (1, 2) or values["radius"] < 0 or values["align"] < 2 or values["align"] % 2:
+        raise AnimupError(f"model manifest {path}: scale, radius or align is out of range")
+    for name in values["files"]:
+        if Path(name).name != name:
+            raise AnimupError(f"model manifest {path}: file names must be plain, got {name!r}")
+    return Model(**values)
+
+
+def shipped() -> list[Model]:
+    """The models that come with the package, by name."""
+    return [open_model(path.parent) for path in sorted(SHIPPED.glob(f"*/{MANIFEST}"))]
+
+
+def find(model: str, default_folder: str, scale: int) -> Model:
+    """The model a filter was asked for: ``lite``, the name of a shipped one, or a folder.
+
+    ``default_folder`` is the shipped folder that ``lite`` stands for; ``scale`` is what the filter needs.
+    Raises :class:`AnimupError` when there is none such or it does something else.
+    """
+    name = default_folder if model == "lite" else model
+    folder = SHIPPED / name
+    if not name or Path(name).name != name or not (folder / MANIFEST).exists():
+        folder = Path(model).expanduser()
+        if not folder.is_dir():
+            names = ", ".join(sorted({"lite"} | {path.parent.name for path in SHIPPED.glob(f"*/{MANIFEST}")}))
+            raise AnimupError(f"model must be one of {names}, or a folder with a {MANIFEST}, got {model!r}")
+    found = open_model(folder)
+    if found.kind != "lite":
+        raise AnimupError(f"model={model!r} is of kind {found.kind!r}; this version of animup runs kind 'lite'")
+    if found.value_range != "unit":
+        raise AnimupError(f"model={model!r} has value_range {found.value_range!r}; this version reads 'unit'")
+    if found.scale != scale:
+        does, wanted = ("restores" if s == 1 else f"enlarges by {s}" for s in (found.scale, scale))
+        raise AnimupError(f"model={model!r} {does}, but this filter needs one that {wanted}")
+    return found

@@ -1,0 +1,1 @@
+"""Working in space: tiles and their feathered seams."""

@@ -1,0 +1,155 @@
+"""A fixed grid of equal, overlapping tiles, blended with a feathered seam.
+
+The grid depends on sizes alone, and tile corners stay on multiples of ``align``, so that a network's own
+windows fall on the same pixels whether the frame is tiled or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+def round_up(value: int, step: int) -> int:
+    """The least multiple of ``step`` that is not below ``value``."""
+    return -(-value // step) * step
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Tiles along one axis, in samples."""
+
+    length: int
+    """Samples of the frame."""
+    tile: int
+    """Samples of a tile."""
+    overlap: int
+    """Samples that neighbours share."""
+
+    @property
+    def count(self) -> int:
+        """Number of tiles."""
+        if self.length <= self.tile:
+            return 1
+        return -(-(self.length - self.overlap) // (self.tile - self.overlap))
+
+    @property
+    def padded(self) -> int:
+        """Samples that the tiles cover together."""
+        return self.count * (self.tile - self.overlap) + self.overlap
+
+    def starts(self) -> list[int]:
+        """First sample of each tile."""
+        return [i * (self.tile - self.overlap) for i in range(self.count)]
+
+    def ramp(self, index: int, scale: int) -> Array:
+        """Blending weight of tile ``index``, ``[scale * tile]``; the weights of all tiles add up to 1 everywhere.
+
+        A quarter of the overlap at each edge is left out, since a network sees too little around it; between
+        the two quarters the weight rises linearly.
+        """
+        weight = np.ones(scale * self.tile, np.float32)
+        shared = scale * self.overlap
+        if shared:
+            margin = shared // 4
+            rise = np.zeros(shared, np.float32)
+            span = shared - 2 * margin
+            rise[margin : margin + span] = (np.arange(span, dtype=np.float32) + 0.5) / span
+            rise[margin + span :] = 1
+            if index > 0:
+                weight[:shared] = rise
+            if index < self.count - 1:
+                weight[-shared:] = 1 - rise
+        return weight
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Tiles over a frame, in luma samples."""
+
+    rows: Axis
+    columns: Axis
+
+    def __len__(self) -> int:
+        return self.rows.count * self.columns.count
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Grid positions ``(row, column)``, row by row."""
+        for row in range(self.rows.count):
+            for column in range(self.columns.count):
+                yield row, column
+
+
+def plan(width: int, height: int, *, tile: tuple[int, int] | None, overlap: tuple[int, int], align: int,
+         most: int) -> Grid:  # fmt: skip
+    """The grid for a frame of ``width`` x ``height``.
+
+    ``tile`` and ``overlap`` are (width, height) and are rounded up to multiples of ``align``. Without ``tile``
+    the frame is cut into the fewest equal tiles of at most ``most`` samples each.
+    """
+
+    def axis(length: int, size: int, shared: int) -> Axis:
+        size, shared = round_up(size, align), round_up(shared, align)
+        if size >= round_up(length, align):
+            return Axis(length, round_up(length, align), 0)
+        return Axis(length, max(size, 2 * shared, align), shared)
+
+    if tile is not None:
+        return Grid(axis(height, tile[1], overlap[1]), axis(width, tile[0], overlap[0]))
+    rows = columns = 1
+    while True:
+        grid = Grid(*(
+            axis(length, -(-(length + (count - 1) * round_up(shared, align)) // count), shared)
+            for length, count, shared in ((height, rows, overlap[1]), (width, columns, overlap[0]))
+        ))  # fmt: skip
+        if grid.rows.tile * grid.columns.tile <= most or rows * columns > 4096:
+            return grid
+        if grid.rows.tile > grid.columns.tile:
+            rows += 1
+        else:
+            columns += 1
+
+
+def pad(plane: Array, height: int, width: int) -> Array:
+    """``plane`` ``[..., rows, columns]`` continued by reflection at the bottom and right to the given size."""
+    rows, columns = plane.shape[-2:]
+    if (rows, columns) == (height, width):
+        return plane
+    around = [(0, 0)] * (plane.ndim - 2) + [(0, height - rows), (0, width - columns)]
+    return np.pad(plane, around, mode="reflect" if min(rows, columns) > 1 else "edge")
+
+
+class Blend:
+    """Collects tiles of one output plane group ``[channels, rows, columns]`` and adds them up by weight."""
+
+    def __init__(self, grid: Grid, channels: int, scale: int, divide: int) -> None:
+        """``scale`` is the network's enlargement, ``divide`` the plane's subsampling (2 for 4:2:0 chroma)."""
+        self._grid, self._scale, self._divide = grid, scale, divide
+        size = [axis.padded * scale // divide for axis in (grid.rows, grid.columns)]
+        self._sum = np.zeros((channels, *size), np.float32) if len(grid) > 1 else None
+        self._only: Array | None = None
+
+    def add(self, row: int, column: int, tile: Array) -> None:
+        """Put the tile at a grid position, ``[channels, rows, columns]``."""
+        if self._sum is None:
+            self._only = tile
+            return
+        scale, divide = self._scale, self._divide
+        top = self._grid.rows.starts()[row] * scale // divide
+        left = self._grid.columns.starts()[column] * scale // divide
+        # a subsampled plane's weights are the means over the luma samples that it covers, and so add up to 1 too
+        down = self._grid.rows.ramp(row, scale).reshape(-1, divide).mean(1)
+        across = self._grid.columns.ramp(column, scale).reshape(-1, divide).mean(1)
+        view = self._sum[:, top : top + tile.shape[-2], left : left + tile.shape[-1]]
+        view += tile * (down[:, None] * across[None, :])
+
+    def result(self, height: int, width: int) -> Array:
+        """The blended planes, cropped to ``[channels, height, width]``."""
+        whole = self._only if self._sum is None else self._sum
+        assert whole is not None
+        return whole[:, :height, :width]

@@ -1,0 +1,1 @@
+"""Working in time: windows around a frame, and the scenes they must not leave."""
