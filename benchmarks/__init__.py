@@ -1,0 +1,1 @@
+"""Speed and quality of animup beside other upscalers for animation."""

@@ -1,0 +1,167 @@
+"""Everything that is measured, behind one interface: ncnn networks and chains of VapourSynth filters."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from benchmarks.networks import NETWORKS, SCALE, Image, ModelFiles, Planes, Upscaler
+from benchmarks.packages import need
+from benchmarks.pictures import HEIGHT, WIDTH, picture, video
+
+OURS = "animup"
+OURS_CLEAN = "animup-upscale"
+CLEAN = "clean"
+
+LEAD = 8
+"""Frames that a filter chain delivers before anything is timed."""
+ALIGN = 48
+"""Timed stretches start at multiples of this, so no block of frames is half done when the clock starts."""
+
+Chain = Callable[[Any, str], Any]  # (clip, kind of degradation) -> enlarged clip
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one frame took: on the clock, and of all cores together."""
+
+    wall: float
+    cpu: float
+
+
+def clocked(work: Callable[[], object], frames: int) -> Turn:
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Turn((time.perf_counter() - wall) / frames, (time.process_time() - cpu) / frames)
+
+
+class Contender(ABC):
+    """One row of the tables."""
+
+    name: str
+
+    @abstractmethod
+    def warm_up(self) -> None:
+        """Load, and run once outside the clock."""
+
+    @abstractmethod
+    def turn(self) -> Turn:
+        """Time one turn, 640x360 to 1280x720."""
+
+    @abstractmethod
+    def frames(self, path: Path, kind: str, wanted: Sequence[int]) -> Iterator[Image]:
+        """The enlarged frames `wanted` (ascending) of a video, as 8-bit RGB."""
+
+
+class NcnnContender(Contender):
+    """A peer's network on the CPU; the clock sees its padding, tiling and inference and nothing else."""
+
+    def __init__(self, name: str, files: ModelFiles, tile: int | None) -> None:
+        self.name = name
+        self._upscaler = Upscaler(NETWORKS[name], files, tile)
+        still = picture()[:HEIGHT, :WIDTH].transpose(2, 0, 1)
+        self._still: Planes = np.ascontiguousarray(still, np.float32) * np.float32(1 / 255)
+
+    def warm_up(self) -> None:
+        self._upscaler.infer(self._still)
+
+    def turn(self) -> Turn:
+        return clocked(self.warm_up, 1)
+
+    def frames(self, path: Path, kind: str, wanted: Sequence[int]) -> Iterator[Image]:
+        for image in decode(path, wanted):
+            yield self._upscaler.enlarge(image)
+
+
+class FilterContender(Contender):
+    """A chain of VapourSynth filters; the clock sees the whole chain with the core's default threads.
+
+    Frames 0 to 7 warm it up. Each turn then times a stretch that nothing has touched yet, starting far enough
+    behind the last one that no block computed ahead is counted as free.
+    """
+
+    def __init__(self, name: str, chain: Chain, *, kind: str, stretch: int, hold: int) -> None:
+        self.name = name
+        self._vs = need("vapoursynth")
+        self._chain = chain
+        self._kind = kind
+        self._stretch = stretch
+        self._next = ALIGN
+        self._hold = hold
+        self._clip: Any = None
+
+    def warm_up(self) -> None:
+        self._clip = self._enlarge(video(self._vs, hold=self._hold), self._kind)
+        self._pull(0, LEAD)
+
+    def turn(self) -> Turn:
+        start, self._next = self._next, self._next + -(-(self._stretch + ALIGN // 2) // ALIGN) * ALIGN
+        return clocked(lambda: self._pull(start, start + self._stretch), self._stretch)
+
+    def _pull(self, start: int, end: int) -> None:
+        for _ in self._clip[start:end].frames(close=True):
+            pass
+
+    def frames(self, path: Path, kind: str, wanted: Sequence[int]) -> Iterator[Image]:
+        source = self._vs.core.bs.VideoSource(str(path), cachemode=0, showprogress=False)
+        clip = self._enlarge(source, kind)
+        for n in wanted:
+            with clip.get_frame(n) as frame:
+                yield to_rgb(frame)
+
+    def _enlarge(self, clip: Any, kind: str) -> Any:
+        try:
+            return self._chain(clip, kind)
+        except self._vs.Error as error:
+            raise SystemExit(f"peers: {self.name}: {error}") from None
+
+
+def decode(path: Path, wanted: Sequence[int]) -> Iterator[Image]:
+    """The frames `wanted` (ascending) of a video, converted to RGB as the published scores do it."""
+    left = iter(wanted)
+    target = next(left, None)
+    with av.open(str(path)) as container:
+        for n, frame in enumerate(container.decode(video=0)):
+            if target is None:
+                return
+            if n == target:
+                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                target = next(left, None)
+    if target is not None:
+        raise SystemExit(f"peers: {path} has no frame {target}")
+
+
+def to_rgb(frame: Any) -> Image:
+    """A YUV420P8 frame of VapourSynth as RGB, by the conversion that reading it from a file would use."""
+    planes = [np.asarray(frame[p]) for p in range(3)]
+    height, width = planes[0].shape
+    stacked = np.concatenate([plane.reshape(-1) for plane in planes]).reshape(height * 3 // 2, width)
+    carrier = av.VideoFrame.from_ndarray(stacked, format="yuv420p")
+    carrier.colorspace = int(frame.props.get("_Matrix", 1))
+    carrier.color_range = 2 if frame.props.get("_Range", frame.props.get("_ColorRange", 0)) == 1 else 1
+    return np.asarray(carrier.to_ndarray(format="rgb24"), np.uint8)
+
+
+def lanczos(clip: Any, kind: str) -> Any:
+    """VapourSynth's own resizer."""
+    return need("vapoursynth").core.resize.Lanczos(clip, clip.width * SCALE, clip.height * SCALE)
+
+
+def ours(clip: Any, kind: str) -> Any:
+    """animup's two filters; what is clean already is only enlarged."""
+    animup = need("vapoursynth").core.animup
+    return animup.Upscale(clip if kind == CLEAN else animup.Restore(clip))
+
+
+def missing_ours() -> str:
+    """Why animup cannot be measured here; empty if it can."""
+    if hasattr(need("vapoursynth").core, "animup"):
+        return ""
+    return "core.animup is not there; run: pip install vsanimup"

@@ -1,0 +1,149 @@
+"""Speed and quality of animup beside other upscalers for animation, in one run on the CPU."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.packages import ALWAYS, demand
+
+if TYPE_CHECKING:
+    from benchmarks.contenders import Contender
+    from benchmarks.report import Results
+
+PEERS = (
+    "lanczos",
+    "animevideov3",
+    "realcugan-conservative",
+    "realcugan-denoise3x",
+    "cunet-noise1",
+    "cunet-noise3",
+    "upconv7-noise3",
+)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    add = parser.add_argument
+    add("--only", choices=("speed", "quality"), help="measure one of the two")
+    add("--peers", default=",".join(PEERS), metavar="A,B", help=f"some of {','.join(PEERS)}; '' for none")
+    add("--without-ours", action="store_true", help="leave animup out")
+    add("--eval", type=Path, metavar="FOLDER", help="NAME.mkv and lq/NAME_KIND.mkv; quality needs it")
+    add("--every", type=positive, default=4, metavar="N", help="quality: every Nth frame (default 4)")
+    add("--frames", type=positive, metavar="K", help="quality: only the first K frames of each clip")
+    add("--runs", type=positive, default=5, metavar="N", help="speed: turns of each peer (default 5)")
+    add("--stretch", type=positive, default=24, metavar="N", help="speed: frames a turn of a filter chain")
+    add("--hold", type=positive, default=1, metavar="N", help="speed: show each drawing N frames (2: twos)")
+    add("--tile", type=natural, metavar="N", help="tile size of every network, 0 the whole frame")
+    add("--models", type=Path, metavar="FOLDER", help="take the networks out of wheels in FOLDER")
+    add("--with", type=Path, dest="earlier", metavar="FILE", help="start from an earlier --json file")
+    add("--json", type=Path, metavar="FILE", help="write all results")
+    add("--plot", type=Path, metavar="FILE.png", help="draw quality against speed")
+    options = parser.parse_args(arguments)
+    options.peers = [name for name in options.peers.split(",") if name]
+    for name in options.peers:
+        if name not in PEERS:
+            parser.error(f"--peers: no {name!r}; there are {', '.join(PEERS)}")
+    if options.only != "speed" and options.eval is None:
+        parser.error("quality needs --eval FOLDER (or measure --only speed)")
+    return options
+
+
+def natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative, got {value}")
+    return value
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    networks = any(name != "lanczos" for name in options.peers)
+    demand(*ALWAYS, *(["ncnn"] if networks else []), *(["skimage"] if options.only != "speed" else []))
+
+    from rich.console import Console
+
+    from benchmarks import report
+    from benchmarks.networks import cores
+
+    if options.plot:
+        report.check_plot()
+    results: Results = report.load(options.earlier) if options.earlier else {}
+    results["machine"] = report.machine(cores())
+    peers, chains = contenders(options)
+    if options.only != "quality":
+        measure_speed(options, peers, chains, results)
+    if options.only != "speed":
+        measure_quality(options, peers + chains[:1], results)
+    report.show(results, Console())
+    if options.plot:
+        report.plot(results, options.plot)
+
+
+def contenders(options: argparse.Namespace) -> tuple[list[Contender], list[Contender]]:
+    """The peers asked for, and ours: the whole chain, and the one for clean sources."""
+    from benchmarks import contenders as c
+    from benchmarks.networks import ModelFiles
+
+    files = ModelFiles(options.models)
+
+    def chain(name: str, build: c.Chain, kind: str) -> Contender:
+        return c.FilterContender(name, build, kind=kind, stretch=options.stretch, hold=options.hold)
+
+    peers = [
+        chain(name, c.lanczos, c.CLEAN) if name == "lanczos" else c.NcnnContender(name, files, options.tile)
+        for name in options.peers
+    ]
+    missing = "left out" if options.without_ours else c.missing_ours()
+    if missing:
+        if not peers:
+            raise SystemExit(f"peers: {missing}")
+        say(f"animup is not measured: {missing}")
+        return peers, []
+    return peers, [chain(c.OURS, c.ours, "degraded"), chain(c.OURS_CLEAN, c.ours, c.CLEAN)]
+
+
+def measure_speed(
+    options: argparse.Namespace, peers: list[Contender], chains: list[Contender], results: Results
+) -> None:
+    from benchmarks import report, speed
+
+    timings = speed.measure(peers + chains[1:], chains[0] if chains else None, options.runs, say)
+    rows = {name: timing.as_json() for name, timing in timings.items()}
+    results["speed"] = {"runs": options.runs, "stretch": options.stretch, "hold": options.hold, "rows": rows}
+    if options.json:
+        report.save(results, options.json)
+
+
+def measure_quality(options: argparse.Namespace, entrants: list[Contender], results: Results) -> None:
+    from benchmarks import quality, report
+
+    rows: list[dict[str, object]] = []
+    results["quality"] = {"every": options.every, "frames": options.frames, "rows": rows}
+
+    def done(row: quality.Row) -> None:
+        rows.append(row.as_json())
+        s = row.score
+        say(f"{row.clip} {row.kind} {row.contender}: {s.psnr:.2f} dB, {s.ssim:.4f}, {s.flicker:.3f}")
+        if options.json:
+            report.save(results, options.json)
+
+    quality.measure(entrants, quality.find_clips(options.eval), options.every, options.frames, done)
+
+
+if __name__ == "__main__":
+    main()

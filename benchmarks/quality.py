@@ -1,0 +1,124 @@
+"""Quality against ground truth: luma PSNR, luma SSIM and flicker.
+
+The definitions are those of the score.py that lies beside the evaluation clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.contenders import Contender, decode
+from benchmarks.networks import Image
+from benchmarks.packages import need
+
+Luma = NDArray[np.float32]
+
+WEIGHTS = np.array([0.2126, 0.7152, 0.0722], np.float32)
+CROP = 8
+KINDS = ("clean", "mpeg2", "web", "vhs")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A ground truth and one degraded, half-size copy of it."""
+
+    name: str
+    kind: str
+    truth: Path
+    degraded: Path
+
+
+@dataclass(frozen=True)
+class Score:
+    psnr: float
+    ssim: float
+    flicker: float
+
+
+def find_clips(folder: Path) -> list[Clip]:
+    """All clips of an evaluation folder: NAME.mkv beside lq/NAME_KIND.mkv."""
+    clips = [
+        Clip(truth.stem, degraded.stem.removeprefix(truth.stem + "_"), truth, degraded)
+        for truth in sorted(folder.glob("*.mkv"))
+        for degraded in sorted((folder / "lq").glob(f"{truth.stem}_*.mkv"))
+    ]
+    if not clips:
+        raise SystemExit(f"peers: {folder} holds no NAME.mkv with a lq/NAME_KIND.mkv")
+    return sorted(clips, key=lambda clip: (clip.name, kind_order(clip.kind)))
+
+
+def kind_order(kind: str) -> tuple[int, str]:
+    """Sorts the known kinds first, in the order of the published table."""
+    return (KINDS.index(kind) if kind in KINDS else len(KINDS), kind)
+
+
+def luma(image: Image) -> Luma:
+    """BT.709 luma of 8-bit RGB, edges cropped."""
+    full: Luma = image.astype(np.float32) @ WEIGHTS
+    return full[CROP:-CROP, CROP:-CROP]
+
+
+def count_frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def sample(count: int, every: int) -> list[int]:
+    """Every Nth frame, each with its successor for flicker; with `every` 1, all frames as in score.py."""
+    return sorted({n + k for n in range(0, count, every) for k in (0, 1) if n + k < count})
+
+
+def score(truth: dict[int, Luma], output: Iterable[tuple[int, Luma]], every: int) -> Score:
+    """Means over the sampled frames; `output` comes in ascending order."""
+    similarity = need("skimage.metrics").structural_similarity
+    psnr: list[float] = []
+    ssim: list[float] = []
+    flicker: list[float] = []
+    last: tuple[int, Luma] | None = None
+    for n, o in output:
+        t = truth[n]
+        if t.shape != o.shape:
+            raise SystemExit(
+                f"peers: a frame of {o.shape[::-1]}, the truth has {t.shape[::-1]} (edges cropped)"
+            )
+        if last is not None and last[0] == n - 1 and last[0] % every == 0:
+            flicker.append(float(np.abs((o - last[1]) - (t - truth[n - 1])).mean()))
+        if n % every == 0:
+            psnr.append(float(10 * np.log10(255**2 / max(float(((t - o) ** 2).mean()), 1e-9))))
+            ssim.append(float(similarity(t, o, data_range=255)))
+        last = n, o
+    return Score(*(float(np.mean(values)) if values else float("nan") for values in (psnr, ssim, flicker)))
+
+
+@dataclass
+class Row:
+    contender: str
+    clip: str
+    kind: str
+    score: Score
+
+    def as_json(self) -> dict[str, object]:
+        return {"contender": self.contender, "clip": self.clip, "kind": self.kind, **asdict(self.score)}
+
+
+def measure(
+    contenders: list[Contender], clips: list[Clip], every: int, limit: int | None, done: Callable[[Row], None]
+) -> None:
+    """Score every contender on every clip and hand each row to `done` as soon as it is known."""
+    truths: dict[Path, dict[int, Luma]] = {}
+    for clip in clips:
+        if clip.truth not in truths:
+            count = min(count_frames(clip.truth), limit or 10**9)
+            wanted = sample(count, every)
+            truths = {clip.truth: dict(zip(wanted, map(luma, decode(clip.truth, wanted)), strict=True))}
+        truth = truths[clip.truth]
+        for contender in contenders:
+            images = contender.frames(clip.degraded, clip.kind, list(truth))
+            output = ((n, luma(image)) for n, image in zip(truth, images, strict=True))
+            done(Row(contender.name, clip.name, clip.kind, score(truth, output, every)))

@@ -1,0 +1,155 @@
+// The one kind of node: it computes a clip in blocks of frames on a fixed grid, by a Python callback.
+//
+// A node is two VapourSynth filters that share one BlockNode:
+//   fetch  one frame a block: asks for the block's source frames, puts the block into the queue and
+//          returns an empty ticket. Never waits, so any number of blocks can be on their way.
+//   main   the filter the user sees: asks for the ticket, then waits for the block to be computed.
+//          fmParallelRequests lets only one of VapourSynth's workers wait here; the others go on
+//          with the filters before and after.
+// Blocks are computed by `streams` threads of our own, since thread-local state of Python, CUDA and
+// OpenMP does not survive on VapourSynth's workers.
+#pragma once
+
+#include "python_api.hpp"
+
+#include <VapourSynth4.h>
+
+#include <condition_variable>
+#include <deque>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+// A reference to a frame.
+class Frame {
+  public:
+    Frame() = default;
+    Frame(const VSFrame *owned, const VSAPI *vsapi) : frame_(owned), vsapi_(vsapi) {}
+    Frame(Frame &&other) noexcept : frame_(other.frame_), vsapi_(other.vsapi_) { other.frame_ = nullptr; }
+    Frame &operator=(Frame &&other) noexcept {
+        std::swap(frame_, other.frame_);
+        std::swap(vsapi_, other.vsapi_);
+        return *this;
+    }
+    ~Frame() {
+        if (frame_)
+            vsapi_->freeFrame(frame_);
+    }
+    const VSFrame *get() const { return frame_; }
+    const VSFrame *share() const { return vsapi_->addFrameRef(frame_); }
+
+  private:
+    const VSFrame *frame_ = nullptr;
+    const VSAPI *vsapi_ = nullptr;
+};
+
+struct BlockSettings {
+    std::string function;  // what error messages start with
+    int block, before, after, streams, cached_blocks;
+    bool prefetch;
+    int64_t group;  // nodes that are stopped together, by stop_nodes()
+    VSVideoInfo output;
+};
+
+// The Python side of a node: run(block, first, inputs, outputs, node) -> None | error text; close().
+struct Callback {
+    PyRef run = nullptr, close = nullptr;  // owned
+};
+
+class BlockNode : public std::enable_shared_from_this<BlockNode> {
+  public:
+    // Takes over `source` and the callback's references. Returns the filter, or nullptr.
+    static VSNode *create(BlockSettings settings, Callback callback, VSNode *source, VSCore *core, const VSAPI *vsapi);
+
+    ~BlockNode();
+    void stop(const char *reason);  // waiting requests fail, queued blocks are dropped, threads end
+    bool stopped();
+    int64_t group() const { return settings_.group; }
+
+    struct Counts {
+        int nodes, threads;
+    };
+    static Counts counts();
+
+  private:
+    enum class Stage { wanted, queued, running, done, failed };
+
+    struct Block {
+        explicit Block(int index) : index(index) {}
+        const int index;
+        Stage stage = Stage::wanted;
+        int waiters = 0;  // requests that will be served from it
+        std::vector<Frame> inputs, outputs;
+        std::string error;
+    };
+    using BlockPtr = std::shared_ptr<Block>;
+
+    BlockNode(BlockSettings settings, Callback callback, VSNode *source, VSCore *core, const VSAPI *vsapi);
+
+    static const VSFrame *VS_CC main_get_frame(int n, int reason, void *instance, void **frame_data,
+                                               VSFrameContext *context, VSCore *core, const VSAPI *vsapi);
+    static const VSFrame *VS_CC fetch_get_frame(int n, int reason, void *instance, void **frame_data,
+                                                VSFrameContext *context, VSCore *core, const VSAPI *vsapi);
+    static void VS_CC main_free(void *instance, VSCore *core, const VSAPI *vsapi);
+    static void VS_CC fetch_free(void *instance, VSCore *core, const VSAPI *vsapi);
+    static void VS_CC prefetch_done(void *data, const VSFrame *frame, int n, VSNode *node, const char *error);
+
+    const VSFrame *request(int n, void **frame_data, VSFrameContext *context);
+    const VSFrame *serve(int n, void **frame_data, VSFrameContext *context);
+    void forsake(void **frame_data);
+    const VSFrame *fetch(int index, bool ready, VSFrameContext *context);
+
+    // With the mutex held:
+    void note_access(int n);
+    void drop_unwanted();
+    int prefetch_target() const;
+    void finish(const BlockPtr &block, std::string error);
+    void touch(int index);
+    void enqueue(const BlockPtr &block);
+    BlockPtr take_next();
+
+    // On a compute thread:
+    void compute_loop();
+    void start_prefetch(int index, std::unique_lock<std::mutex> &lock);
+    std::string compute(Block &block, const PythonApi &py, void *&thread_state);
+    PyRef frame_tuple(const PythonApi &py, const VSFrame *frame, int n, bool writable) const;
+
+    int first_source(int index) const;
+    int last_source(int index) const;
+    int output_count(int index) const;
+
+    const BlockSettings settings_;
+    Callback callback_;
+    const VSAPI *const vsapi_;
+    VSCore *const core_;
+    VSNode *const source_;    // owned by the fetch filter
+    VSNode *fetch_ = nullptr;  // owned by the main filter
+    Frame ticket_;
+    int blocks_total_;
+
+    std::mutex mutex_;
+    std::condition_variable work_, finished_;
+    std::unordered_map<int, BlockPtr> blocks_;
+    std::list<int> recent_;  // finished blocks, the latest used first
+    std::deque<BlockPtr> queue_;
+    int threads_ = 0, idle_ = 0;
+    std::string stopped_;  // why, once the node was stopped or freed
+
+    // How the clip is being read, for prefetching.
+    int last_frame_ = -1000000;
+    int linearity_ = 0;
+    int prefetched_up_to_ = -1;
+};
+
+// Stops all nodes of a group (all nodes: group < 0) and waits, without the GIL, until their
+// threads have ended. False when some were still computing after `seconds`.
+bool stop_nodes(int64_t group, double seconds, const char *reason);
+
+// The functions that vsanimup.bridge gets from here; see bridge.py. Needs the GIL. New reference.
+PyRef native_functions(const PythonApi &py);
+
+// Frame properties and frame references are reached without a core.
+extern const VSAPI *g_vsapi;

@@ -1,0 +1,127 @@
+// Functions that vsanimup.bridge gets from native code, as Python built-ins. They run with the GIL held.
+// Handles are addresses handed out by BlockNode::compute and valid during that call only; bridge.py
+// sees to it that they are not used later.
+#include "block_node.hpp"
+
+#include <cstring>
+
+const VSAPI *g_vsapi = nullptr;
+
+namespace {
+
+const PythonApi *g_py = nullptr;  // set before any of the functions can be reached
+
+const VSFrame *frame_of(unsigned long long handle) { return reinterpret_cast<const VSFrame *>(handle); }
+
+PyRef none() { return g_py->Py_BuildValue(""); }
+
+PyRef text(const char *data, ptrdiff_t size) { return g_py->PyUnicode_DecodeUTF8(data, size, "surrogateescape"); }
+
+// frame_prop(handle, name) -> int | float | str | None, the first value
+PyRef frame_prop(PyRef, PyRef args) {
+    unsigned long long handle;
+    const char *name;
+    if (!g_py->PyArg_ParseTuple(args, "Ks", &handle, &name))
+        return nullptr;
+    const VSMap *map = g_vsapi->getFramePropertiesRO(frame_of(handle));
+    int error = 0;
+    switch (g_vsapi->mapNumElements(map, name) > 0 ? g_vsapi->mapGetType(map, name) : ptUnset) {
+        case ptInt:
+            return g_py->Py_BuildValue("L", static_cast<long long>(g_vsapi->mapGetInt(map, name, 0, &error)));
+        case ptFloat:
+            return g_py->Py_BuildValue("d", g_vsapi->mapGetFloat(map, name, 0, &error));
+        case ptData:
+            return text(g_vsapi->mapGetData(map, name, 0, &error), g_vsapi->mapGetDataSize(map, name, 0, &error));
+        default:
+            return none();
+    }
+}
+
+VSMap *writable_props(unsigned long long handle) {
+    return g_vsapi->getFramePropertiesRW(const_cast<VSFrame *>(frame_of(handle)));
+}
+
+// frame_set_int(handle, name, value), …_float, …_text: True when set
+PyRef frame_set_int(PyRef, PyRef args) {
+    unsigned long long handle;
+    const char *name;
+    long long value;
+    if (!g_py->PyArg_ParseTuple(args, "KsL", &handle, &name, &value))
+        return nullptr;
+    return g_py->Py_BuildValue("i", !g_vsapi->mapSetInt(writable_props(handle), name, value, maReplace));
+}
+
+PyRef frame_set_float(PyRef, PyRef args) {
+    unsigned long long handle;
+    const char *name;
+    double value;
+    if (!g_py->PyArg_ParseTuple(args, "Ksd", &handle, &name, &value))
+        return nullptr;
+    return g_py->Py_BuildValue("i", !g_vsapi->mapSetFloat(writable_props(handle), name, value, maReplace));
+}
+
+PyRef frame_set_text(PyRef, PyRef args) {
+    unsigned long long handle;
+    const char *name, *value;
+    if (!g_py->PyArg_ParseTuple(args, "Kss", &handle, &name, &value))
+        return nullptr;
+    const int size = static_cast<int>(std::strlen(value));
+    return g_py->Py_BuildValue("i", !g_vsapi->mapSetData(writable_props(handle), name, value, size, dtUtf8, maReplace));
+}
+
+// frame_keep(handle): never frees the frame's memory
+PyRef frame_keep(PyRef, PyRef args) {
+    unsigned long long handle;
+    if (!g_py->PyArg_ParseTuple(args, "K", &handle))
+        return nullptr;
+    g_vsapi->addFrameRef(frame_of(handle));
+    return none();
+}
+
+// node_stopped(node) -> bool: nobody wants the block that is being computed
+PyRef node_stopped(PyRef, PyRef args) {
+    unsigned long long handle;
+    if (!g_py->PyArg_ParseTuple(args, "K", &handle))
+        return nullptr;
+    return g_py->Py_BuildValue("i", reinterpret_cast<BlockNode *>(handle)->stopped() ? 1 : 0);
+}
+
+// stop_nodes(group, seconds) -> bool; group < 0: all, and no thread enters Python afterwards
+PyRef stop(PyRef, PyRef args) {
+    long long group;
+    double seconds;
+    if (!g_py->PyArg_ParseTuple(args, "Ld", &group, &seconds))
+        return nullptr;
+    void *state = g_py->PyEval_SaveThread();
+    bool ended = stop_nodes(group, seconds, "its script environment was closed");
+    if (group < 0)
+        ended = interpreter_gate::close(ended ? 1.0 : 0.0) && ended;
+    g_py->PyEval_RestoreThread(state);
+    return g_py->Py_BuildValue("i", ended ? 1 : 0);
+}
+
+// node_counts() -> (nodes, threads)
+PyRef node_counts(PyRef, PyRef) {
+    const BlockNode::Counts counts = BlockNode::counts();
+    return g_py->Py_BuildValue("ii", counts.nodes, counts.threads);
+}
+
+constexpr int varargs = 1;  // METH_VARARGS
+
+PyMethodTable methods[] = {
+    {"frame_prop", frame_prop, varargs, nullptr},           {"frame_set_int", frame_set_int, varargs, nullptr},
+    {"frame_set_float", frame_set_float, varargs, nullptr}, {"frame_set_text", frame_set_text, varargs, nullptr},
+    {"frame_keep", frame_keep, varargs, nullptr},           {"node_stopped", node_stopped, varargs, nullptr},
+    {"stop_nodes", stop, varargs, nullptr},                 {"node_counts", node_counts, varargs, nullptr},
+};
+
+}  // namespace
+
+PyRef native_functions(const PythonApi &py) {
+    g_py = &py;
+    const ptrdiff_t count = sizeof methods / sizeof methods[0];
+    PyRef result = py.PyTuple_New(count);
+    for (ptrdiff_t i = 0; i < count; i++)
+        py.PyTuple_SetItem(result, i, py.PyCFunction_NewEx(&methods[i], nullptr, nullptr));
+    return result;
+}
