@@ -249,10 +249,9 @@ def block_node(
     source = clip.format
     if source is None or source.color_family == vs.UNDEFINED or not clip.width or not clip.height:
         raise AnimupError(f"{function}: clip must have one format and size throughout")
-    try:
-        target = source if format is None else vs.core.get_video_format(format)
-    except vs.Error as e:
-        raise AnimupError(f"{function}: format {format} is none that VapourSynth knows") from e
+    target = source if format is None else vs.core.get_video_format(format)
+    if target.color_family == vs.UNDEFINED:
+        raise AnimupError(f"{function}: format {format} is none that VapourSynth knows")
     runner = _Runner(
         process=process,
         function=function,

@@ -55,25 +55,31 @@ VSNode *BlockNode::create(BlockSettings settings, Callback callback, VSNode *sou
 
     const bool spatial = s.block == 1 && s.before == 0 && s.after == 0;
     VSFilterDependency on_source = {source, spatial ? rpStrictSpatial : rpGeneral};
-    VSNode *fetch = vsapi->createVideoFilter2((s.function + " source").c_str(), &ticket_info, fetch_get_frame, fetch_free,
-                                              fmParallel, &on_source, 1, new Shared(node), core);
-    if (!fetch)
+    node->fetch_ = vsapi->createVideoFilter2((s.function + " source").c_str(), &ticket_info, fetch_get_frame,
+                                             fetch_free, fmParallel, &on_source, 1, new Shared(node), core);
+    node->await_ = vsapi->createVideoFilter2((s.function + " wait").c_str(), &ticket_info, await_get_frame,
+                                             await_free, fmUnordered, nullptr, 0, new Shared(node), core);
+    if (!node->fetch_ || !node->await_)
         return nullptr;
-    // A ticket from the cache would be one whose block was never put into the queue.
-    vsapi->setCacheMode(fetch, cmForceDisable);
-    node->fetch_ = fetch;
+    // A ticket from a cache would stand for a block that was neither queued nor waited for.
+    vsapi->setCacheMode(node->fetch_, cmForceDisable);
+    vsapi->setCacheMode(node->await_, cmForceDisable);
 
-    VSFilterDependency on_fetch = {fetch, s.block == 1 ? rpStrictSpatial : rpGeneral};
-    return vsapi->createVideoFilter2(s.function.c_str(), &s.output, main_get_frame, main_free, fmParallelRequests, &on_fetch, 1,
+    const int pattern = s.block == 1 ? rpStrictSpatial : rpGeneral;
+    VSFilterDependency on_both[] = {{node->fetch_, pattern}, {node->await_, pattern}};
+    return vsapi->createVideoFilter2(s.function.c_str(), &s.output, main_get_frame, main_free, fmParallel, on_both, 2,
                                      new Shared(node), core);
 }
 
 void VS_CC BlockNode::main_free(void *instance, VSCore *, const VSAPI *vsapi) {
     auto *shared = static_cast<Shared *>(instance);
     (*shared)->stop("the filter was freed");
+    vsapi->freeNode((*shared)->await_);
     vsapi->freeNode((*shared)->fetch_);
     delete shared;  // running computations keep the rest alive
 }
+
+void VS_CC BlockNode::await_free(void *instance, VSCore *, const VSAPI *) { delete static_cast<Shared *>(instance); }
 
 void VS_CC BlockNode::fetch_free(void *instance, VSCore *, const VSAPI *vsapi) {
     auto *shared = static_cast<Shared *>(instance);
@@ -152,25 +158,38 @@ const VSFrame *BlockNode::serve(int n, void **frame_data, VSFrameContext *contex
     auto *pin = static_cast<BlockPtr *>(*frame_data);
     BlockPtr block = *pin;
     std::unique_lock<std::mutex> lock(mutex_);
-    if (block->stage == Stage::wanted && stopped_.empty()) {
-        // VapourSynth merges equal requests, so this ticket may have been on its way already for an
-        // earlier block of this index which has failed since. Ask for one of our own.
+    const Stage stage = block->stage;
+    if (stage < Stage::done && stopped_.empty()) {
         lock.unlock();
-        vsapi_->requestFrameFilter(block->index, fetch_, context);
+        // Usually queued or running by now. But VapourSynth merges equal requests, so the ticket may
+        // have been on its way already for an earlier block of this index which has failed since.
+        vsapi_->requestFrameFilter(block->index, stage == Stage::wanted ? fetch_ : await_, context);
         return nullptr;
     }
-    finished_.wait(lock, [&] {
-        return block->stage == Stage::done || block->stage == Stage::failed || !stopped_.empty();
-    });
     block->waiters--;
     delete pin;
     *frame_data = nullptr;
-    if (block->stage == Stage::done)
+    if (stage == Stage::done)
         return block->outputs[n - block->index * settings_.block].share();
-    const std::string error = block->stage == Stage::failed ? block->error : settings_.function + ": " + stopped_;
+    const std::string error = stage == Stage::failed ? block->error : settings_.function + ": " + stopped_;
     lock.unlock();
     vsapi_->setFilterError(error.c_str(), context);
     return nullptr;
+}
+
+const VSFrame *VS_CC BlockNode::await_get_frame(int n, int, void *instance, void **, VSFrameContext *, VSCore *,
+                                                const VSAPI *) {
+    return node_of(instance).await(n);
+}
+
+const VSFrame *BlockNode::await(int index) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    auto it = blocks_.find(index);
+    if (it != blocks_.end()) {
+        BlockPtr block = it->second;
+        finished_.wait(lock, [&] { return block->stage >= Stage::done || !stopped_.empty(); });
+    }
+    return ticket_.share();
 }
 
 // The source frames could not be had; VapourSynth passes their error on.

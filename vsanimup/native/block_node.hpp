@@ -1,11 +1,14 @@
 // The one kind of node: it computes a clip in blocks of frames on a fixed grid, by a Python callback.
 //
-// A node is two VapourSynth filters that share one BlockNode:
-//   fetch  one frame a block: asks for the block's source frames, puts the block into the queue and
-//          returns an empty ticket. Never waits, so any number of blocks can be on their way.
-//   main   the filter the user sees: asks for the ticket, then waits for the block to be computed.
-//          fmParallelRequests lets only one of VapourSynth's workers wait here; the others go on
-//          with the filters before and after.
+// A node is three VapourSynth filters that share one BlockNode; two of them have one frame a block,
+// an empty ticket:
+//   fetch  asks for the block's source frames and puts the block into the queue. Never waits, so any
+//          number of blocks can be on their way.
+//   await  waits until the block is computed. fmUnordered lets only one of VapourSynth's workers in,
+//          so that the others go on with the filters before and after.
+//   main   the filter the user sees. Asks the two others in turn; serves finished blocks at once.
+// (One fmParallelRequests filter would do with less, but while one of its frames waits for another
+// to be computed VapourSynth starts no further request of it.)
 // Blocks are computed by `streams` threads of our own, since thread-local state of Python, CUDA and
 // OpenMP does not survive on VapourSynth's workers.
 #pragma once
@@ -91,16 +94,20 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
 
     static const VSFrame *VS_CC main_get_frame(int n, int reason, void *instance, void **frame_data,
                                                VSFrameContext *context, VSCore *core, const VSAPI *vsapi);
+    static const VSFrame *VS_CC await_get_frame(int n, int reason, void *instance, void **frame_data,
+                                                VSFrameContext *context, VSCore *core, const VSAPI *vsapi);
     static const VSFrame *VS_CC fetch_get_frame(int n, int reason, void *instance, void **frame_data,
                                                 VSFrameContext *context, VSCore *core, const VSAPI *vsapi);
     static void VS_CC main_free(void *instance, VSCore *core, const VSAPI *vsapi);
     static void VS_CC fetch_free(void *instance, VSCore *core, const VSAPI *vsapi);
+    static void VS_CC await_free(void *instance, VSCore *core, const VSAPI *vsapi);
     static void VS_CC prefetch_done(void *data, const VSFrame *frame, int n, VSNode *node, const char *error);
 
     const VSFrame *request(int n, void **frame_data, VSFrameContext *context);
     const VSFrame *serve(int n, void **frame_data, VSFrameContext *context);
     void forsake(void **frame_data);
     const VSFrame *fetch(int index, bool ready, VSFrameContext *context);
+    const VSFrame *await(int index);
 
     // With the mutex held:
     void note_access(int n);
@@ -126,7 +133,7 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
     const VSAPI *const vsapi_;
     VSCore *const core_;
     VSNode *const source_;    // owned by the fetch filter
-    VSNode *fetch_ = nullptr;  // owned by the main filter
+    VSNode *fetch_ = nullptr, *await_ = nullptr;  // owned by the main filter
     Frame ticket_;
     int blocks_total_;
 
