@@ -1,0 +1,194 @@
+"""The command ``animup``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vsanimup.errors import AnimupError
+
+app = typer.Typer(
+    help="Restore and enlarge animation with VapourSynth: try it, check the installation, list the models.",
+    no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
+)  # fmt: skip
+
+BYTES = ("B", "KiB", "MiB", "GiB")
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Errors that a user can do something about become one line and exit code 1; Ctrl-C becomes 130."""
+    try:
+        yield
+    except AnimupError as error:
+        typer.echo(f"animup: {error}", err=True)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"animup: {name}{error.strerror or error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("animup: stopped; nothing unfinished was left behind", err=True)
+        raise typer.Exit(130) from None
+
+
+def show_bytes(number: float) -> str:
+    """A count of bytes as people read it, such as ``1.4 MiB``."""
+    for unit in BYTES[:-1]:
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} {BYTES[-1]}"
+
+
+@app.command()
+def demo(
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="[INPUT]", help="A video; if none is given, the clip that ships with animup."),
+    ] = None,
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
+        "animup_demo"
+    ),
+    task: Annotated[str, typer.Option(help="What to restore.")] = "deblock",
+    strength: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the restoration that is applied.")
+    ] = 1.0,
+    scale: Annotated[int, typer.Option(min=1, max=4, help="Enlargement: 2, 3 or 4; 1 only restores.")] = 2,
+    model: Annotated[str, typer.Option(help="Model, as in the filters' argument.")] = "lite",
+    frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    encoder: Annotated[
+        str, typer.Option(help="x264, ffmpeg or pyav; auto takes the first that is there.")
+    ] = "auto",
+    crf: Annotated[int, typer.Option(min=0, max=51, help="Quality of the encode; less is better.")] = 16,
+) -> None:
+    """Restore and enlarge a video, and picture the difference.
+
+    Runs the ready script [b]restore_upscale.vpy[/b] through vspipe into x264 (or ffmpeg, or PyAV), and
+    writes [b]demo.mkv[/b] (for INPUT, [b]NAME_animup.mkv[/b]; no sound) and [b]before_after.png[/b]: the
+    left half is plain bicubic enlargement, the right half animup's.
+    """
+    with plain_errors(), terminable():
+        _demo(source, folder, frames, encoder, crf, {
+            "task": task, "strength": f"{strength:g}", "scale": str(scale), "model": model,
+        })  # fmt: skip
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """A polite request to end (SIGTERM) cleans up as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _demo(
+    source: Path | None, folder: Path, frames: int | None, encoder: str, crf: int, arguments: dict[str, str]
+) -> None:
+    from dataclasses import replace
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from vsanimup import demo as work
+    from vsanimup import encoders
+
+    console = Console(highlight=False)
+    given = source if source is not None else work.DEMO_CLIP
+    if not given.is_file():
+        raise AnimupError(f"there is no file {given}")
+    name = "demo.mkv" if source is None else f"{given.stem}_animup.mkv"
+    video, image = folder / name, folder / "before_after.png"
+    if video.resolve() == given.resolve():
+        raise AnimupError(f"{given} would be overwritten by its own result; choose another folder with -o")
+    chosen = encoders.choose(encoder)[0]
+    work.prepare_folder(folder)
+    plan = work.Plan(
+        source=given, scale=int(arguments["scale"]), arguments={"source": str(given.resolve()), **arguments}
+    )
+    with console.status(f"Reading {given.name}"):
+        output = work.examine(plan)
+    if frames is not None:
+        output = replace(output, frames=min(frames, output.frames))
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"),
+        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task(given.name, total=output.frames, rate="")
+
+        def step(done: int) -> None:
+            speed = progress.tasks[0].speed
+            progress.update(bar, completed=done, rate=f"{speed:.2f} fps" if speed else "")
+
+        seconds = work.render(plan, output, video, encoder, crf, step)
+        progress.update(bar, completed=output.frames, rate=f"{output.frames / seconds:.2f} fps")
+    work.picture(given, video, image, output.frames)
+    facts = f"{output.width}x{output.height}, {output.frames} frames by {chosen}"
+    console.print(f"{video}  ({facts}, {show_bytes(video.stat().st_size)})", soft_wrap=True)
+    console.print(f"{image}  (left: bicubic, right: animup)", soft_wrap=True)
+    console.print(f"{output.frames} frames in {seconds:.1f} s: {output.frames / seconds:.2f} frames a second")
+
+
+@app.command()
+def doctor() -> None:
+    """Check the installation by using it; exit code 1 when restoring and enlarging cannot work here."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from vsanimup import doctor as work
+
+    marks = {"ok": Text("ok", "green"), "note": Text("note", "yellow"), "fail": Text("FAIL", "bold red")}
+    with plain_errors():
+        console = Console(highlight=False)
+        with console.status("Trying things out"):
+            checks = work.examine()
+        table = Table("what", "", "found", title="animup doctor", title_justify="left")
+        for check in checks:
+            table.add_row(check.name, marks[check.state], Text(check.found, overflow="fold"))
+        console.print(table)
+        remedies = [check for check in checks if check.remedy]
+        for check in remedies:
+            console.print(Text(f"{check.name}: {check.remedy}"), soft_wrap=True)
+        if any(check.state == "fail" for check in checks):
+            console.print("Restoring and enlarging cannot work here yet, see above.", style="bold red")
+            raise typer.Exit(1)
+        console.print("Restoring and enlarging work here.", style="green")
+
+
+@app.command()
+def models() -> None:
+    """List the models that come with animup."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from vsanimup.models import MANIFEST, shipped
+
+    with plain_errors():
+        found = shipped()
+        if not found:
+            raise AnimupError("no model came with this installation; install the package again")
+        table = Table("name", "scale", "tasks", "licence", "size", "parameters", "folder")
+        for model in found:
+            manifest: dict[str, Any] = json.loads((model.folder / MANIFEST).read_text(encoding="utf-8"))
+            count = manifest.get("parameters")
+            table.add_row(
+                model.name, f"x{model.scale}", ", ".join(model.tasks) or "enlarging", model.licence,
+                show_bytes(model.size()), f"{count:,}" if isinstance(count, int) else "-", str(model.folder),
+            )  # fmt: skip
+        width = None if sys.stdout.isatty() else 200
+        Console(highlight=False, width=width).print(table)
+
+
+if __name__ == "__main__":
+    app()
