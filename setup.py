@@ -15,7 +15,6 @@ import importlib.util
 import os
 import shutil
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,9 @@ SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 
 def native_files(*patterns: str) -> list[str]:
     """Paths of native sources, relative to the project."""
-    return sorted(path.relative_to(ROOT).as_posix() for pattern in patterns for path in (ROOT / NATIVE).glob(pattern))
+    return sorted(
+        path.relative_to(ROOT).as_posix() for pattern in patterns for path in (ROOT / NATIVE).glob(pattern)
+    )
 
 
 def header_folder() -> str:
@@ -137,16 +138,11 @@ class PlatformDistribution(Distribution):
         return True
 
 
-SCRIPTS = ["vsanimup.vs_scripts"] if (ROOT / "vs_scripts").is_dir() else []
-
-if sysconfig.get_config_var("Py_GIL_DISABLED"):
-    raise SystemExit("vsanimup has not been made for Python without the GIL")
-
 setup(
     distclass=PlatformDistribution,
     include_package_data=False,  # else the native sources are installed, too
-    packages=find_packages(include=["vsanimup", "vsanimup.*"]) + SCRIPTS,
-    package_dir={name: "vs_scripts" for name in SCRIPTS},
+    packages=[*find_packages(include=["vsanimup", "vsanimup.*"]), "vsanimup.vs_scripts"],
+    package_dir={"vsanimup.vs_scripts": "vs_scripts"},
     package_data={
         "vsanimup": ["py.typed", "models/**", "data/**"],
         "vsanimup.vs_scripts": ["*.vpy"],

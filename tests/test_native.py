@@ -124,7 +124,9 @@ def test_arguments_arrive_as_plain_python(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys.modules["answer"], "create", create, raising=False)
     monkeypatch.setitem(bridge.HANDLERS, "Restore", ("answer", "create"))
     clip = core.std.BlankClip(format=vs.GRAY8, length=3)
-    result = core.animup.Restore(clip, task="dérain", strength=1, tilesize=[256], overlap=[8, 16], device_id=0)
+    result = core.animup.Restore(
+        clip, task="dérain", strength=1, tilesize=[256], overlap=[8, 16], device_id=0
+    )
     assert seen == {"task": "dérain", "strength": 1.0, "tilesize": [256], "overlap": [8, 16], "device_id": 0}
     assert isinstance(seen["strength"], float)
     assert value(result.get_frame(0)) == 255
@@ -199,7 +201,14 @@ def test_same_frames_in_any_order(block: int, before: int, after: int, streams: 
 
     def clip() -> vs.VideoNode:
         return block_node(
-            numbered(), Sum(), function="T", block=block, before=before, after=after, streams=streams, cached_blocks=2
+            numbered(),
+            Sum(),
+            function="T",
+            block=block,
+            before=before,
+            after=after,
+            streams=streams,
+            cached_blocks=2,
         )
 
     assert one_by_one(clip(), numbers) == wanted
@@ -248,7 +257,9 @@ def test_planes_of_every_format(format: int, dtype: str, width: int, height: int
 
     info = core.get_video_format(format)
     clip = core.std.BlankClip(format=format, width=width, height=height, length=2)
-    ramp = core.std.Expr(clip, "x 1 +") if info.bits_per_sample != 16 or info.sample_type == vs.INTEGER else clip
+    ramp = (
+        core.std.Expr(clip, "x 1 +") if info.bits_per_sample != 16 or info.sample_type == vs.INTEGER else clip
+    )
     result = block_node(ramp, process, function="T")
     for n in range(2):
         with ramp.get_frame(n) as a, result.get_frame(n) as b:
@@ -262,7 +273,9 @@ def test_size_and_format_of_the_output() -> None:
                 plane[:] = source.planes[0][0, 0] / 64
             assert [plane.shape for plane in output.planes] == [(18, 34)] * 3
 
-    source = core.std.BlankClip(format=vs.YUV420P8, width=16, height=8, length=5, color=[16, 0, 0], fpsnum=25, fpsden=1)
+    source = core.std.BlankClip(
+        format=vs.YUV420P8, width=16, height=8, length=5, color=[16, 0, 0], fpsnum=25, fpsden=1
+    )
     clip = block_node(source, process, function="T", block=3, width=34, height=18, format=vs.RGBS)
     assert (clip.format.id, clip.width, clip.height, clip.num_frames, clip.fps) == (vs.RGBS, 34, 18, 5, 25)
     assert one_by_one(clip, range(5)) == [0] * 5
@@ -366,7 +379,7 @@ def test_a_failing_prefetch_fails_no_frame() -> None:
     wait_until(lambda: 1 in calls)
     time.sleep(0.05)
     assert calls == [0, 1], "tried once"
-    with pytest.raises(vs.Error, match="^T: block 1$"):
+    with pytest.raises(vs.Error, match=r"^T: block 1$"):
         clip.get_frame(4)
     assert calls.count(1) == 2
 
@@ -434,7 +447,7 @@ def test_an_internal_error_names_its_type() -> None:
     def process(job: Job) -> None:
         raise ZeroDivisionError("oh")
 
-    with pytest.raises(vs.Error, match="^Upscale: internal error: ZeroDivisionError: oh$"):
+    with pytest.raises(vs.Error, match=r"^Upscale: internal error: ZeroDivisionError: oh$"):
         block_node(numbered(), process, function="Upscale").get_frame(0)
 
 
@@ -493,7 +506,7 @@ def test_variable_clips_are_refused() -> None:
     a, b = core.std.BlankClip(width=16, height=16), core.std.BlankClip(width=32, height=16)
     c = core.std.BlankClip(width=16, height=16, format=vs.GRAY8)
     for variable in (core.std.Splice([a, b], mismatch=True), core.std.Splice([a, c], mismatch=True)):
-        with pytest.raises(AnimupError, match="^T: clip must have one format and size"):
+        with pytest.raises(AnimupError, match=r"^T: clip must have one format and size"):
             block_node(variable, Sum(), function="T")
 
 
@@ -514,7 +527,9 @@ def test_nodes_do_not_leak() -> None:
             process = Sum()
             process.weights = big.copy()  # type: ignore[attr-defined]
             process.weights[:] = 1  # type: ignore[attr-defined]
-            clip = block_node(numbered(8), process, function="T", block=4, on_free=lambda i=i: freed.append(i))
+            clip = block_node(
+                numbered(8), process, function="T", block=4, on_free=lambda i=i: freed.append(i)
+            )
             if i % 2:
                 clip.get_frame(5).close()
             del clip, process
@@ -650,7 +665,10 @@ def script(folder: Path, extra: str = "") -> str:
 
 def test_vspipe_writes_the_clip_and_ends(vspipe: list[str], tmp_path: Path) -> None:
     run = subprocess.run(
-        [*vspipe, "-c", "y4m", "--end", "13", script(tmp_path), "-"], capture_output=True, timeout=30, check=False
+        [*vspipe, "-c", "y4m", "--end", "13", script(tmp_path), "-"],
+        capture_output=True,
+        timeout=30,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     header, _, rest = run.stdout.partition(b"\n")
@@ -664,14 +682,18 @@ def test_vspipe_writes_the_clip_and_ends(vspipe: list[str], tmp_path: Path) -> N
 
 def test_vspipe_reports_an_error_of_a_frame(vspipe: list[str], tmp_path: Path) -> None:
     broken = "clip = block_node(source, lambda job: 1 / 0, function='Upscale')\n"
-    run = subprocess.run([*vspipe, script(tmp_path, broken), "-"], capture_output=True, timeout=30, check=False)
+    run = subprocess.run(
+        [*vspipe, script(tmp_path, broken), "-"], capture_output=True, timeout=30, check=False
+    )
     assert run.returncode == 1
     assert b"Upscale: internal error: ZeroDivisionError" in run.stderr
 
 
 def test_vspipe_ends_when_the_script_fails(vspipe: list[str], tmp_path: Path) -> None:
     broken = "futures = [clip.get_frame_async(n) for n in range(9)]\nraise RuntimeError('script')\n"
-    run = subprocess.run([*vspipe, script(tmp_path, broken), "-"], capture_output=True, timeout=30, check=False)
+    run = subprocess.run(
+        [*vspipe, script(tmp_path, broken), "-"], capture_output=True, timeout=30, check=False
+    )
     assert run.returncode == 1
     assert b"script" in run.stderr
 
@@ -718,9 +740,13 @@ def test_a_host_without_python(tmp_path: Path) -> None:
     build = ["g++", "-std=c++17", f"-I{package / 'include'}", "host.cpp", "-o", "host", "-ldl"]
     subprocess.run(build, cwd=tmp_path, check=True)
     library = next(package.glob("libvapoursynth.*"))
-    run = subprocess.run([tmp_path / "host", library], capture_output=True, text=True, timeout=30, check=False)
+    run = subprocess.run(
+        [tmp_path / "host", library], capture_output=True, text=True, timeout=30, check=False
+    )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("Restore: no Python interpreter in this process (animup runs inside Python hosts")
+    assert run.stdout.startswith(
+        "Restore: no Python interpreter in this process (animup runs inside Python hosts"
+    )
 
 
 @pytest.mark.skipif(not shutil.which("x86_64-w64-mingw32-g++"), reason="needs mingw-w64")

@@ -181,7 +181,12 @@ class _Runner:
     dtype_out: np.dtype[Any]
 
     def __call__(
-        self, block: int, first: int, inputs: tuple[_FrameMemory, ...], outputs: tuple[_FrameMemory, ...], node: int
+        self,
+        block: int,
+        first: int,
+        inputs: tuple[_FrameMemory, ...],
+        outputs: tuple[_FrameMemory, ...],
+        node: int,
     ) -> str | None:
         """Compute a block; the error's text, or None."""
         if not self.environment.alive:
@@ -196,7 +201,7 @@ class _Runner:
         with self.environment.use():
             error = _error_of(self.function, functools.partial(self.process, job))
             if not job._close() and error is None:
-                error = f"{self.function}: internal error: a view of a frame was kept after the call, copy it instead"
+                error = f"{self.function}: internal error: a view of a frame was kept, copy it instead"
         return error
 
 
@@ -235,7 +240,7 @@ def block_node(
         height: Height of the output in pixels, by default the clip's.
         format: Format of the output as an id (``vs.GRAYS``), by default the clip's.
         streams: Blocks computed at the same time.
-        cached_blocks: Finished blocks kept, at least 1.
+        cached_blocks: Finished blocks kept, at least 1. Each holds `block` output frames in memory.
         prefetch: Compute up to `streams` blocks ahead (at most ``cached_blocks - 1``) while the clip
             is read in order. Their errors fail no request.
         on_free: Called when the node is gone and the last `process` has returned.
@@ -348,7 +353,9 @@ def _error_of(function: str, call: Callable[[], None]) -> str | None:
 
 def _kinds(signature: str) -> dict[str, str]:
     """``clip:vnode;scale:int:opt;`` -> {"clip": "vnode", "scale": "int"}."""
-    return {name: kind for name, kind, *_ in (part.split(":") for part in signature.split(";") if ":" in part)}
+    return {
+        name: kind for name, kind, *_ in (part.split(":") for part in signature.split(";") if ":" in part)
+    }
 
 
 def _plain(value: Any, kind: str) -> Any:

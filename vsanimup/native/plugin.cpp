@@ -4,6 +4,8 @@
 #ifdef _WIN32
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
+#elif defined(__APPLE__)
+#include <dlfcn.h>
 #endif
 
 namespace {
@@ -222,6 +224,10 @@ void stay_loaded() {
     HMODULE self;
     GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
                        reinterpret_cast<LPCSTR>(&public_functions), &self);
+#elif defined(__APPLE__)
+    Dl_info self;
+    if (dladdr(public_functions, &self))
+        dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE);
 #endif
 }
 

@@ -86,6 +86,8 @@ BlockNode::Counts BlockNode::counts() {
 }
 
 bool stop_nodes(int64_t group, double seconds, const char *reason) {
+    if (interpreter_gate::closed())
+        seconds = 0.0;  // has been waited for: a thread that still computes will not come back
     Registry &r = instance();
     std::vector<std::shared_ptr<BlockNode>> nodes;
     std::unique_lock<std::mutex> lock(r.mutex);
