@@ -5,8 +5,8 @@ The plugin is a plain shared library, no Python extension module: it is installe
 Python from 3.12 on, and needs nothing but VapourSynth's headers, which the ``vapoursynth`` package
 brings. All other project metadata is in pyproject.toml.
 
-``vs_scripts/`` is shipped as the package data of ``vsanimup.vs_scripts``; an editable install finds
-it where it stands in the checkout, since the import hook follows ``package_dir``.
+``vs_scripts/`` is shipped inside the package, as ``vsanimup/vs_scripts``. An editable install leaves it
+where it is, beside the package's folder; whoever looks for a script tries both places.
 """
 
 from __future__ import annotations

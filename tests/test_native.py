@@ -132,6 +132,14 @@ def test_arguments_arrive_as_plain_python(monkeypatch: pytest.MonkeyPatch) -> No
     assert value(result.get_frame(0)) == 255
 
 
+def test_a_mapping_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = {"name": "naïve", "count": 1 << 40, "ratio": 0.5, "raw": b"\xff\x00", "models": ["a", "b"]}
+    monkeypatch.setitem(sys.modules, "answer", type(sys)("answer"))
+    monkeypatch.setattr(sys.modules["answer"], "version", lambda: answer, raising=False)
+    monkeypatch.setitem(bridge.HANDLERS, "Version", ("answer", "version"))
+    assert core.animup.Version() == answer
+
+
 @pytest.mark.parametrize(
     ("raised", "told"),
     [

@@ -329,8 +329,9 @@ def _answer(function: str) -> None:
     module, attribute = HANDLERS[function]
     plugin = vs.core.animup
     arguments = plugin.internal_arguments()
-    assert isinstance(arguments, dict)
-    arguments.pop("internal_keys")
+    if not isinstance(arguments, dict):
+        arguments = {}  # VapourSynth unwraps a map of one key, and the plugin adds one
+    arguments.pop("internal_keys", None)
     kinds = _kinds(getattr(plugin, function).signature)
     values = {name: _plain(value, kinds.get(name, "")) for name, value in arguments.items()}
     result = getattr(importlib.import_module(module), attribute)(**values)

@@ -127,7 +127,7 @@ Call *call_on(VSCore *core, VSMap *out, const VSAPI *vsapi) {
     return nullptr;
 }
 
-// The arguments of the present call, and one key more so that the map is not flattened.
+// The arguments of the present call, and one key more so that one argument alone keeps its name.
 void VS_CC internal_arguments(const VSMap *, VSMap *out, void *, VSCore *core, const VSAPI *vsapi) {
     if (Call *call = call_on(core, out, vsapi)) {
         vsapi->copyMap(call->in, out);
