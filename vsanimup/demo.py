@@ -150,8 +150,8 @@ def examine(plan: Plan) -> Output:
     chroma = int(props.get("_ChromaLocation", 0))
     look = Look(
         matrix=matrix, transfer=int(props.get("_Transfer", 2)), primaries=int(props.get("_Primaries", 2)),
-        full_range=int(props.get("_Range", 0)) == 1, sar=(sar.numerator, sar.denominator), format=info["Format Name"],
-        chroma=chroma if 0 <= chroma < len(encoders.CHROMA) else 0,
+        full_range=int(props.get("_Range", 0)) == 1, sar=(sar.numerator, sar.denominator),
+        chroma=chroma if 0 <= chroma < len(encoders.CHROMA) else 0, format=info["Format Name"],
     )  # fmt: skip
     return Output(
         width=int(info["Width"]), height=height, frames=int(info["Frames"]),
@@ -271,7 +271,7 @@ def picture(source: Path, video: Path, final: Path, frames: int) -> int:
     import av
     import numpy as np
 
-    number = min(frames // 4, PICTURE_FRAME_MOST)
+    number = min(frames * 2 // 3, PICTURE_FRAME_MOST)
     after, before = _frame(video, number), _frame(source, number)
     width, height = after.width, after.height
     left, right = (_rgb(frame, width, height, before.height) for frame in (before, after))
