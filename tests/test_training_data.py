@@ -1,0 +1,216 @@
+"""The training data: composing, degrading and writing clips, with cut-outs drawn on the spot."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+np = pytest.importorskip("numpy")
+cv2 = pytest.importorskip("cv2")
+pytest.importorskip("av")
+pytest.importorskip("PIL")
+
+from PIL import Image  # noqa: E402
+
+from training import clips, compose, corpus, degrade  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny corpus: a dozen cut-outs, scenes and film runs of both splits."""
+    root = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(5)
+    for folder in ("art", "scenes", "runs"):
+        (root / folder).mkdir()
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for i in range(40):
+        image = np.zeros((400, 400, 4), np.uint8)
+        for _ in range(6):
+            corners = rng.integers(20, 380, (5, 1, 2)).astype(np.int32)
+            cv2.fillPoly(image, [corners], (*(int(c) for c in rng.integers(0, 255, 3)), 255), cv2.LINE_AA)
+            cv2.polylines(image, [corners], True, (10, 10, 10, 255), 3, cv2.LINE_AA)
+        name = f"shape_{letters[i % 26]}{letters[i // 26]}x"
+        cv2.imwrite(str(root / "art" / f"{name}.png"), image)
+        if i < 4:
+            cv2.imwrite(str(root / "scenes" / f"{name}.png"), cv2.resize(image[..., :3], (800, 700)))
+    np.save(root / "runs" / "film_00000.npy", rng.integers(0, 255, (13, 360, 640, 3), dtype=np.uint8))
+    return root
+
+
+@pytest.fixture(scope="module")
+def library(drawn: Path) -> corpus.Library:
+    """The training split of the drawn corpus."""
+    return corpus.Library(drawn, "train")
+
+
+@pytest.fixture(scope="module")
+def sharp(library: corpus.Library) -> degrade.Planes:
+    """A sharp moving clip of 512x512 planes, never flat."""
+    rng, names = np.random.default_rng(11), list[str]()
+    plate = compose.line_plate(library, 640, rng, names)
+    return degrade.to_planes([compose.view(plate, 2.0 * t, 3.0 * t) for t in range(13)])
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Peak signal to noise ratio in dB of 8-bit pictures."""
+    return float(10 * np.log10(255**2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9)))
+
+
+def enlarged(picture: np.ndarray) -> np.ndarray:
+    """Twice the size by Lanczos."""
+    height, width = picture.shape
+    return np.asarray(Image.fromarray(picture).resize((2 * width, 2 * height), Image.Resampling.LANCZOS))
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_compose_is_a_function_of_the_seed(drawn: Path, library: corpus.Library, seed: int) -> None:
+    first = compose.compose(library, seed)
+    compose.compose(library, seed + 50)
+    again = compose.compose(corpus.Library(drawn, "train"), seed)
+    assert first.kind == again.kind and first.sources == again.sources
+    assert len(first.frames) == compose.FRAMES
+    assert all(f.shape == (512, 512, 3) and f.dtype == np.uint8 for f in first.frames)
+    assert all(np.array_equal(a, b) for a, b in zip(first.frames, again.frames, strict=True))
+    assert np.array_equal(first.cut, again.cut) and first.cut[0] == 0 and first.cut.sum() <= 1
+
+
+def test_every_kind_of_clip_is_made(library: corpus.Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in compose.KIND_SHARES:
+        monkeypatch.setattr(compose, "KIND_SHARES", {kind: 1.0})
+        clip = compose.compose(library, 4)
+        assert clip.kind == kind and len(clip.frames) == compose.FRAMES
+
+
+@pytest.mark.parametrize("hold", [1, 2, 3])
+def test_held_layers_repeat_their_drawing(library: corpus.Library, hold: int) -> None:
+    layer = compose.Layer(library, np.random.default_rng(8), [])
+    layer.hold, layer.phase, layer.fixed, layer.bending = hold, 0, True, 5.0
+    layer.place, layer.speed = np.array([256.0, 256.0]), np.array([3.0, 1.0])
+    frames = [np.full((512, 512, 3), 200, np.uint8) for _ in range(12)]
+    for t, frame in enumerate(frames):
+        layer.render(frame, t, (0.0, 0.0, 1.0), (0.0, 0.0))
+    same = [np.array_equal(a, b) for a, b in itertools.pairwise(frames)]
+    assert same == [(t + 1) % hold != 0 for t in range(11)]
+
+
+def test_whole_pixel_views_are_copies() -> None:
+    plate = np.random.default_rng(0).integers(0, 255, (600, 600, 3), dtype=np.uint8)
+    assert np.array_equal(compose.view(plate, 7.0, 9.0), plate[9:521, 7:519])
+
+
+def test_a_still_clip_gives_the_same_object_again(
+    library: corpus.Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compose, "KIND_SHARES", {"static": 1.0})
+    clip = next(c for c in (compose.compose(library, s) for s in range(9)) if not c.cut.any())
+    assert len({id(frame) for frame in clip.frames}) == 1
+
+
+def test_grey_stays_grey_and_levels_are_limited() -> None:
+    planes = degrade.to_planes([np.full((64, 64, 3), level, np.uint8) for level in (0, 128, 255)])
+    assert [int(y[0, 0]) for y in planes.y] == [16, 126, 235]
+    assert (planes.uv == 128).all()
+
+
+def test_halving_keeps_the_chroma_left_sited() -> None:
+    ramp = np.tile(np.arange(64, dtype=np.uint8)[None] * 3, (64, 1))
+    clip = degrade.Planes(y=np.zeros((1, 128, 128), np.uint8), uv=np.stack([ramp, ramp])[None])
+    row = degrade.halve(clip).uv[0, 0, 16].astype(float)
+    expected = 3 * (2 * np.arange(32) + 0.25)
+    assert np.abs(row - expected)[3:-3].max() < 1.0
+
+
+def test_clean_lies_exactly_on_the_sharp_clip(sharp: degrade.Planes) -> None:
+    low = degrade.degrade(sharp, "clean", np.random.default_rng(0))
+    assert low.y.shape == (13, 256, 256) and low.uv.shape == (13, 2, 128, 128)
+    window = np.outer(np.hanning(512), np.hanning(512))
+    (x, y), _ = cv2.phaseCorrelate(sharp.y[5].astype(float), enlarged(low.y[5]).astype(float), window)
+    assert abs(x) < 0.1 and abs(y) < 0.1
+
+
+@pytest.mark.parametrize("kind", degrade.KINDS[1:])
+def test_degraded_clips_keep_count_order_place_and_level(sharp: degrade.Planes, kind: str) -> None:
+    low = degrade.halve(sharp)
+    bad = degrade.degrade(sharp, kind, np.random.default_rng(3))
+    assert bad.y.shape == low.y.shape and bad.uv.shape == low.uv.shape
+    scores = np.array([[psnr(b, c) for c in low.y] for b in bad.y])
+    assert (scores.argmax(1) == np.arange(13)).all()
+    assert 15 < scores.diagonal().mean() < 46
+    window = np.outer(np.hanning(256), np.hanning(256))
+    (x, y), _ = cv2.phaseCorrelate(low.y[5].astype(float), bad.y[5].astype(float), window)
+    assert abs(x) < 0.1 and abs(y) < 0.1
+    assert abs(float(bad.y.mean()) - float(low.y.mean())) < 1.5
+    assert np.abs(bad.uv.mean((0, 2, 3)) - low.uv.mean((0, 2, 3))).max() < 1.5
+
+
+def test_degrading_is_a_function_of_the_seed(sharp: degrade.Planes) -> None:
+    for kind in ("mpeg2", "web", "vhs"):
+        a, b = (degrade.degrade(sharp, kind, np.random.default_rng(9)) for _ in range(2))
+        assert np.array_equal(a.y, b.y) and np.array_equal(a.uv, b.uv)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "prologue_kid.sif",
+        "examples/eye.sif",
+        "pirates.sifz",
+        "backdrop.sif",
+        "concert1.png",
+        "game/images/concert3.png",
+        "head-0.png",
+        "jolly_walker.svg",
+        "x/jolly_walker/layer.png",
+    ],
+)
+def test_evaluation_sources_are_refused(name: str) -> None:
+    assert not corpus.allowed(name)
+    assert not corpus.wanted(name, 50_000)
+
+
+def test_other_sources_are_taken() -> None:
+    assert corpus.allowed("macwolfen.sif") and corpus.allowed("eyes.sif")
+    assert corpus.wanted("animals/mammals/cow.svg", 50_000)
+    assert not corpus.wanted("animals/mammals/cow.svg", 500)
+    assert not corpus.wanted("computer/icons/disk.svg", 50_000)
+
+
+def test_the_evaluated_part_of_the_film_is_refused() -> None:
+    assert corpus.film_allowed(10, 11) and corpus.film_allowed(100, 101)
+    assert not any(corpus.film_allowed(*span) for span in ((29.9, 30.4), (50, 51), (79.9, 81), (20, 90)))
+
+
+def test_variants_of_a_drawing_fall_into_one_split() -> None:
+    assert corpus.split_of("renpy_eileen_happy") == corpus.split_of("renpy_eileen_vhappy")
+    assert corpus.split_of("film_00000") == corpus.split_of("film_00504")
+    splits = [corpus.split_of("shape_" + chr(97 + i % 26) + chr(97 + i // 26)) for i in range(600)]
+    assert 0.02 < splits.count("val") / 600 < 0.12
+
+
+def test_writing_is_resumable_and_leaves_no_partial_file(drawn: Path, tmp_path: Path) -> None:
+    library = corpus.Library(drawn, "train")
+    path = tmp_path / "train_00000.npz"
+    assert clips.write_clip(library, path, 2)
+    first = path.read_bytes()
+    assert not clips.write_clip(library, path, 3)
+    assert path.read_bytes() == first and [p.name for p in tmp_path.iterdir()] == [path.name]
+    with np.load(path) as data:
+        assert data["hr_y"].shape == (7, 512, 512) and data["hr_uv"].shape == (7, 2, 256, 256)
+        assert data["lr_y"].shape == (4, 7, 256, 256) and data["lr_uv"].shape == (4, 7, 2, 128, 128)
+        assert data["kinds"][0] == "clean" and data["kinds"][2] == "vhs" and data["cut"].shape == (7,)
+    path.unlink()
+    assert clips.write_clip(library, path, 2) and path.read_bytes() == first
+
+
+def test_a_failed_write_leaves_nothing_under_the_name(
+    library: corpus.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(clips.np, "savez", broken)
+    with pytest.raises(OSError, match="disk full"):
+        clips.write_clip(library, tmp_path / "train_00000.npz", 2)
+    assert not list(tmp_path.glob("train_*"))

@@ -1,0 +1,100 @@
+"""Writes the training set: ``python -m training.clips --corpus DIR --out DIR --count 2400``.
+
+One uncompressed ``.npz`` a clip, W = 7 frames:
+
+``hr_y`` uint8 [7, 512, 512], ``hr_uv`` uint8 [7, 2, 256, 256]: the sharp clip
+``lr_y`` uint8 [V, 7, 256, 256], ``lr_uv`` uint8 [V, 7, 2, 128, 128]: V half-size variants of it
+``kinds`` V strings, the first ``clean``; ``cut`` int8 [7], 1 where a scene starts; ``sources`` strings
+
+A file appears under its name only when it is whole, and clip i depends on (seed, i) and the corpus alone: the
+command may be stopped and run again, and a trainer may start on a part of the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from training.compose import FRAMES, compose
+from training.corpus import Library
+from training.degrade import Planes, degrade, pick_kinds, to_planes
+
+WINDOW = 7
+VAL_COUNT = 24
+_libraries: dict[tuple[Path, str], Library] = {}
+
+
+def write_clip(library: Library, path: Path, seed: int) -> bool:
+    """Makes one clip and writes it; False where it was there already."""
+    if path.exists():
+        return False
+    clip = compose(library, seed)
+    rng = np.random.default_rng([seed, 99])
+    full = to_planes(clip.frames)
+    start = int(rng.integers(0, FRAMES - WINDOW + 1))
+    kinds = pick_kinds(rng)
+    halves: dict[str, Planes] = {}
+    variants = [degrade(full, kind, rng, halves).window(start, WINDOW) for kind in kinds]
+    sharp = full.window(start, WINDOW)
+    cut = clip.cut[start : start + WINDOW].copy()
+    cut[0] = 0
+    partial = path.with_name(f".{path.stem}.part.npz")
+    np.savez(
+        partial,
+        hr_y=sharp.y,
+        hr_uv=sharp.uv,
+        lr_y=np.stack([v.y for v in variants]),
+        lr_uv=np.stack([v.uv for v in variants]),
+        kinds=np.array(kinds),
+        cut=cut,
+        sources=np.array((clip.kind, *clip.sources)),
+    )
+    os.replace(partial, path)
+    return True
+
+
+def _job(corpus: Path, split: str, path: Path, seed: int) -> bool:
+    cv2.setNumThreads(1)
+    if (corpus, split) not in _libraries:
+        _libraries[corpus, split] = Library(corpus, split)
+    return write_clip(_libraries[corpus, split], path, seed)
+
+
+def build(corpus: Path, out: Path, count: int, workers: int, seed: int) -> int:
+    """Writes ``val_000.npz`` ... (24) and ``train_00000.npz`` ... (``count``); returns how many it made."""
+    out.mkdir(parents=True, exist_ok=True)
+    for left in out.glob(".*.part.npz"):
+        left.unlink()
+    jobs = [("val", out / f"val_{i:03d}.npz", seed * 10_000_019 + 5_000_000 + i) for i in range(VAL_COUNT)]
+    jobs += [("train", out / f"train_{i:05d}.npz", seed * 10_000_019 + i) for i in range(count)]
+    jobs = [job for job in jobs if not job[1].exists()]
+    began = time.monotonic()
+    with ProcessPoolExecutor(workers) as pool:
+        for done, job in enumerate([pool.submit(_job, corpus, *job) for job in jobs], 1):
+            job.result()
+            if done % 50 == 0:
+                rate = done / (time.monotonic() - began)
+                print(f"{done} of {len(jobs)} clips, {rate:.2f} a second", flush=True)
+    return len(jobs)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Write the training clips.")
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=2400)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    build(arguments.corpus, arguments.out, arguments.count, arguments.workers, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()

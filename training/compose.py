@@ -1,0 +1,395 @@
+"""Moving animation for training, made from cut-outs, backgrounds and film runs; an integer seeds it all.
+
+Every picture is drawn at twice its size and averaged down, so lines are crisp and free of aliasing. A drawing
+that is held comes back as *the same array object*, which later steps use to do work only once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.corpus import Library
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+Rng = np.random.Generator
+View = tuple[float, float, float]
+"""Corner x, corner y (pixels of the plate) and zoom."""
+
+SIZE = 512
+FRAMES = 13
+KIND_SHARES = {"cutout": 0.51, "film": 0.19, "lines": 0.15, "static": 0.10, "flat": 0.05}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A composed clip."""
+
+    frames: list[U8]
+    """RGB frames, uint8 [512, 512, 3]; equal drawings are the same object."""
+    cut: NDArray[np.int8]
+    """[T], 1 where a new scene starts at that frame (never at frame 0)."""
+    kind: str
+    """One of ``KIND_SHARES``."""
+    sources: tuple[str, ...]
+    """Names of the corpus files in it."""
+
+
+def recolour(image: U8, rng: Rng) -> U8:
+    """Turns hues and scales saturation and value a little; ``image`` RGB or RGBA."""
+    hsv = cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2HSV)
+    index = np.arange(256)
+    hue = ((index + int(rng.integers(0, 180))) % 180).astype(np.uint8)
+    saturation = np.clip(index * rng.uniform(0.5, 1.2), 0, 255).astype(np.uint8)
+    value = np.clip(255 * (index / 255) ** rng.uniform(0.75, 1.35), 0, 255).astype(np.uint8)
+    turned = np.dstack([hue[hsv[..., 0]], saturation[hsv[..., 1]], value[hsv[..., 2]]])
+    rgb = np.asarray(cv2.cvtColor(turned, cv2.COLOR_HSV2RGB), np.uint8)
+    return rgb if image.shape[2] == 3 else np.dstack([rgb, image[..., 3]])
+
+
+def ink(image: U8, width: float, rng: Rng) -> U8:
+    """Draws ink along the outline and the inner edges of an RGBA cut-out, ``width`` pixels wide."""
+    alpha = image[..., 3]
+    size = max(1, round(width / 2))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * size + 1, 2 * size + 1))
+    outline = cv2.subtract(cv2.dilate(alpha, disc), cv2.erode(alpha, disc))
+    smooth = cv2.bilateralFilter(np.ascontiguousarray(image[..., :3]), 5, 40, 3)
+    dot = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size + 1, size + 1))
+    inner = cv2.dilate(cv2.Canny(smooth, 50, 130), dot)
+    both = cv2.GaussianBlur(cv2.max(outline, cv2.min(inner, alpha)), (0, 0), 0.8)
+    line = both.astype(np.float32)[..., None] / 255
+    colour = np.array(rng.uniform(0, 50, 3) * (rng.random() < 0.5), np.float32)
+    rgb = image[..., :3] * (1 - line) + colour * line
+    full = np.maximum(alpha, (line[..., 0] * 255).astype(np.uint8))
+    return np.dstack([rgb.astype(np.uint8), full])
+
+
+def premultiply(image: U8) -> U8:
+    """RGBA with straight alpha to RGBA with colour multiplied by alpha."""
+    alpha = image[..., 3:].astype(np.uint16)
+    return np.dstack([((image[..., :3] * alpha + 127) // 255).astype(np.uint8), image[..., 3]])
+
+
+def resize(image: U8, width: int, height: int) -> U8:
+    """Area average when shrinking, Lanczos when enlarging."""
+    shrinking = width <= image.shape[1]
+    how = cv2.INTER_AREA if shrinking else cv2.INTER_LANCZOS4
+    return np.asarray(cv2.resize(image, (max(width, 2), max(height, 2)), interpolation=how), np.uint8)
+
+
+def cutout(library: Library, side: float, rng: Rng, names: list[str], inked: float = 0.35) -> U8:
+    """One random cut-out, premultiplied RGBA, its longest side *twice* ``side`` pixels, varied."""
+    name = library.art[int(rng.integers(len(library.art)))]
+    names.append(name)
+    image = library.picture("art", name)
+    scale = 2 * side / max(image.shape[:2])
+    image = resize(image, round(image.shape[1] * scale), round(image.shape[0] * scale))
+    image = np.pad(image, ((6, 6), (6, 6), (0, 0)))
+    if rng.random() < 0.45:
+        image = recolour(image, rng)
+    if rng.random() < inked:
+        image = ink(image, float(rng.uniform(2, 6)), rng)
+    if rng.random() < 0.5:
+        image = np.ascontiguousarray(image[:, ::-1])
+    return premultiply(image)
+
+
+def over(canvas: U8, layer: U8) -> None:
+    """Lays premultiplied RGBA over RGB, in place."""
+    if layer.shape[2] == 4:
+        keep = 255 - layer[..., 3:].astype(np.uint16)
+        under = (canvas * keep + 127) // 255
+        np.copyto(canvas, np.minimum(under + layer[..., :3], 255).astype(np.uint8))
+
+
+def place(canvas: U8, layer: U8, matrix: F32) -> None:
+    """Warps ``layer`` (premultiplied RGBA at double size) into ``canvas`` (RGB, single size), in place.
+
+    ``matrix`` [2, 3] takes layer pixels to canvas pixels, both at double size.
+    """
+    height, width = layer.shape[:2]
+    corners = matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]], np.float32)
+    low = np.maximum(np.floor(corners.min(1) / 2).astype(int) - 2, 0)
+    high = np.minimum(np.ceil(corners.max(1) / 2).astype(int) + 2, (canvas.shape[1], canvas.shape[0]))
+    if (high - low).min() < 1:
+        return
+    moved = matrix.copy()
+    moved[:, 2] -= 2 * low
+    size = (int(high[0] - low[0]), int(high[1] - low[1]))
+    warped = cv2.warpAffine(layer, moved, (2 * size[0], 2 * size[1]), flags=cv2.INTER_LINEAR)
+    small = np.asarray(cv2.resize(warped, size, interpolation=cv2.INTER_AREA), np.uint8)
+    over(canvas[low[1] : high[1], low[0] : high[0]], small)
+
+
+def affine(layer: U8, at: tuple[float, float], turn: float, stretch: float, scale: float) -> F32:
+    """The matrix that puts the middle of a double-size layer at ``at`` (canvas pixels), turned (radians),
+    squashed by ``stretch`` with its area kept, and scaled."""
+    cosine, sine = np.cos(turn), np.sin(turn)
+    linear = np.array([[cosine, -sine], [sine, cosine]]) @ np.diag([scale * stretch, scale / stretch])
+    middle = np.array([layer.shape[1], layer.shape[0]]) / 2
+    return np.column_stack([linear, 2 * np.array(at) - linear @ middle]).astype(np.float32)
+
+
+def bend(layer: U8, amount: float, phase: float, waves: tuple[float, float]) -> U8:
+    """Another drawing of the same thing: a smooth bend by up to ``amount`` pixels."""
+    rows = np.arange(layer.shape[0], dtype=np.float32)[:, None]
+    columns = np.arange(layer.shape[1], dtype=np.float32)[None]
+    x = columns + np.float32(amount) * np.sin(rows * np.float32(waves[0]) + np.float32(phase))
+    y = rows + np.float32(amount * 0.6) * np.sin(columns * np.float32(waves[1]) + np.float32(phase * 1.3))
+    bent = cv2.remap(layer, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR)
+    return np.asarray(bent, np.uint8)
+
+
+def gradient(width: int, height: int, rng: Rng) -> U8:
+    """A smooth gradient between two colours, RGB, dithered so that it holds no bands."""
+    first, second = rng.uniform(10, 250, 3), rng.uniform(10, 250, 3)
+    angle = rng.uniform(0, 2 * np.pi)
+    across, down = np.linspace(-1, 1, width)[None], np.linspace(-1, 1, height)[:, None]
+    field = np.cos(angle) * across + np.sin(angle) * down
+    if rng.random() < 0.3:
+        field = np.hypot(across - rng.uniform(-1, 1), down)
+    part = ((field - field.min()) / np.ptp(field))[..., None]
+    return np.asarray(first + (second - first) * part + rng.random((height, width, 1)), np.uint8)
+
+
+def background(library: Library, width: int, height: int, rng: Rng, names: list[str]) -> U8:
+    """A background plate, RGB [height, width, 3]: painted scene, flat colour, gradient or blurred art."""
+    choice = rng.random()
+    if choice < 0.62 and library.scenes:
+        name = library.scenes[int(rng.integers(len(library.scenes)))]
+        names.append(name)
+        image = library.picture("scenes", name)
+        scale = max(width / image.shape[1], height / image.shape[0])
+        scale = max(scale, min(1.0, scale * float(rng.uniform(1, 1.5))))
+        image = resize(image, int(np.ceil(image.shape[1] * scale)), int(np.ceil(image.shape[0] * scale)))
+        x, y = int(rng.integers(image.shape[1] - width + 1)), int(rng.integers(image.shape[0] - height + 1))
+        image = image[y : y + height, x : x + width]
+        image = recolour(image, rng) if rng.random() < 0.3 else image
+        return np.ascontiguousarray(image[:, ::-1] if rng.random() < 0.5 else image)
+    if choice < 0.75:
+        return gradient(width, height, rng)
+    if choice < 0.85:
+        return np.full((height, width, 3), rng.integers(5, 252, 3), np.uint8)
+    plate = gradient(width, height, rng)
+    for _ in range(int(rng.integers(4, 12))):
+        layer = cutout(library, float(rng.uniform(100, 400)), rng, names, inked=0.2)
+        at = (float(rng.uniform(0, width)), float(rng.uniform(0, height)))
+        place(plate, layer, affine(layer, at, float(rng.normal(0, 0.3)), 1.0, 1.0))
+    if rng.random() < 0.6:
+        plate = np.asarray(cv2.GaussianBlur(plate, (0, 0), float(rng.uniform(1.5, 8))), np.uint8)
+    return plate
+
+
+def view(plate: U8, x: float, y: float, zoom: float = 1.0) -> U8:
+    """The 512x512 view of ``plate`` whose corner is at (x, y); whole-pixel views are exact copies."""
+    if zoom == 1.0 and x == int(x) and y == int(y):
+        return np.ascontiguousarray(plate[int(y) : int(y) + SIZE, int(x) : int(x) + SIZE])
+    half = SIZE / 2 - 0.5
+    matrix = np.array([[zoom, 0, half - zoom * (x + half)], [0, zoom, half - zoom * (y + half)]], np.float32)
+    lanczos, mirror = cv2.INTER_LANCZOS4, cv2.BORDER_REFLECT
+    return np.asarray(cv2.warpAffine(plate, matrix, (SIZE, SIZE), flags=lanczos, borderMode=mirror), np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """A camera over a plate: start (pixels), speed (pixels a frame), zoom a frame; moves every ``hold``."""
+
+    start: tuple[float, float]
+    speed: tuple[float, float]
+    zoom: float
+    hold: int
+
+    @classmethod
+    def draw(cls, count: int, rng: Rng, width: int, height: int) -> Camera:
+        """A random camera that stays on a plate of ``width`` x ``height`` pixels for ``count`` frames."""
+        kind = str(rng.choice(["still", "whole", "fraction", "zoom"], p=[0.4, 0.27, 0.23, 0.1]))
+        speed, zoom = np.zeros(2), 0.0
+        room = np.array([width - SIZE, height - SIZE], float)
+        if kind in ("whole", "fraction"):
+            size = float(rng.triangular(0.3, 2, 10))
+            angle = float(rng.choice([0, np.pi / 2, rng.uniform(0, 2 * np.pi)]))
+            speed = size * np.array([np.cos(angle), np.sin(angle)]) * rng.choice([-1, 1])
+            speed = np.clip(speed, -room / count, room / count)
+            speed = np.trunc(speed + 0.5) if kind == "whole" else speed
+        if kind == "zoom":
+            zoom = float(rng.uniform(-0.012, 0.015))
+        travel = speed * (count - 1)
+        start = np.floor(rng.uniform(np.maximum(0, -travel), np.minimum(room, room - travel) + 1e-3))
+        hold = int(rng.choice([1, 1, 1, 2]))
+        return cls(start=(start[0], start[1]), speed=(speed[0], speed[1]), zoom=zoom, hold=hold)
+
+    def at(self, t: int) -> View:
+        """Corner x, corner y (pixels of the plate) and zoom at frame ``t``."""
+        step = t // self.hold * self.hold
+        x, y = self.start[0] + self.speed[0] * step, self.start[1] + self.speed[1] * step
+        return x, y, 1.0 + self.zoom * step + (0.16 if self.zoom < 0 else 0.0)
+
+
+class Layer:
+    """A cut-out whose drawing changes on ones, twos, threes or never; it may be fixed to the camera."""
+
+    def __init__(self, library: Library, rng: Rng, names: list[str]) -> None:
+        self.image = cutout(library, float(rng.triangular(60, 260, 560)), rng, names)
+        self.hold = int(rng.choice([1, 2, 3, 10_000], p=[0.22, 0.38, 0.2, 0.2]))
+        self.phase = int(rng.integers(0, 3))
+        self.place = rng.uniform(-20, SIZE + 20, 2)
+        kind = rng.random()
+        self.speed = rng.normal(0, 2.0, 2) if kind < 0.6 else np.zeros(2)
+        if kind < 0.25:
+            self.speed = np.round(self.speed)
+        self.turn = float(rng.normal(0, 0.15)) * float(rng.random() < 0.6)
+        self.turning, self.squashing = float(rng.normal(0, 0.02)), float(abs(rng.normal(0, 0.03)))
+        self.bending = float(rng.uniform(1, 7)) if rng.random() < 0.45 else 0.0
+        self.waves = (float(rng.uniform(0.008, 0.03)), float(rng.uniform(0.008, 0.03)))
+        self.pace = float(rng.uniform(0.25, 0.9))
+        self.fixed = bool(rng.random() < 0.5)
+        self._bent: tuple[int, U8] = (-1, self.image)
+
+    def step(self, t: int) -> int:
+        """The frame at which the drawing shown at frame ``t`` first came."""
+        return (t + self.phase) // self.hold * self.hold
+
+    def render(self, frame: U8, t: int, view_at: View, origin: tuple[float, float]) -> None:
+        """Draws the layer into ``frame`` (RGB, in place) as the camera at ``view_at`` sees it."""
+        step = self.step(t)
+        at, zoom = self.place + self.speed * step, view_at[2]
+        if not self.fixed:
+            at = at - (np.array(view_at[:2]) - np.array(origin))
+        at = (at - SIZE / 2) * zoom + SIZE / 2
+        if self.bending and self._bent[0] != step:
+            self._bent = (step, bend(self.image, self.bending, self.pace * step, self.waves))
+        stretch = 1 + self.squashing * float(np.sin(self.pace * step))
+        matrix = affine(self.image, (at[0], at[1]), self.turn + self.turning * step, stretch, zoom)
+        place(frame, self._bent[1], matrix)
+
+
+def scene(library: Library, count: int, rng: Rng, names: list[str], plate: U8 | None = None) -> list[U8]:
+    """Layered cut-outs over a plate, filmed by a camera; the layers are held independently of each other."""
+    if plate is None:
+        plate = background(library, SIZE + 128, SIZE + 128, rng, names)
+    camera = Camera.draw(count, rng, plate.shape[1], plate.shape[0])
+    layers = [Layer(library, rng, names) for _ in range(int(rng.choice([1, 2, 3, 4, 5])))]
+    gain = np.ones(count)
+    if rng.random() < 0.08:
+        gain = np.linspace(1, float(rng.uniform(0.3, 0.9)), count)[:: int(rng.choice([-1, 1]))]
+    frames: list[U8] = []
+    before: tuple[object, ...] = ()
+    for t in range(count):
+        state = (camera.at(t), tuple(layer.step(t) for layer in layers), float(gain[t]))
+        if state == before:
+            frames.append(frames[-1])
+            continue
+        before = state
+        frame = view(plate, *camera.at(t))
+        for layer in layers:
+            layer.render(frame, t, camera.at(t), camera.start)
+        frames.append(frame if gain[t] == 1 else np.asarray(frame * np.float32(gain[t]) + 0.5, np.uint8))
+    return frames
+
+
+def film(library: Library, count: int, rng: Rng, names: list[str]) -> list[U8]:
+    """Two film runs, one above the other (each 512x256)."""
+    halves = []
+    for _ in range(2):
+        name = library.runs[int(rng.integers(len(library.runs)))]
+        names.append(name)
+        x, y = int(rng.integers(640 - SIZE + 1)), int(rng.integers(360 - SIZE // 2 + 1))
+        part = library.run(name)[:count, y : y + SIZE // 2, x : x + SIZE]
+        part = part[:, :, ::-1] if rng.random() < 0.5 else part
+        halves.append(part[::-1] if rng.random() < 0.3 else part)
+    return list(np.ascontiguousarray(np.concatenate(halves, axis=1)))
+
+
+def line_plate(library: Library, side: int, rng: Rng, names: list[str]) -> U8:
+    """A plate dense with thin ink: small drawings, strokes of text, hatching. RGB [side, side, 3]."""
+    dark = rng.random() < 0.2
+    paper, pen = rng.uniform(170, 255, 3), rng.uniform(0, 70, 3)
+    paper, pen = (pen, paper) if dark else (paper, pen)
+    big = np.empty((2 * side, 2 * side, 3), np.uint8)
+    big[:] = paper.astype(np.uint8)
+
+    def colour() -> tuple[float, ...]:
+        return tuple(float(v) for v in (pen if rng.random() < 0.7 else rng.uniform(0, 255, 3)))
+
+    for _ in range(int(rng.integers(3, 10))):
+        x, y, step = (int(v) for v in rng.integers([0, 0, 6], [2 * side, 2 * side, 22]))
+        width, lean, pick = int(rng.integers(2, 6)), int(rng.integers(-300, 300)), colour()
+        length = int(rng.integers(120, 500))
+        for i in range(int(rng.integers(8, 40))):
+            cv2.line(big, (x + i * step, y), (x + i * step + lean, y + length), pick, width, cv2.LINE_AA)
+    for _ in range(int(rng.integers(4, 16))):
+        text = "".join(chr(int(c)) for c in rng.integers(48, 123, int(rng.integers(4, 16))))
+        at = (int(rng.integers(-50, 2 * side)), int(rng.integers(0, 2 * side)))
+        font, scale = int(rng.integers(0, 8)), float(rng.uniform(0.7, 3))
+        cv2.putText(big, text, at, font, scale, colour(), int(rng.integers(2, 7)), cv2.LINE_AA)
+    for _ in range(int(rng.integers(4, 20))):
+        centre = (int(rng.integers(0, 2 * side)), int(rng.integers(0, 2 * side)))
+        axes = (int(rng.integers(20, 300)), int(rng.integers(20, 300)))
+        turn, stop = float(rng.uniform(0, 360)), float(rng.uniform(60, 360))
+        cv2.ellipse(big, centre, axes, turn, 0, stop, colour(), int(rng.integers(2, 6)), cv2.LINE_AA)
+    plate = np.asarray(cv2.resize(big, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    outlines = rng.random() < 0.5
+    for _ in range(int(rng.integers(20, 50))):
+        layer = cutout(library, float(rng.uniform(50, 190)), rng, names, inked=0.6)
+        if outlines:
+            bright = (layer[..., :3].max(2) > 70)[..., None] & (layer[..., 3:] > 250)
+            layer = np.where(np.dstack([bright, bright, bright, bright]), np.uint8(255), layer)
+        at_x, at_y = rng.uniform(0, side, 2)
+        place(plate, layer, affine(layer, (at_x, at_y), float(rng.normal(0, 0.2)), 1.0, 1.0))
+    return plate
+
+
+def flat(count: int, rng: Rng) -> list[U8]:
+    """Colour bars, a gradient or one flat colour, sometimes with a disc that moves across."""
+    choice = int(rng.integers(3))
+    if choice == 0:
+        plate = gradient(SIZE, SIZE, rng)
+    else:
+        plate = np.full((SIZE, SIZE, 3), rng.integers(0, 256, 3), np.uint8)
+    if choice == 1:
+        rows, columns = int(rng.integers(1, 4)), int(rng.integers(3, 24))
+        bars = rng.integers(0, 256, (rows, columns, 3)).astype(np.uint8)
+        plate = np.asarray(cv2.resize(bars, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST), np.uint8)
+    if rng.random() < 0.5:
+        return [plate] * count
+    at, speed, radius = rng.uniform(0, SIZE, 2), rng.normal(0, 5, 2), int(rng.integers(15, 120))
+    colour, frames = tuple(float(v) for v in rng.uniform(0, 255, 3)), []
+    for t in range(count):
+        frame = plate.copy()
+        x, y = (int(v * 16) for v in at + speed * t)
+        cv2.circle(frame, (x, y), radius * 16, colour, -1, cv2.LINE_AA, 4)
+        frames.append(frame)
+    return frames
+
+
+def compose(library: Library, seed: int, count: int = FRAMES) -> Clip:
+    """The clip of a seed: ``count`` frames (at most 13 for film). The seed and the corpus decide all."""
+    rng = np.random.default_rng([seed, 77])
+    shares = {k: v for k, v in KIND_SHARES.items() if k != "film" or library.runs}
+    total = sum(shares.values())
+    kind = str(rng.choice(list(shares), p=[share / total for share in shares.values()]))
+    names: list[str] = []
+
+    def part(length: int) -> list[U8]:
+        if kind == "film":
+            return film(library, length, rng, names)
+        if kind == "lines":
+            return scene(library, length, rng, names, line_plate(library, SIZE + 128, rng, names))
+        if kind == "flat":
+            return flat(length, rng)
+        return (
+            scene(library, 1, rng, names) * length if kind == "static" else scene(library, length, rng, names)
+        )
+
+    cut = np.zeros(count, np.int8)
+    if rng.random() < 0.15 and count >= 8:
+        at = int(rng.integers(3, count - 3))
+        cut[at] = 1
+        frames = part(at) + part(count - at)
+    else:
+        frames = part(count)
+    return Clip(frames=frames, cut=cut, kind=kind, sources=tuple(dict.fromkeys(names)))
