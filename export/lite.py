@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ import torch
 import typer
 
 from export.folder import write_model
-from training.network import ALIGN, Lite, LiteConfig
+from training.network import ALIGN, Head, Lite, LiteConfig
 
 INPUTS = ["y", "uv"]
 OUTPUTS = ["result_y", "result_uv"]
@@ -24,6 +25,9 @@ OPSET = 17
 
 def to_onnx(net: Lite) -> bytes:
     """The network as ONNX with symbolic sizes ``height, width, half_height, half_width``, batch 1."""
+    net = copy.deepcopy(net)
+    if isinstance(net.head, Head):
+        net.head = net.head.folded()
     frames = net.config.frames
     example = torch.rand(1, frames, ALIGN, 2 * ALIGN), torch.rand(1, 2 * frames, ALIGN // 2, ALIGN) - 0.5
     buffer = io.BytesIO()

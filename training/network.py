@@ -50,6 +50,62 @@ class LiteConfig:
         return asdict(self)
 
 
+def act(x: Tensor) -> Tensor:
+    """Leaky rectifier: as cheap as ReLU, fused into the convolutions before it, and no channel can die."""
+    return F.leaky_relu(x, 0.1)
+
+
+def contrast_basis(frames: int) -> Tensor:
+    """Fixed change of basis for the head's input, ``[6 * frames, 6 * frames]``.
+
+    Each 2x2 group of luma samples becomes its mean and three differences (Haar), and every frame but the centre
+    one its difference to the centre. What a restorer needs is small beside the picture itself; without this, Adam
+    spends thousands of steps finding it.
+    """
+    centre = frames // 2
+    haar = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 4
+    spatial = torch.eye(6 * frames)
+    temporal = torch.eye(6 * frames)
+    gain = torch.full((6 * frames,), 6.0)
+    gain[4 * centre] = 1
+    gain[4 * frames + 2 * centre : 4 * frames + 2 * centre + 2] = 2
+    for t in range(frames):
+        spatial[4 * t : 4 * t + 4, 4 * t : 4 * t + 4] = haar
+        if t != centre:
+            temporal[4 * t : 4 * t + 4, 4 * centre : 4 * centre + 4] = -torch.eye(4)
+            first, middle = 4 * frames + 2 * t, 4 * frames + 2 * centre
+            temporal[first : first + 2, middle : middle + 2] = -torch.eye(2)
+    return gain[:, None] * (temporal @ spatial)
+
+
+class Head(nn.Conv2d):
+    """A 3x3 convolution of the unshuffled window whose weight lives in :func:`contrast_basis`."""
+
+    basis: Tensor
+
+    def __init__(self, frames: int, width: int) -> None:
+        super().__init__(6 * frames, width, 3, padding=1)
+        self.register_buffer("basis", contrast_basis(frames), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, 6 * frames, rows, columns]`` to ``[batch, width, rows, columns]``."""
+        return F.conv2d(x, self.plain_weight(), self.bias, padding=1)
+
+    def plain_weight(self) -> Tensor:
+        """The weight for input in the pixel basis."""
+        return torch.einsum("ocyx,ci->oiyx", self.weight, self.basis)
+
+    def folded(self) -> nn.Conv2d:
+        """The same map as an ordinary convolution, for export."""
+        out, channels = self.weight.shape[:2]
+        conv = nn.Conv2d(channels, out, 3, padding=1)
+        assert self.bias is not None and conv.bias is not None
+        with torch.no_grad():
+            conv.weight.copy_(self.plain_weight())
+            conv.bias.copy_(self.bias)
+        return conv
+
+
 class WindowAttention(nn.Module):
     """Multi-head self-attention among the 64 tokens of one window, with a learned bias a token pair."""
 
@@ -90,10 +146,10 @@ class Block(nn.Module):
         t = x.permute(0, 2, 3, 1).reshape(b, rows, WINDOW, columns, WINDOW * c).transpose(2, 3)
         t = t.reshape(b * rows * columns, WINDOW * WINDOW, c)
         t = t + self.attention(self.norm1(t))
-        t = t + self.fc2(F.relu(self.fc1(self.norm2(t))))
+        t = t + self.fc2(act(self.fc1(self.norm2(t))))
         t = t.reshape(b, rows, columns, WINDOW, WINDOW * c).transpose(2, 3).reshape(b, h, w, c)
         x = t.permute(0, 3, 1, 2)
-        return x + self.mix(F.relu(x))
+        return x + self.mix(act(x))
 
 
 class Lite(nn.Module):
@@ -109,30 +165,43 @@ class Lite(nn.Module):
         super().__init__()
         self.config = config
         width, dim, frames = config.width, config.dim, config.frames
-        self.head = nn.Conv2d(6 * frames, width, 3, padding=1)
+        self.head: nn.Conv2d = Head(frames, width)
         self.enter = nn.Conv2d(width, dim, 2, stride=2)
         self.body = nn.ModuleList(Block(dim, config.heads, config.ratio) for _ in range(config.depth))
         self.leave = nn.Conv2d(dim, 4 * width, 1)
         self.tail = nn.Conv2d(width, width, 3, padding=1)
         self.luma = nn.Conv2d(width, 4 * config.scale**2, 3, padding=1)
         self.chroma = nn.Conv2d(width, 2 * config.scale**2, 3, padding=1)
-        for layer in (self.luma, self.chroma):  # start from plain interpolation
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self._start_small()
+
+    def _start_small(self) -> None:
+        """Begin as plain interpolation, with branches that are quiet beside the path they branch from."""
+        quiet: list[nn.Linear | nn.Conv2d] = [self.leave, self.tail]
+        silent: list[nn.Linear | nn.Conv2d] = [self.luma, self.chroma]
         for block in self.body:
-            nn.init.zeros_(block.mix.weight)
+            assert isinstance(block, Block)
+            quiet += [block.attention.proj, block.fc2]
+            silent += [block.mix]
+        with torch.no_grad():
+            for layer in quiet + silent:
+                layer.weight *= 0.1 if layer in quiet else 0.0
+                if layer.bias is not None:
+                    layer.bias.zero_()
+
+    def output_parameters(self) -> list[nn.Parameter]:
+        """Weights of the last layers: they sum hundreds of inputs, and want a gentler learning rate."""
+        return [*self.luma.parameters(), *self.chroma.parameters()]
 
     def forward(self, y: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
         """Restore or enlarge the centre frame of each window; see the class for shapes and ranges."""
         c = self.config
         x = torch.cat((F.pixel_unshuffle(y - 0.5, 2), uv), 1)
         head = self.head(x)
-        x = self.enter(F.relu(head))
+        x = self.enter(act(head))
         for block in self.body:
             x = block(x)
-        x = F.relu(F.pixel_shuffle(self.leave(x), 2) + head)
-        x = x + self.tail(x)
-        x = F.relu(x)
+        x = F.pixel_shuffle(self.leave(x), 2) + head
+        x = act(x + self.tail(act(x)))
         base_y, base_uv = y[:, c.radius : c.radius + 1], uv[:, 2 * c.radius : 2 * c.radius + 2]
         if c.scale > 1:
             base_y = F.interpolate(base_y, scale_factor=c.scale, mode="bilinear")

@@ -21,6 +21,8 @@ from training.network import Lite, LiteConfig
 
 CHROMA_WEIGHT = 0.5
 """Weight of the chroma planes' loss beside luma's: the eye, and every measure here, looks at luma."""
+OUTPUT_GAIN = 0.2
+"""Learning rate of the last layers, as a share of the others'."""
 DECAY_SHARE = 0.3
 """Last part of the run over which the learning rate falls to nothing."""
 
@@ -95,7 +97,12 @@ def main(
     net = Lite(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = Lite(config).to(device)
     average.load_state_dict(net.state_dict())
-    optimizer = torch.optim.AdamW(net.parameters(), lr, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    last = {id(p) for p in net.output_parameters()}
+    groups = [
+        {"params": [p for p in net.parameters() if id(p) not in last], "gain": 1.0},
+        {"params": net.output_parameters(), "gain": OUTPUT_GAIN},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint, log = out / "checkpoint.pt", out / "log.jsonl"
     step = 0
@@ -111,11 +118,11 @@ def main(
         if step >= steps:
             break
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, lr)
+            group["lr"] = group["gain"] * learning_rate(step, steps, lr)
         loss = loss_of(net, Batch(*(part.to(device) for part in vars(sample).values())))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         step += 1
         running = 0.98 * running + 0.02 * loss.item() if step > first + 1 else loss.item()
