@@ -33,7 +33,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--without-ours", action="store_true", help="leave animup out")
     add("--eval", type=Path, metavar="FOLDER", help="NAME.mkv and lq/NAME_KIND.mkv; quality needs it")
     add("--every", type=positive, default=4, metavar="N", help="quality: every Nth frame (default 4)")
-    add("--frames", type=positive, metavar="K", help="quality: only the first K frames of each clip")
+    add("--frames", type=several, metavar="K", help="quality: only the first K frames of each clip")
     add("--runs", type=positive, default=5, metavar="N", help="speed: turns of each peer (default 5)")
     add("--stretch", type=positive, default=24, metavar="N", help="speed: frames a turn of a filter chain")
     add("--hold", type=positive, default=1, metavar="N", help="speed: show each drawing N frames (2: twos)")
@@ -66,6 +66,13 @@ def positive(text: str) -> int:
     return value
 
 
+def several(text: str) -> int:
+    value = int(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"must be at least 2 (flicker compares frames), got {value}")
+    return value
+
+
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -78,12 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from rich.console import Console
 
     from benchmarks import report
-    from benchmarks.networks import cores
 
     if options.plot:
         report.check_plot()
     results: Results = report.load(options.earlier) if options.earlier else {}
-    results["machine"] = report.machine(cores())
     peers, chains = contenders(options)
     if options.only != "quality":
         measure_speed(options, peers, chains, results)
@@ -121,10 +126,13 @@ def measure_speed(
     options: argparse.Namespace, peers: list[Contender], chains: list[Contender], results: Results
 ) -> None:
     from benchmarks import report, speed
+    from benchmarks.networks import cores
 
+    machine = report.machine(cores())
     timings = speed.measure(peers + chains[1:], chains[0] if chains else None, options.runs, say)
     rows = {name: timing.as_json() for name, timing in timings.items()}
-    results["speed"] = {"runs": options.runs, "stretch": options.stretch, "hold": options.hold, "rows": rows}
+    settings = {"runs": options.runs, "stretch": options.stretch, "hold": options.hold}
+    results["speed"] = {"machine": machine, **settings, "rows": rows}
     if options.json:
         report.save(results, options.json)
 

@@ -93,7 +93,7 @@ def score(truth: dict[int, Luma], output: Iterable[tuple[int, Luma]], every: int
             psnr.append(float(10 * np.log10(255**2 / max(float(((t - o) ** 2).mean()), 1e-9))))
             ssim.append(float(similarity(t, o, data_range=255)))
         last = n, o
-    return Score(*(float(np.mean(values)) if values else float("nan") for values in (psnr, ssim, flicker)))
+    return Score(float(np.mean(psnr)), float(np.mean(ssim)), float(np.mean(flicker)))
 
 
 @dataclass
@@ -115,6 +115,8 @@ def measure(
     for clip in clips:
         if clip.truth not in truths:
             count = min(count_frames(clip.truth), limit or 10**9)
+            if count < 2:
+                raise SystemExit(f"peers: {clip.truth} has {count} frames; flicker needs two")
             wanted = sample(count, every)
             truths = {clip.truth: dict(zip(wanted, map(luma, decode(clip.truth, wanted)), strict=True))}
         truth = truths[clip.truth]

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import statistics
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from benchmarks.contenders import CLEAN, OURS, OURS_CLEAN
 from benchmarks.packages import demand, need
 from benchmarks.quality import kind_order
 
-METRICS = (("psnr", ".2f"), ("ssim", ".4f"), ("flicker", ".3f"))
+METRICS = ("psnr", "ssim", "flicker")
 PACKAGES = ("vsanimup", "VapourSynth", "ncnn", "onnxruntime", "openvino")
 
 Results = dict[str, Any]
@@ -58,23 +59,26 @@ def save(results: Results, path: Path) -> None:
 
 
 def show(results: Results, console: Console) -> None:
-    about = results["machine"]
-    busy = f", load {about['load before']} before the run" if about["load before"] is not None else ""
-    caption = f"{about['cpu']}, {about['cores']} cores{busy}"
     if "speed" in results:
-        console.print(_speed_table(results["speed"], caption))
+        console.print(_speed_table(results["speed"]))
     if "quality" in results:
-        console.print(_quality_table(results["quality"]))
+        quality = results["quality"]
+        console.print(_quality_table(quality, "luma PSNR/SSIM", lambda c: f"{c['psnr']:.2f}/{c['ssim']:.4f}"))
+        console.print(_quality_table(quality, "flicker", lambda c: f"{c['flicker']:.3f}"))
 
 
-def _speed_table(speed: Results, caption: str) -> Table:
-    table = Table(title="Speed, 640x360 to 1280x720", caption=caption)
-    table.add_column("upscaler")
-    for title in ("seconds a frame", "fastest", f"times {OURS}", "core seconds", f"times {OURS}"):
+def _speed_table(speed: Results) -> Table:
+    about, rows = speed["machine"], speed["rows"]
+    busy = f", load {about['load before']} before the run" if about["load before"] is not None else ""
+    table = Table(title="Speed, 640x360 to 1280x720", caption=f"{about['cpu']}, {about['cores']} cores{busy}")
+    columns = {"seconds": "s/frame", "fastest": "fastest", "cpu": "core s"}
+    if OURS in rows:
+        columns |= {"ratio": f"× {OURS}", "cpu ratio": "× (core s)"}
+    table.add_column("upscaler", no_wrap=True)
+    for title in columns.values():
         table.add_column(title, justify="right")
-    for name, row in sorted(speed["rows"].items(), key=lambda item: float(item[1]["seconds"])):
-        cells = (row[key] for key in ("seconds", "fastest", "ratio", "cpu", "cpu ratio"))
-        table.add_row(name, *("" if cell is None else f"{cell:.3f}" for cell in cells))
+    for name, row in sorted(rows.items(), key=lambda item: float(item[1]["seconds"])):
+        table.add_row(name, *(f"{row[key]:.3f}" for key in columns))
     return table
 
 
@@ -87,27 +91,24 @@ def means(quality: Results) -> dict[str, dict[str, dict[str, float]]]:
         table[kind] = {
             name: {
                 metric: statistics.mean(row[metric] for row in of_kind if row["contender"] == name)
-                for metric, _ in METRICS
+                for metric in METRICS
             }
             for name in dict.fromkeys(row["contender"] for row in of_kind)
         }
     return table
 
 
-def _quality_table(quality: Results) -> Table:
+def _quality_table(quality: Results, title: str, cell: Callable[[dict[str, float]], str]) -> Table:
     by_kind = means(quality)
     clips = len({row["clip"] for row in quality["rows"]})
-    first = f", first {quality['frames']} frames" if quality["frames"] else ""
-    caption = f"mean over {clips} clips, every {quality['every']}. frame{first}"
-    table = Table(title="Quality: luma PSNR / SSIM / flicker", caption=caption)
-    table.add_column("upscaler")
+    sampled = "all frames" if quality["every"] == 1 else f"one frame in {quality['every']}"
+    first = f" of the first {quality['frames']}" if quality["frames"] else ""
+    table = Table(title=f"Quality: {title}", caption=f"mean over {clips} clips, {sampled}{first}")
+    table.add_column("upscaler", no_wrap=True)
     for kind in by_kind:
-        table.add_column(kind, justify="right")
+        table.add_column(kind, justify="right", no_wrap=True)
     for name in dict.fromkeys(name for row in by_kind.values() for name in row):
-        cells = (row.get(name) for row in by_kind.values())
-        table.add_row(
-            name, *(" / ".join(f"{c[m]:{form}}" for m, form in METRICS) if c else "" for c in cells)
-        )
+        table.add_row(name, *(cell(row[name]) if name in row else "" for row in by_kind.values()))
     return table
 
 
@@ -125,19 +126,21 @@ def plot(results: Results, path: Path) -> None:
     speed = {name: row["seconds"] for name, row in results["speed"]["rows"].items()}
     by_kind = means(results["quality"])
     pyplot = need("matplotlib.pyplot")
-    figure, panels = pyplot.subplots(1, len(by_kind), figsize=(4.2 * len(by_kind), 4.4), squeeze=False)
+    figure, panels = pyplot.subplots(1, len(by_kind), figsize=(4.2 * len(by_kind), 4.8), squeeze=False)
+    colours: dict[str, str] = {}
+    labels: dict[str, Any] = {}
     for panel, (kind, scores) in zip(panels[0], by_kind.items(), strict=True):
         for name, metrics in scores.items():
+            colours.setdefault(name, f"C{len(colours)}")
             seconds = speed.get(OURS_CLEAN if name == OURS and kind == CLEAN else name)
             if seconds is None:
                 continue
-            point = (seconds, metrics["psnr"])
-            marker, size, colour = ("*", 160, "C3") if name == OURS else ("o", 36, "C0")
-            panel.scatter(*point, marker=marker, s=size, color=colour)
-            panel.annotate(name, point, xytext=(4, 5), textcoords="offset points", fontsize=7)
+            marker, size, colour = ("*", 170, "black") if name == OURS else ("o", 40, colours[name])
+            labels[name] = panel.scatter(seconds, metrics["psnr"], marker=marker, s=size, color=colour)
         panel.set(xscale="log", xlabel="seconds a frame", title=kind)
-        panel.margins(0.25, 0.12)
+        panel.margins(0.1)
         panel.grid(alpha=0.3)
     panels[0][0].set_ylabel("luma PSNR, dB")
-    figure.tight_layout()
+    figure.legend(labels.values(), labels.keys(), loc="lower center", ncol=5, frameon=False)
+    figure.tight_layout(rect=(0, 0.1, 1, 1))
     figure.savefig(path, dpi=120)
