@@ -1,9 +1,9 @@
 """Draws the demo clip: ``python -m training.demo_clip --corpus DIR --out vsanimup/data/demo.mkv``.
 
-Three seconds of a cartoon at 640x360: a panning village street of several layers, a fireman running on twos, a cut,
-a cheering girl; then light noise and MPEG-2 as an old disc would have it. Hills, sky, clouds and grass are drawn
-here; houses and people come from Openclipart (public domain), and are of those that training never sees
-(``split_of`` is ``"val"``). The same corpus gives the same frames.
+Three seconds of a cartoon at 640x360: a panning village street of several layers, a fireman running on twos,
+a cut, a cheering girl; then light noise and MPEG-2 as an old disc would have it. Hills, sky, clouds and grass
+are drawn here; houses and people come from Openclipart (public domain), and are of those that training never
+sees (``split_of`` is ``"val"``). The same corpus gives the same frames.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import av
 import cv2
 import numpy as np
 
-from training.compose import U8, Library, Rng, bend, over, premultiply, resize
+from training.compose import U8, Rng, bend, over, premultiply, resize
+from training.corpus import Library
 from training.degrade import noise, to_planes
 
 WIDTH, HEIGHT, RATE = 640, 360, 24
@@ -97,10 +98,10 @@ def cloud(layer: U8, x: float, y: float, size: float, puffs: int, rng: Rng) -> N
         radius = size * (0.42 + 0.25 * (1 - offset * offset) + 0.08 * rng.random()) * BIG
         circles.append((int((x + offset * size) * BIG), int(y * BIG - radius * 0.35), int(radius)))
     for grow, colour in ((5, INK), (0, (214, 226, 240))):
-        for cx, cy, radius in circles:
-            cv2.circle(layer, (cx, cy), radius + grow, (*colour, 255), -1, cv2.LINE_AA)
-    for cx, cy, radius in circles:
-        cv2.circle(layer, (cx - 4, cy - 9), radius - 9, (252, 253, 255, 255), -1, cv2.LINE_AA)
+        for cx, cy, reach in circles:
+            cv2.circle(layer, (cx, cy), reach + grow, (*colour, 255), -1, cv2.LINE_AA)
+    for cx, cy, reach in circles:
+        cv2.circle(layer, (cx - 4, cy - 9), reach - 9, (252, 253, 255, 255), -1, cv2.LINE_AA)
 
 
 def tree(layer: U8, x: float, foot: float, size: float, leaves: tuple[int, int, int], rng: Rng) -> None:
@@ -112,10 +113,12 @@ def tree(layer: U8, x: float, foot: float, size: float, leaves: tuple[int, int, 
     spots = [(rng.normal(0, 0.22), rng.normal(0, 0.16), rng.uniform(0.3, 0.42)) for _ in range(9)]
     spots.append((0, 0, 0.45))
     dark = tuple(int(v * 0.72) for v in leaves)
-    for grow, shift, colour in ((6, 0, INK), (0, 0, dark), (-int(size * 0.16), -int(size * 0.11), leaves)):
+    light = (-int(size * 0.16), -int(size * 0.11), leaves)
+    for grow, shift, colour in ((6, 0, INK), (0, 0, dark), light):
         for dx, dy, radius in spots:
             centre = (int((x + dx * size) * BIG) + shift, int((foot - size * (1.15 + dy)) * BIG) + shift)
-            cv2.circle(layer, centre, max(int(radius * size * BIG) + grow, 2), (*colour, 255), -1, cv2.LINE_AA)
+            wide = max(int(radius * size * BIG) + grow, 2)
+            cv2.circle(layer, centre, wide, (*colour, 255), -1, cv2.LINE_AA)
 
 
 def grass(layer: U8, foot: float, tufts: int, rng: Rng) -> None:
@@ -148,7 +151,8 @@ def stamp(layer: U8, image: U8, x: float, foot: float) -> None:
     """Lay a premultiplied drawing into a premultiplied layer, its foot at (x, foot), in final pixels."""
     height, width = image.shape[:2]
     top, left = round(foot * BIG) - height + 40, round(x * BIG) - width // 2
-    rows, columns = slice(max(top, 0), min(top + height, H)), slice(max(left, 0), min(left + width, layer.shape[1]))
+    rows = slice(max(top, 0), min(top + height, H))
+    columns = slice(max(left, 0), min(left + width, layer.shape[1]))
     part = image[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
     under = layer[rows, columns]
     keep = 255 - part[..., 3:].astype(np.uint16)
@@ -226,7 +230,8 @@ def cheer(artist: Artist) -> list[U8]:
         step = t // 2
         if step != before:
             before, beat = step, step % 6
-            drawing = pose(girl, step, (-2, -1, 1, 2, 1, -1)[beat], (0.96, 1.0, 1.03, 1.03, 1.0, 0.97)[beat], 4.0)
+            squash = (0.96, 1.0, 1.03, 1.03, 1.0, 0.97)[beat]
+            drawing = pose(girl, step, (-2, -1, 1, 2, 1, -1)[beat], squash, 4.0)
             actor = empty(W)
             stamp(actor, drawing, 328, 452 - (0, 8, 18, 20, 12, 3)[beat])
         over(frame, actor)
@@ -246,10 +251,10 @@ def write(clean: list[U8], out: Path) -> None:
     """Add noise, encode as MPEG-2 with BT.709 tags, and put the file in place whole."""
     planes = noise(to_planes(clean), GRAIN, GRAIN / 2, 0.4, np.random.default_rng(SEED))
     partial = out.with_name(f".{out.stem}.part{out.suffix}")
-    with av.open(str(partial), "w", format="matroska", container_options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("mpeg2video", rate=RATE, options={
-            "g": "12", "bf": "2", "maxrate": str(BITRATE * 3 // 2), "bufsize": "1835008", "flags": "+bitexact",
-        })  # fmt: skip
+    exact = {"fflags": "+bitexact"}
+    with av.open(str(partial), "w", format="matroska", container_options=exact) as container:
+        options = {"g": "12", "bf": "2", "maxrate": str(BITRATE * 3 // 2), "bufsize": "1835008"}
+        stream = container.add_stream("mpeg2video", rate=RATE, options={**options, "flags": "+bitexact"})
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = WIDTH, HEIGHT, "yuv420p", BITRATE
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = 1

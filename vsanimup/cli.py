@@ -48,7 +48,12 @@ def show_bytes(number: float) -> str:
     return f"{number:.1f} {BYTES[-1]}"
 
 
-@app.command()
+@app.command(
+    help="Restore and enlarge a video, and picture the difference.\n\n"
+    "Runs the ready script restore_upscale.vpy through vspipe into x264 (or ffmpeg, or PyAV), and writes "
+    "[b]demo.mkv[/b] (for INPUT, [b]NAME_animup.mkv[/b]; no sound) and [b]before_after.png[/b]: its left "
+    "half is plain bicubic enlargement, its right half animup's."
+)
 def demo(
     source: Annotated[
         Path | None,
@@ -69,12 +74,7 @@ def demo(
     ] = "auto",
     crf: Annotated[int, typer.Option(min=0, max=51, help="Quality of the encode; less is better.")] = 16,
 ) -> None:
-    """Restore and enlarge a video, and picture the difference.
-
-    Runs the ready script [b]restore_upscale.vpy[/b] through vspipe into x264 (or ffmpeg, or PyAV), and
-    writes [b]demo.mkv[/b] (for INPUT, [b]NAME_animup.mkv[/b]; no sound) and [b]before_after.png[/b]: the
-    left half is plain bicubic enlargement, the right half animup's.
-    """
+    """``animup demo``."""
     with plain_errors(), terminable():
         _demo(source, folder, frames, encoder, crf, {
             "task": task, "strength": f"{strength:g}", "scale": str(scale), "model": model,
@@ -141,7 +141,7 @@ def _demo(
 
 @app.command()
 def doctor() -> None:
-    """Check the installation by using it; exit code 1 when restoring and enlarging cannot work here."""
+    """Check the installation by using it; exit code 1 when the filters cannot work here."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

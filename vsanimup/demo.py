@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -205,23 +206,32 @@ def render(
         lines: list[str] = []
         reader = threading.Thread(target=_follow, args=(pipe.stderr, step, lines), daemon=True)
         reader.start()
-        while pipe.poll() is None or sink.poll() is None:
-            if pipe.poll() is not None and pipe.returncode and sink.poll() is None:
-                sink.kill()  # what it got is not the whole film
-            if sink.poll() is not None and sink.returncode and pipe.poll() is None:
-                pipe.kill()
-            time.sleep(0.03)
+        encoder_first = _wait(pipe, sink)
         reader.join(5)
         said.seek(0)
-        encoder_text = said.read().decode("utf-8", "replace").strip()
-        failure = explain("\n".join(lines), plan.source) if pipe.returncode else None
-        if sink.returncode and (pipe.returncode is None or _only_the_pipe(pipe.returncode, failure)):
-            raise AnimupError(_encoder_failure(name, encoder_text, final.parent, sink.returncode))
-        if pipe.returncode:
-            raise AnimupError(failure or "vspipe failed")
-        if not partial.exists() or not partial.stat().st_size:
-            raise AnimupError(_encoder_failure(name, encoder_text, final.parent, sink.returncode))
+        text = said.read().decode("utf-8", "replace").strip()
+        if pipe.returncode and not encoder_first:
+            failure = explain("\n".join(lines), plan.source)
+            raise AnimupError(failure if pipe.returncode > 0 else f"vspipe crashed: {failure}")
+        if encoder_first or sink.returncode:
+            raise AnimupError(_encoder_failure(name, text, final.parent, sink.returncode))
+        if _packets(partial) < output.frames:  # x264 reports success on a full disk
+            raise AnimupError(_encoder_failure(name, text, final.parent, sink.returncode))
     return time.monotonic() - began
+
+
+def _packets(path: Path) -> int:
+    """Frames in an encoded file, as far as it can be read."""
+    import av
+
+    count = 0
+    try:
+        with av.open(str(path)) as container:
+            for packet in container.demux(video=0):
+                count += packet.size > 0
+    except (av.FFmpegError, IndexError):
+        pass
+    return count
 
 
 def _start(stack: contextlib.ExitStack, command: list[str], **streams: Any) -> subprocess.Popen[bytes]:
@@ -250,16 +260,32 @@ def _follow(stream: IO[bytes], step: Callable[[int], None], lines: list[str]) ->
     lines.append(held.decode("utf-8", "replace"))
 
 
-def _only_the_pipe(returncode: int, failure: str | None) -> bool:
-    """Whether vspipe failed only because nobody reads it any more."""
-    return returncode < 0 or not failure or "write" in failure or "without saying" in failure
+def _wait(pipe: subprocess.Popen[bytes], sink: subprocess.Popen[bytes]) -> bool:
+    """Wait for vspipe and the encoder to end; whether the encoder gave up while vspipe had more."""
+    while pipe.poll() is None:
+        if sink.poll() is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                pipe.wait(1)  # it may just be ending, too
+            if pipe.poll() is None:
+                pipe.kill()
+                pipe.wait()
+            return pipe.returncode != 0
+        time.sleep(0.03)
+    if pipe.returncode == -getattr(signal, "SIGPIPE", 0) != 0:
+        sink.wait()
+        return True
+    if pipe.returncode:
+        sink.kill()  # what it got is not the whole film
+    while sink.poll() is None:  # not one long wait: Ctrl-C must get through everywhere
+        time.sleep(0.03)
+    return False
 
 
 def _encoder_failure(name: str, text: str, folder: Path, returncode: int | None) -> str:
     free = shutil.disk_usage(folder).free
     if free < 1 << 20 or "No space left" in text:
         return f"the disk is full ({free // 1024} KiB left in {folder}); choose another folder with -o"
-    last = text.splitlines()[-1] if text else f"it ended with code {returncode}"
+    last = text.splitlines()[-1] if text else f"it ended with code {returncode}, its file is not whole"
     return f"the encoder {name} failed: {last}"
 
 
@@ -293,11 +319,14 @@ def _frame(path: Path, number: int) -> Any:
     import av
 
     found = None
-    with av.open(str(path)) as container:
-        for index, frame in enumerate(container.decode(video=0)):
-            found = frame
-            if index == number:
-                break
+    try:
+        with av.open(str(path)) as container:
+            for index, frame in enumerate(container.decode(video=0)):
+                found = frame
+                if index == number:
+                    break
+    except (av.FFmpegError, IndexError) as error:
+        raise AnimupError(f"no picture could be made: {path} cannot be read ({error})") from None
     if found is None:
         raise AnimupError(f"{path} holds no frame")
     return found

@@ -1,0 +1,141 @@
+"""The ready scripts, through the real vspipe."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from vsanimup import demo
+from vsanimup.models import SHIPPED
+
+pytestmark = [
+    pytest.mark.skipif(
+        not list(SHIPPED.glob("lite-*/manifest.json")), reason="the trained models are not here"
+    ),
+]
+
+WIDTH, HEIGHT, COUNT = 96, 64, 5
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small MPEG-2 file."""
+    path = tmp_path_factory.mktemp("source") / "small.mkv"
+    make_video(path)
+    return path
+
+
+def make_video(path: Path, pixels: str = "yuv420p", codec: str = "mpeg2video") -> None:
+    """A moving gradient, tagged BT.709."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=24)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
+        context = stream.codec_context
+        if pixels.startswith("yuv"):
+            context.colorspace = context.color_primaries = context.color_trc = context.color_range = 1
+        rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+        for index in range(COUNT):
+            plane = ((rows * 3 + columns * 2 + index * 4) % 220 + 16).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(
+                np.stack([plane, plane[::-1], plane[:, ::-1]], -1), format="rgb24"
+            )
+            frame = frame.reformat(
+                format=pixels, dst_colorspace="ITU709" if pixels.startswith("yuv") else None
+            )
+            frame.pts, frame.time_base = index, Fraction(1, 24)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def vspipe(*options: str | Path) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [demo.vspipe_path(), *map(str, options)], capture_output=True, stdin=subprocess.DEVNULL, check=False
+    )
+
+
+def info(*options: str | Path) -> dict[str, str]:
+    done = vspipe("--info", *options, "-")
+    assert done.returncode == 0, done.stderr.decode()
+    return dict(line.split(": ", 1) for line in done.stdout.decode().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ([], 2),
+        (["-a", "scale=3"], 3),
+        (["-a", "scale=1"], 1),
+        (["-a", "strength=0.5", "-a", "task=deblock"], 2),
+    ],
+)
+def test_main_script_keeps_format_and_enlarges(source: Path, options: list[str], size: int) -> None:
+    found = info("-a", f"source={source}", *options, demo.script_path())
+    assert (found["Width"], found["Height"]) == (str(size * WIDTH), str(size * HEIGHT))
+    assert (found["Frames"], found["Format Name"]) == (str(COUNT), "YUV420P8")
+    assert found["FPS"].startswith("24/1")
+
+
+def test_main_script_pipes_y4m(source: Path) -> None:
+    done = vspipe("-a", f"source={source}", "-c", "y4m", demo.script_path(), "-")
+    assert done.returncode == 0, done.stderr.decode()
+    header, _, rest = done.stdout.partition(b"\n")
+    assert header.startswith(b"YUV4MPEG2") and f"W{2 * WIDTH} H{2 * HEIGHT} F24:1".encode() in header
+    assert len(rest) == COUNT * (len(b"FRAME\n") + 4 * WIDTH * HEIGHT * 3 // 2)
+
+
+def test_compare_interleaves_source_and_result(source: Path, tmp_path: Path) -> None:
+    script = demo.script_path(demo.COMPARE)
+    found = info("-a", f"source={source}", script)
+    assert (found["Frames"], found["Width"]) == (str(2 * COUNT), str(2 * WIDTH))
+    done = vspipe("-a", f"source={source}", "-j", tmp_path / "props.json", "-c", "y4m", script, "-")
+    assert done.returncode == 0, done.stderr.decode()
+    frames = done.stdout.split(b"\n", 1)[1].split(b"FRAME\n")[1:]
+    assert len(frames) == 2 * COUNT and frames[0] != frames[1]
+    props = json.loads((tmp_path / "props.json").read_text())
+    assert all(p["_Matrix"] == 1 for p in props)
+
+
+def test_nothing_is_left_beside_the_source(source: Path) -> None:
+    info("-a", f"source={source}", demo.script_path())
+    assert [path.name for path in source.parent.iterdir()] == [source.name]
+
+
+def test_rgb_source_can_be_piped(tmp_path: Path) -> None:
+    make_video(tmp_path / "rgb.mkv", pixels="bgr0", codec="ffv1")
+    found = info("-a", f"source={tmp_path / 'rgb.mkv'}", demo.script_path())
+    assert found["Format Name"] == "YUV444P8"
+
+
+@pytest.mark.parametrize("name", [demo.SCRIPT, demo.COMPARE])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "no source was given. Call it with  vspipe -a source=FILE"),
+        (["source=/nowhere/film.mkv"], "Couldn't open '/nowhere/film.mkv'"),
+        (["source=FILE", "scale=two"], "scale must be a number, got 'two'"),
+        (["source=FILE", "scale=7"], "Upscale: scale must be 2, 3 or 4, got 7"),
+        (["source=FILE", "task=magic"], "Restore: task must be one of"),
+        (["source=FILE", "model=none"], "Restore: model must be one of"),
+    ],
+)
+def test_errors_are_one_line(source: Path, name: str, options: list[str], message: str) -> None:
+    arguments = [part for o in options for part in ("-a", o.replace("=FILE", f"={source}"))]
+    done = vspipe(*arguments, "--info", demo.script_path(name), "-")
+    assert done.returncode != 0
+    text = done.stderr.decode()
+    assert message in text and "Traceback" not in text
+    assert message in demo.explain(text)
+
+
+def test_missing_bestsource_is_named(source: Path, tmp_path: Path) -> None:
+    text = demo.script_path().read_text(encoding="utf-8").replace('"bs"', '"nothing_such"')
+    script = tmp_path / "script.vpy"
+    script.write_text(text, encoding="utf-8")
+    done = vspipe("-a", f"source={source}", "--info", script, "-")
+    assert done.returncode != 0 and b"pip install vapoursynth-bestsource" in done.stderr
