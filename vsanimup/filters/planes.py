@@ -23,13 +23,11 @@ def check_clip(clip: vs.VideoNode) -> None:
 
     Raises :class:`AnimupError` for variable format or size, tiny frames and half-precision or odd sample types.
     """
-    if clip.format is None or clip.width == 0 or clip.height == 0:
+    if clip.format is None or clip.format.color_family == vs.UNDEFINED or clip.width == 0 or clip.height == 0:
         raise AnimupError(
             "clip must have one format and size throughout; convert it first, "
             "as in core.resize.Bicubic(clip, width=1280, height=720, format=vs.YUV420P8)"
         )
-    if clip.format.color_family not in (vs.GRAY, vs.YUV, vs.RGB):
-        raise AnimupError(f"clip must be gray, YUV or RGB, got {clip.format.name}")
     if clip.format.sample_type == vs.INTEGER and clip.format.bits_per_sample > 16:
         raise AnimupError(f"clip must have 8 to 16 bits a sample, or be float, got {clip.format.name}")
     if clip.width < MIN_SIDE or clip.height < MIN_SIDE:
@@ -40,10 +38,9 @@ def output_format(clip: vs.VideoNode, wanted: int | None) -> vs.VideoFormat:
     """The format of the result: the clip's own, or ``wanted``."""
     if wanted is None:
         return clip.format
-    try:
-        target = vs.core.get_video_format(wanted)
-    except vs.Error:
-        raise AnimupError(f"format must be a VapourSynth format such as vs.YUV420P16, got {wanted}") from None
+    target = vs.core.get_video_format(wanted)
+    if target.color_family == vs.UNDEFINED:
+        raise AnimupError(f"format must be a VapourSynth format such as vs.YUV420P16, got {wanted}")
     if (target.color_family == vs.RGB) != (clip.format.color_family == vs.RGB):
         raise AnimupError(
             f"format={target.name} is of another colour family than the clip's {clip.format.name}; "

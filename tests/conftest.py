@@ -1,0 +1,68 @@
+"""Clips that the tests share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import vapoursynth as vs
+from hypothesis import settings
+
+core = vs.core
+settings.register_profile("animup", deadline=None)  # a busy machine is no failure
+settings.load_profile("animup")
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Tests may set the core's threads; put them back."""
+    before = core.num_threads
+    yield
+    core.num_threads = before
+
+
+def drawn(clip: vs.VideoNode, plane: Callable[[int, int, tuple[int, int]], np.ndarray]) -> vs.VideoNode:
+    """``clip`` with its planes filled by ``plane(frame, index, (height, width))`` in 0..1 of the sample range."""
+    whole = (1 << clip.format.bits_per_sample) - 1 if clip.format.sample_type == vs.INTEGER else 1
+    chroma_zero = 0.5 if clip.format.sample_type == vs.FLOAT and clip.format.color_family == vs.YUV else 0
+
+    def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
+        frame = f.copy()
+        for index in range(clip.format.num_planes):
+            target = np.asarray(frame[index])
+            value = plane(n, index, target.shape) - (chroma_zero if index else 0)
+            target[:] = np.round(value * whole) if clip.format.sample_type == vs.INTEGER else value
+        return frame
+
+    return clip.std.ModifyFrame(clip, fill)
+
+
+def moving(format: int = vs.YUV420P8, width: int = 96, height: int = 64, length: int = 12, cut: int | None = None,
+           noise: float = 0.03) -> vs.VideoNode:  # fmt: skip
+    """A textured picture that pans a pixel a frame under noise, with another scene from frame ``cut`` on."""
+
+    def plane(n: int, index: int, shape: tuple[int, int]) -> np.ndarray:
+        scene = int(cut is not None and n >= cut)
+        rng = np.random.default_rng((scene, index))
+        texture = np.kron(rng.random((-(-shape[0] // 8), -(-shape[1] // 8))), np.ones((8, 8)))[: shape[0], : shape[1]]
+        picture = np.roll(texture * 0.5 + 0.2 + 0.15 * scene, n, 1)
+        return np.clip(picture + np.random.default_rng((n, index, 7)).normal(0, noise, shape), 0.07, 0.92)
+
+    return drawn(core.std.BlankClip(format=format, width=width, height=height, length=length, keep=True), plane)
+
+
+def planes_of(frame: vs.VideoFrame) -> list[np.ndarray]:
+    """Copies of a frame's planes."""
+    return [np.array(frame[i]) for i in range(frame.format.num_planes)]
+
+
+def digest(frame: vs.VideoFrame) -> str:
+    """Hash of a frame's samples."""
+    return hashlib.sha256(b"".join(plane.tobytes() for plane in planes_of(frame))).hexdigest()
+
+
+def digests(clip: vs.VideoNode) -> list[str]:
+    """Hash of each frame, asked for in order."""
+    return [digest(clip.get_frame(n)) for n in range(clip.num_frames)]

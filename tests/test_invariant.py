@@ -1,0 +1,120 @@
+"""Frame n is a pure function of (clip, arguments, n), bit for bit, whoever asks and in whichever order."""
+
+import os
+import random
+import subprocess
+import sys
+import sysconfig
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+from conftest import core, digest, digests, drawn, moving, planes_of
+
+RUNS = int(os.environ.get("ANIMUP_ACCESS_RUNS", "500"))
+"""Randomised access runs; each has its own filters, thread count and order."""
+
+
+def chain(clip, **arguments):
+    return core.animup.Upscale(core.animup.Restore(clip, **arguments), **arguments)
+
+
+@pytest.mark.timeout(600)
+def test_randomised_access():
+    """Linear, backward, random, jumping and concurrent requests, 1 to 8 threads, several streams and clips."""
+    rng = random.Random(1)
+    clips = [moving(width=48, height=32, length=length, cut=cut) for length, cut in ((9, 4), (7, None), (2, 1), (1, None))]
+    wanted = [digests(chain(clip, num_streams=1)) for clip in clips]
+    for run in range(RUNS):
+        which = rng.randrange(len(clips)) if run % 4 else 0
+        core.num_threads = rng.randint(1, 8)
+        clip = chain(clips[which], num_streams=rng.randint(1, 4))
+        frames = range(clip.num_frames)
+        first = rng.randrange(clip.num_frames)
+        order = rng.choice([
+            list(frames), list(reversed(frames)), rng.sample(frames, len(frames)), list(frames)[first:],
+            [rng.randrange(clip.num_frames) for _ in range(6)],
+        ])  # fmt: skip
+        if rng.random() < 0.5:
+            got = [digest(clip.get_frame(n)) for n in order]
+        else:
+            waiting: list[Future] = [clip.get_frame_async(n) for n in order]
+            got = [digest(future.result(timeout=60)) for future in waiting]
+        assert got == [wanted[which][n] for n in order], f"run {run}: order {order}"
+
+
+def test_two_filters_at_once_do_not_disturb_each_other():
+    a, b = moving(length=8), moving(length=8, cut=3)
+    alone = digests(chain(a)), digests(chain(b))
+    first, second = chain(a), chain(b)
+    waiting = [(clip.get_frame_async(n), expected[n]) for n in range(8)
+               for clip, expected in ((first, alone[0]), (second, alone[1]))]  # fmt: skip
+    assert all(digest(future.result(timeout=60)) == expected for future, expected in waiting)
+
+
+def test_a_trimmed_clip_inside_a_scene_differs_only_where_the_window_is_cut():
+    """The result depends on the source frames of the window alone."""
+    clip = moving(length=14)
+    whole, part = digests(core.animup.Restore(clip)), digests(core.animup.Restore(clip[4:12]))
+    assert part[2:-2] == whole[6:10]
+
+
+def test_windows_do_not_cross_a_detected_cut():
+    clip = moving(length=12, cut=6)
+    parts = digests(core.animup.Restore(clip[:6])) + digests(core.animup.Restore(clip[6:]))
+    assert digests(core.animup.Restore(clip)) == parts
+    assert digests(core.animup.Restore(clip, scenecut=0)) != parts
+
+
+@pytest.mark.parametrize("prop", ["_SceneChangePrev", "_SceneChangeNext"])
+def test_scene_properties_rule(prop):
+    clip = moving(length=10)
+    marked = 5 if prop == "_SceneChangePrev" else 4
+
+    def mark(n, f):
+        frame = f.copy()
+        frame.props[prop] = int(n == marked)
+        return frame
+
+    parts = digests(core.animup.Restore(clip[:5])) + digests(core.animup.Restore(clip[5:]))
+    assert digests(core.animup.Restore(clip.std.ModifyFrame(clip, mark))) == parts
+    assert digests(core.animup.Restore(clip)) != parts
+    never = moving(length=10, cut=5).std.SetFrameProps(_SceneChangePrev=0, _SceneChangeNext=0)
+    assert digests(core.animup.Restore(never)) != digests(core.animup.Restore(moving(length=10, cut=5)))
+
+
+def test_the_window_is_used():
+    """A static noisy picture comes out nearer to the truth with its neighbours than alone."""
+    still = moving(length=1, noise=0, width=128, height=96)
+    truth = planes_of(still.get_frame(0))[0].astype(float)
+    source = [plane / 255 for plane in planes_of(still.get_frame(0))]
+    noisy = drawn(still * 5, lambda n, i, shape: source[i] + np.random.default_rng((n, i)).normal(0, 0.05, shape))
+    alone = planes_of(core.animup.Restore(noisy[2]).get_frame(0))[0].astype(float)
+    among = planes_of(core.animup.Restore(noisy).get_frame(2))[0].astype(float)
+    assert ((among - truth) ** 2).mean() < 0.9 * ((alone - truth) ** 2).mean()
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from conftest import core, moving
+core.num_threads = {threads}
+core.animup.Upscale(core.animup.Restore(moving(width=64, height=48, length=12, cut=5))).set_output()
+"""
+
+
+def vspipe(tmp_path, *arguments, threads=2):
+    script = tmp_path / f"script{threads}.vpy"
+    script.write_text(SCRIPT.format(tests=os.path.dirname(__file__), threads=threads))
+    program = os.path.join(sysconfig.get_path("scripts"), "vspipe")
+    environment = os.environ | {"PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}
+    return subprocess.run([program, *arguments, str(script), "-"], capture_output=True, timeout=100, check=True,
+                          env=environment).stdout  # fmt: skip
+
+
+def test_vspipe_parts_join_to_the_whole(tmp_path):
+    whole = vspipe(tmp_path)
+    assert len(whole) == 12 * 128 * 96 * 3 // 2
+    parts = [vspipe(tmp_path, "-s", str(start), "-e", str(start + 3), threads=threads)
+             for start, threads in ((0, 1), (4, 8), (8, 3))]  # fmt: skip
+    assert b"".join(parts) == whole
