@@ -82,6 +82,7 @@ def main(
     seed: int = 0,
     threads: int = 0,
     every: Annotated[int, typer.Option(help="steps between validations and checkpoints")] = 500,
+    stop: Annotated[int | None, typer.Option(help="stop after this step, to go on another time")] = None,
 ) -> None:
     """Train, or go on with, the run in OUT."""
     if task not in ("restore", "upscale"):
@@ -115,7 +116,7 @@ def main(
     clips = Clips(data, kind, radius=radius, crop=crop, seed=seed, restored=restored)
     running, began, first = 0.0, time.monotonic(), step
     for sample in clips.stream(step, batch):
-        if step >= steps:
+        if step >= min(steps, stop or steps):
             break
         for group in optimizer.param_groups:
             group["lr"] = group["gain"] * learning_rate(step, steps, lr)

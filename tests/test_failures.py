@@ -1,0 +1,141 @@
+"""What goes wrong reaches the user in words, and the process goes on or ends cleanly."""
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import vapoursynth as vs
+from conftest import core, digests, moving
+
+from vsanimup import engines
+from vsanimup.errors import AnimupError
+from vsanimup.models import SHIPPED
+
+
+def run(script, timeout=60):
+    """Run a Python script that has ``core`` and ``moving`` at hand; its finished process."""
+    head = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\nfrom conftest import core, moving, vs\n"
+    return subprocess.run([sys.executable, "-c", head + textwrap.dedent(script)], capture_output=True, text=True,
+                          timeout=timeout, check=False)  # fmt: skip
+
+
+def test_a_source_error_passes_through():
+    def fail(n, f):
+        if n == 3:
+            raise ValueError("tape torn here")
+        return f
+
+    clip = moving(length=8)
+    broken = core.animup.Upscale(clip.std.ModifyFrame(clip, fail))
+    assert broken.get_frame(0)
+    with pytest.raises(vs.Error, match="tape torn here"):
+        broken.get_frame(3)
+    assert broken.get_frame(7)
+
+
+class FailingOnce:
+    """An engine that fails on its first run."""
+
+    backend = "cpu"
+
+    def __init__(self, engine):
+        self.engine, self.failed = engine, False
+
+    def run(self, inputs):
+        if not self.failed:
+            self.failed = True
+            raise AnimupError("the device is on fire")
+        return self.engine.run(inputs)
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    cpu = engines.BACKENDS["cpu"]
+    load = cpu.load
+    monkeypatch.setattr(cpu, "load", lambda *a, **k: FailingOnce(load(*a, **k)))
+
+
+@pytest.mark.usefixtures("failing")
+def test_an_engine_error_is_reported_and_not_remembered():
+    clip = moving(length=4)
+    result = core.animup.Restore(clip, num_streams=1)
+    with pytest.raises(vs.Error, match="^Restore: the device is on fire"):
+        result.get_frame(1)
+    assert digests(result)
+
+
+def test_any_other_exception_names_its_type(monkeypatch):
+    def load(*args, **kwargs):
+        raise KeyError("inner secret")
+
+    monkeypatch.setattr(engines.BACKENDS["cpu"], "load", load)
+    with pytest.raises(vs.Error, match="^Upscale: internal error: KeyError: 'inner secret'"):
+        core.animup.Upscale(moving(length=1)).get_frame(0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(SHIPPED / "lite-restore", tmp_path / "mine")
+
+
+def test_a_model_folder_works(folder):
+    clip = moving(length=2)
+    assert digests(core.animup.Restore(clip, model=str(folder))) == digests(core.animup.Restore(clip))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_damaged_network_is_refused_at_create(folder, damage):
+    network = folder / "network.onnx"
+    network.unlink() if damage == "missing" else network.write_bytes(network.read_bytes()[:1000])
+    with pytest.raises(vs.Error, match=r"Restore: model file .*network\.onnx.*get the model again"):
+        core.animup.Restore(moving(length=1), model=str(folder))
+
+
+def test_a_network_that_is_no_network(folder):
+    import hashlib
+    import json
+
+    (folder / "network.onnx").write_bytes(b"not a network")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["network.onnx"] = hashlib.sha256(b"not a network").hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    clip = core.animup.Restore(moving(length=1), model=str(folder))
+    with pytest.raises(vs.Error, match=r"Restore: onnxruntime .* cannot load the network .*network\.onnx"):
+        clip.get_frame(0)
+
+
+def test_without_onnxruntime_the_remedy_is_named():
+    done = run("""
+        import importlib.util
+        find = importlib.util.find_spec
+        importlib.util.find_spec = lambda name, *a: None if name == "onnxruntime" else find(name, *a)
+        for backend in ("auto", "cpu"):
+            try:
+                core.animup.Restore(moving(length=1), backend=backend)
+            except vs.Error as error:
+                print(error)
+    """)
+    assert done.stdout.count("pip install onnxruntime") == 2, done
+    assert done.stdout.count("Restore: backend='") == 2, done
+
+
+def test_core_freed_with_frames_in_flight():
+    done = run("""
+        clip = core.animup.Upscale(core.animup.Restore(moving(length=30, width=320, height=240)))
+        waiting = [clip.get_frame_async(n) for n in range(30)]
+        waiting[0].result()
+        del clip
+        print("left")
+    """)
+    assert (done.returncode, done.stdout) == (0, "left\n"), done
+
+
+def test_the_run_time_needs_no_torch():
+    done = run("""
+        core.animup.Upscale(core.animup.Restore(moving(length=1))).get_frame(0)
+        print({"torch", "diffusers", "onnx"} & sys.modules.keys())
+    """)
+    assert done.stdout == "set()\n", done
