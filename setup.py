@@ -32,9 +32,7 @@ SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 
 def native_files(*patterns: str) -> list[str]:
     """Paths of native sources, relative to the project."""
-    return sorted(
-        path.relative_to(ROOT).as_posix() for pattern in patterns for path in (ROOT / NATIVE).glob(pattern)
-    )
+    return sorted(path.relative_to(ROOT).as_posix() for pattern in patterns for path in (ROOT / NATIVE).glob(pattern))
 
 
 def header_folder() -> str:
@@ -76,9 +74,7 @@ def build_plugin(folder: Path, temporary: Path, version: str) -> None:
         depends=native_files("*.hpp"),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    compiler.link_shared_object(
-        objects, str(folder / (LIBRARY + SUFFIX)), extra_postargs=link_args, target_lang="c++"
-    )
+    compiler.link_shared_object(objects, str(folder / (LIBRARY + SUFFIX)), extra_postargs=link_args, target_lang="c++")
     (folder / "manifest.vs").write_text(f"[VapourSynth Manifest V1]\n{LIBRARY}\n")
 
 

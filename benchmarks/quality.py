@@ -84,9 +84,7 @@ def score(truth: dict[int, Luma], output: Iterable[tuple[int, Luma]], every: int
     for n, o in output:
         t = truth[n]
         if t.shape != o.shape:
-            raise SystemExit(
-                f"peers: a frame of {o.shape[::-1]}, the truth has {t.shape[::-1]} (edges cropped)"
-            )
+            raise SystemExit(f"peers: a frame of {o.shape[::-1]}, the truth has {t.shape[::-1]} (edges cropped)")
         if last is not None and last[0] == n - 1 and last[0] % every == 0:
             flicker.append(float(np.abs((o - last[1]) - (t - truth[n - 1])).mean()))
         if n % every == 0:

@@ -44,9 +44,7 @@ def settle(limit: float = 60) -> None:
             return
 
 
-def measure(
-    peers: list[Contender], ours: Contender | None, runs: int, say: Callable[[str], None]
-) -> dict[str, Timing]:
+def measure(peers: list[Contender], ours: Contender | None, runs: int, say: Callable[[str], None]) -> dict[str, Timing]:
     """Time all contenders `runs` times: peer, ours, peer, ours, …"""
     everybody = ([ours] if ours else []) + peers
     timings = {contender.name: Timing() for contender in everybody}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import io
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -30,15 +30,15 @@ def to_onnx(net: Lite) -> bytes:
         net.head = net.head.folded()
     frames = net.config.frames
     example = torch.rand(1, frames, ALIGN, 2 * ALIGN), torch.rand(1, 2 * frames, ALIGN // 2, ALIGN) - 0.5
-    buffer = io.BytesIO()
     axes = {"y": {2: "height", 3: "width"}, "uv": {2: "half_height", 3: "half_width"}}
-    torch.onnx.export(
-        net, example, buffer, input_names=INPUTS, output_names=OUTPUTS, dynamic_axes=axes,
-        opset_version=OPSET, dynamo=False,
-    )  # fmt: skip
-    model = onnx.load_from_string(buffer.getvalue())
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        torch.onnx.export(
+            net, example, path, input_names=INPUTS, output_names=OUTPUTS, dynamic_axes=axes,
+            opset_version=OPSET, dynamo=False,
+        )  # fmt: skip
+        onnx.checker.check_model(path, full_check=True)
+        return path.read_bytes()
 
 
 def largest_difference(net: Lite, network: bytes, height: int = 2 * ALIGN, width: int = 3 * ALIGN) -> float:
@@ -85,6 +85,7 @@ def main(
         "licence": licence,
         "source": "trained by training/ of animup on animation composed from openly licensed drawings",
         "network": net.config.to_dict(),
+        "parameters": sum(p.numel() for p in net.parameters()),
     })  # fmt: skip
     print(f"{out}: {len(network)} bytes, {sum(p.numel() for p in net.parameters())} parameters")
 

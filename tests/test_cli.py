@@ -22,16 +22,12 @@ from vsanimup.cli import app, show_bytes
 from vsanimup.encoders import Look
 from vsanimup.errors import AnimupError
 
-HAVE_MODELS = all(
-    (models.SHIPPED / name / models.MANIFEST).exists() for name in ("lite-restore", "lite-upscale")
-)
+HAVE_MODELS = all((models.SHIPPED / name / models.MANIFEST).exists() for name in ("lite-restore", "lite-upscale"))
 needs_models = pytest.mark.skipif(not HAVE_MODELS, reason="the trained models are not here")
 runner = CliRunner()
 
 
-def make_video(
-    path: Path, count: int = 6, width: int = 96, height: int = 64, sar: Fraction | None = None
-) -> Path:
+def make_video(path: Path, count: int = 6, width: int = 96, height: int = 64, sar: Fraction | None = None) -> Path:
     """A small H.264 file without colour tags."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(24000, 1001), options={"crf": "20"})
@@ -277,9 +273,7 @@ def test_explain_names_the_cure_for_an_unconfigured_vspipe() -> None:
 def test_looks_reach_the_encoders() -> None:
     look = Look(matrix=9, transfer=16, primaries=9, full_range=True, chroma=2, sar=(8, 9), format="YUV420P10")
     x264 = " ".join(encoders.x264_command("x264", Path("out.mkv"), look, 16))
-    assert (
-        "--colormatrix bt2020nc --transfer smpte2084 --colorprim bt2020 --range pc --input-range pc" in x264
-    )
+    assert "--colormatrix bt2020nc --transfer smpte2084 --colorprim bt2020 --range pc --input-range pc" in x264
     for part in ("--sar 8:9", "--chromaloc 2", "--output-depth 10", "--crf 16", "--output-csp i420"):
         assert part in x264
     ffmpeg = " ".join(encoders.ffmpeg_command("ffmpeg", Path("out.mkv"), look, 16))

@@ -62,7 +62,7 @@ def failing(monkeypatch):
 def test_an_engine_error_is_reported_and_not_remembered():
     clip = moving(length=4)
     result = core.animup.Restore(clip, num_streams=1)
-    with pytest.raises(vs.Error, match="^Restore: the device is on fire"):
+    with pytest.raises(vs.Error, match=r"^Restore: the device is on fire"):
         result.get_frame(1)
     assert digests(result)
 
@@ -72,7 +72,7 @@ def test_any_other_exception_names_its_type(monkeypatch):
         raise KeyError("inner secret")
 
     monkeypatch.setattr(engines.BACKENDS["cpu"], "load", load)
-    with pytest.raises(vs.Error, match="^Upscale: internal error: KeyError: 'inner secret'"):
+    with pytest.raises(vs.Error, match=r"^Upscale: internal error: KeyError: 'inner secret'"):
         core.animup.Upscale(moving(length=1)).get_frame(0)
 
 

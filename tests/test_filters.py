@@ -102,6 +102,7 @@ def test_matrix_is_written_down_when_it_was_only_implied():
 @pytest.mark.parametrize("scale", [1, 2])
 def test_chroma_stays_in_place_whatever_its_siting(location, scale):
     """A coloured disc's chroma must lie where its luma lies, as after plain resizing of the same clip."""
+
     def plane(n, index, shape):
         y, x = np.mgrid[: shape[0], : shape[1]] / shape[0]
         return np.where((y - 0.5) ** 2 + (x - 0.75) ** 2 < 0.09, (0.7, 0.7, 0.35)[index], (0.3, 0.45, 0.6)[index])
@@ -138,6 +139,7 @@ def test_strength():
 
 def test_upscaled_still_is_sharper_than_bicubic():
     """A thin dark line, halved by area and doubled again: the network must come nearer to it than bicubic does."""
+
     def plane(n, index, shape):
         picture = np.full(shape, 0.8 if index == 0 else 0.5)
         if index == 0:

@@ -23,7 +23,9 @@ def chain(clip, **arguments):
 def test_randomised_access():
     """Linear, backward, random, jumping and concurrent requests, 1 to 8 threads, several streams and clips."""
     rng = random.Random(1)
-    clips = [moving(width=48, height=32, length=length, cut=cut) for length, cut in ((9, 4), (7, None), (2, 1), (1, None))]
+    clips = [
+        moving(width=48, height=32, length=length, cut=cut) for length, cut in ((9, 4), (7, None), (2, 1), (1, None))
+    ]
     wanted = [digests(chain(clip, num_streams=1)) for clip in clips]
     for run in range(RUNS):
         which = rng.randrange(len(clips)) if run % 4 else 0

@@ -41,7 +41,7 @@ def test_unknown_model_lists_what_there_is(model):
 
 
 def test_model_for_the_other_filter(folder):
-    with pytest.raises(AnimupError, match="restores.*needs one that enlarges by 2"):
+    with pytest.raises(AnimupError, match=r"restores.*needs one that enlarges by 2"):
         find(str(folder), "lite-upscale", 2)
 
 

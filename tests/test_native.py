@@ -124,9 +124,7 @@ def test_arguments_arrive_as_plain_python(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys.modules["answer"], "create", create, raising=False)
     monkeypatch.setitem(bridge.HANDLERS, "Restore", ("answer", "create"))
     clip = core.std.BlankClip(format=vs.GRAY8, length=3)
-    result = core.animup.Restore(
-        clip, task="dérain", strength=1, tilesize=[256], overlap=[8, 16], device_id=0
-    )
+    result = core.animup.Restore(clip, task="dérain", strength=1, tilesize=[256], overlap=[8, 16], device_id=0)
     assert seen == {"task": "dérain", "strength": 1.0, "tilesize": [256], "overlap": [8, 16], "device_id": 0}
     assert isinstance(seen["strength"], float)
     assert value(result.get_frame(0)) == 255
@@ -265,9 +263,7 @@ def test_planes_of_every_format(format: int, dtype: str, width: int, height: int
 
     info = core.get_video_format(format)
     clip = core.std.BlankClip(format=format, width=width, height=height, length=2)
-    ramp = (
-        core.std.Expr(clip, "x 1 +") if info.bits_per_sample != 16 or info.sample_type == vs.INTEGER else clip
-    )
+    ramp = core.std.Expr(clip, "x 1 +") if info.bits_per_sample != 16 or info.sample_type == vs.INTEGER else clip
     result = block_node(ramp, process, function="T")
     for n in range(2):
         with ramp.get_frame(n) as a, result.get_frame(n) as b:
@@ -281,9 +277,7 @@ def test_size_and_format_of_the_output() -> None:
                 plane[:] = source.planes[0][0, 0] / 64
             assert [plane.shape for plane in output.planes] == [(18, 34)] * 3
 
-    source = core.std.BlankClip(
-        format=vs.YUV420P8, width=16, height=8, length=5, color=[16, 0, 0], fpsnum=25, fpsden=1
-    )
+    source = core.std.BlankClip(format=vs.YUV420P8, width=16, height=8, length=5, color=[16, 0, 0], fpsnum=25, fpsden=1)
     clip = block_node(source, process, function="T", block=3, width=34, height=18, format=vs.RGBS)
     assert (clip.format.id, clip.width, clip.height, clip.num_frames, clip.fps) == (vs.RGBS, 34, 18, 5, 25)
     assert one_by_one(clip, range(5)) == [0] * 5
@@ -319,9 +313,7 @@ def test_properties() -> None:
 @pytest.mark.parametrize("streams", [1, 2])
 def test_each_block_is_computed_once(streams: int, prefetch: bool) -> None:
     process = Sum(0.01)
-    clip = block_node(
-        numbered(), process, function="T", block=4, streams=streams, cached_blocks=10, prefetch=prefetch
-    )
+    clip = block_node(numbered(), process, function="T", block=4, streams=streams, cached_blocks=10, prefetch=prefetch)
     numbers = random.Random(1).choices(range(LENGTH), k=200)
     assert together(clip, numbers) == [expected(n, 4, 0, 0) for n in numbers]
     assert sorted(process.blocks) == list(range(10))
@@ -535,9 +527,7 @@ def test_nodes_do_not_leak() -> None:
             process = Sum()
             process.weights = big.copy()  # type: ignore[attr-defined]
             process.weights[:] = 1  # type: ignore[attr-defined]
-            clip = block_node(
-                numbered(8), process, function="T", block=4, on_free=lambda i=i: freed.append(i)
-            )
+            clip = block_node(numbered(8), process, function="T", block=4, on_free=lambda i=i: freed.append(i))
             if i % 2:
                 clip.get_frame(5).close()
             del clip, process
@@ -690,18 +680,14 @@ def test_vspipe_writes_the_clip_and_ends(vspipe: list[str], tmp_path: Path) -> N
 
 def test_vspipe_reports_an_error_of_a_frame(vspipe: list[str], tmp_path: Path) -> None:
     broken = "clip = block_node(source, lambda job: 1 / 0, function='Upscale')\n"
-    run = subprocess.run(
-        [*vspipe, script(tmp_path, broken), "-"], capture_output=True, timeout=30, check=False
-    )
+    run = subprocess.run([*vspipe, script(tmp_path, broken), "-"], capture_output=True, timeout=30, check=False)
     assert run.returncode == 1
     assert b"Upscale: internal error: ZeroDivisionError" in run.stderr
 
 
 def test_vspipe_ends_when_the_script_fails(vspipe: list[str], tmp_path: Path) -> None:
     broken = "futures = [clip.get_frame_async(n) for n in range(9)]\nraise RuntimeError('script')\n"
-    run = subprocess.run(
-        [*vspipe, script(tmp_path, broken), "-"], capture_output=True, timeout=30, check=False
-    )
+    run = subprocess.run([*vspipe, script(tmp_path, broken), "-"], capture_output=True, timeout=30, check=False)
     assert run.returncode == 1
     assert b"script" in run.stderr
 
@@ -748,13 +734,9 @@ def test_a_host_without_python(tmp_path: Path) -> None:
     build = ["g++", "-std=c++17", f"-I{package / 'include'}", "host.cpp", "-o", "host", "-ldl"]
     subprocess.run(build, cwd=tmp_path, check=True)
     library = next(package.glob("libvapoursynth.*"))
-    run = subprocess.run(
-        [tmp_path / "host", library], capture_output=True, text=True, timeout=30, check=False
-    )
+    run = subprocess.run([tmp_path / "host", library], capture_output=True, text=True, timeout=30, check=False)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith(
-        "Restore: no Python interpreter in this process (animup runs inside Python hosts"
-    )
+    assert run.stdout.startswith("Restore: no Python interpreter in this process (animup runs inside Python hosts")
 
 
 @pytest.mark.skipif(not shutil.which("x86_64-w64-mingw32-g++"), reason="needs mingw-w64")

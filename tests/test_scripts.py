@@ -15,9 +15,7 @@ from vsanimup import demo
 from vsanimup.models import SHIPPED
 
 pytestmark = [
-    pytest.mark.skipif(
-        not list(SHIPPED.glob("lite-*/manifest.json")), reason="the trained models are not here"
-    ),
+    pytest.mark.skipif(not list(SHIPPED.glob("lite-*/manifest.json")), reason="the trained models are not here"),
 ]
 
 WIDTH, HEIGHT, COUNT = 96, 64, 5
@@ -42,12 +40,8 @@ def make_video(path: Path, pixels: str = "yuv420p", codec: str = "mpeg2video") -
         rows, columns = np.mgrid[:HEIGHT, :WIDTH]
         for index in range(COUNT):
             plane = ((rows * 3 + columns * 2 + index * 4) % 220 + 16).astype(np.uint8)
-            frame = av.VideoFrame.from_ndarray(
-                np.stack([plane, plane[::-1], plane[:, ::-1]], -1), format="rgb24"
-            )
-            frame = frame.reformat(
-                format=pixels, dst_colorspace="ITU709" if pixels.startswith("yuv") else None
-            )
+            frame = av.VideoFrame.from_ndarray(np.stack([plane, plane[::-1], plane[:, ::-1]], -1), format="rgb24")
+            frame = frame.reformat(format=pixels, dst_colorspace="ITU709" if pixels.startswith("yuv") else None)
             frame.pts, frame.time_base = index, Fraction(1, 24)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -1,5 +1,7 @@
 """The tile grid: covers every sample, weights add up to one, corners stay aligned."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,7 +35,7 @@ def test_grid_covers_the_frame_on_aligned_corners(width, height, tile, overlap):
         assert all(start % ALIGN == 0 for start in starts) and axis.tile % ALIGN == 0
         assert starts[-1] + axis.tile == axis.padded >= length
         assert starts[-1] < length, "the last tile holds samples of the frame"
-        assert all(b - a == axis.tile - axis.overlap for a, b in zip(starts, starts[1:], strict=False))
+        assert all(b - a == axis.tile - axis.overlap for a, b in itertools.pairwise(starts))
 
 
 def test_without_a_tile_size_the_limit_is_kept_and_small_frames_stay_whole():

@@ -100,9 +100,7 @@ def test_whole_pixel_views_are_copies() -> None:
     assert np.array_equal(compose.view(plate, 7.0, 9.0), plate[9:521, 7:519])
 
 
-def test_a_still_clip_gives_the_same_object_again(
-    library: corpus.Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_still_clip_gives_the_same_object_again(library: corpus.Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compose, "KIND_SHARES", {"static": 1.0})
     clip = next(c for c in (compose.compose(library, s) for s in range(9)) if not c.cut.any())
     assert len({id(frame) for frame in clip.frames}) == 1

@@ -346,10 +346,7 @@ def line_plate(library: Library, side: int, rng: Rng, names: list[str]) -> U8:
 def flat(count: int, rng: Rng) -> list[U8]:
     """Colour bars, a gradient or one flat colour, sometimes with a disc that moves across."""
     choice = int(rng.integers(3))
-    if choice == 0:
-        plate = gradient(SIZE, SIZE, rng)
-    else:
-        plate = np.full((SIZE, SIZE, 3), rng.integers(0, 256, 3), np.uint8)
+    plate = gradient(SIZE, SIZE, rng) if choice == 0 else np.full((SIZE, SIZE, 3), rng.integers(0, 256, 3), np.uint8)
     if choice == 1:
         rows, columns = int(rng.integers(1, 4)), int(rng.integers(3, 24))
         bars = rng.integers(0, 256, (rows, columns, 3)).astype(np.uint8)
@@ -381,9 +378,7 @@ def compose(library: Library, seed: int, count: int = FRAMES) -> Clip:
             return scene(library, length, rng, names, line_plate(library, SIZE + 128, rng, names))
         if kind == "flat":
             return flat(length, rng)
-        return (
-            scene(library, 1, rng, names) * length if kind == "static" else scene(library, length, rng, names)
-        )
+        return scene(library, 1, rng, names) * length if kind == "static" else scene(library, length, rng, names)
 
     cut = np.zeros(count, np.int8)
     if rng.random() < 0.15 and count >= 8:

@@ -57,9 +57,7 @@ _DROPPED_FOLDERS = (
     "computer/icons", "computer/buttons", "computer/folders", "computer/connectors", "signs_and_symbols/",
     "shapes/", "buttons/", "logos/", "people/smilies", "people/stickmen", "unsorted/duplicates", "office/",
 )  # fmt: skip
-_DROPPED_WORDS = re.compile(
-    r"flag|icon|button|logo|barcode|keyboard|map_|texture|photo_hunter|geography|geo-country"
-)
+_DROPPED_WORDS = re.compile(r"flag|icon|button|logo|barcode|keyboard|map_|texture|photo_hunter|geography|geo-country")
 
 
 def allowed(name: str) -> bool:
@@ -67,9 +65,7 @@ def allowed(name: str) -> bool:
     stem = PurePosixPath(name).name.lower()
     while "." in stem:
         stem = stem.rpartition(".")[0]
-    return stem not in NEVER_TRAIN and not any(
-        word in name.lower() for word in ("jolly_walker", "prologue_kid")
-    )
+    return stem not in NEVER_TRAIN and not any(word in name.lower() for word in ("jolly_walker", "prologue_kid"))
 
 
 def film_allowed(start: float, stop: float) -> bool:
@@ -204,9 +200,7 @@ def fetch(out: Path) -> Path:
         if not list(packages.glob(f"{package}_*.deb")):
             subprocess.run(["apt-get", "download", package], cwd=packages, check=True)
         if not (root / f".{package}").exists():
-            subprocess.run(
-                ["dpkg-deb", "-x", str(next(packages.glob(f"{package}_*.deb"))), str(root)], check=True
-            )
+            subprocess.run(["dpkg-deb", "-x", str(next(packages.glob(f"{package}_*.deb"))), str(root)], check=True)
             (root / f".{package}").touch()
     film = packages / "bbb.mp4"
     if not film.exists():
@@ -271,20 +265,13 @@ def film_runs(film: Path, out: Path) -> None:
             start = number - number % RUN_EVERY
             if number / FILM_RATE > FILM_END:
                 break
-            if (
-                not film_allowed(start / FILM_RATE, (start + RUN_FRAMES) / FILM_RATE)
-                or number - start >= RUN_FRAMES
-            ):
+            if not film_allowed(start / FILM_RATE, (start + RUN_FRAMES) / FILM_RATE) or number - start >= RUN_FRAMES:
                 continue
-            rgb = frame.reformat(
-                640, 360, "rgb24", src_colorspace="ITU709", interpolation="LANCZOS"
-            ).to_ndarray()
+            rgb = frame.reformat(640, 360, "rgb24", src_colorspace="ITU709", interpolation="LANCZOS").to_ndarray()
             run = [] if number == start else run
             run.append(np.asarray(rgb, np.uint8))
             if len(run) == RUN_FRAMES:
-                small = np.stack([cv2.resize(f, (80, 45), interpolation=cv2.INTER_AREA) for f in run]).astype(
-                    np.int16
-                )
+                small = np.stack([cv2.resize(f, (80, 45), interpolation=cv2.INTER_AREA) for f in run]).astype(np.int16)
                 jump = np.abs(np.diff(small, axis=0)).mean((1, 2, 3)).max()
                 if jump < 22 and small.std() > 14:
                     partial = out / f".film_{start:05d}.part.npy"

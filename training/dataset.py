@@ -152,9 +152,12 @@ def validation(folder: Path, task: Task, radius: int) -> Iterator[tuple[str, Bat
         )
         for variant, kind in enumerate(clip["kinds"]):
             y, uv = clip["lr_y"][variant][frames], clip["lr_uv"][variant][frames]
-            yield str(kind), Batch(
-                to_luma(y)[None],
-                to_chroma(uv.reshape(-1, *uv.shape[-2:]))[None],
-                to_luma(goal_y[None])[None],
-                to_chroma(goal_uv)[None],
+            yield (
+                str(kind),
+                Batch(
+                    to_luma(y)[None],
+                    to_chroma(uv.reshape(-1, *uv.shape[-2:]))[None],
+                    to_luma(goal_y[None])[None],
+                    to_chroma(goal_uv)[None],
+                ),
             )

@@ -123,7 +123,8 @@ class WindowAttention(nn.Module):
                    for part in (self.q(x), self.k(x), self.v(x)))  # fmt: skip
         # written out, not F.scaled_dot_product_attention: plain operators export the same everywhere
         weights = (q @ k.transpose(-2, -1) + self.bias).softmax(-1)
-        return self.proj((weights @ v).transpose(1, 2).reshape(n, tokens, dim))
+        result: Tensor = self.proj((weights @ v).transpose(1, 2).reshape(n, tokens, dim))
+        return result
 
 
 class Block(nn.Module):
@@ -149,7 +150,8 @@ class Block(nn.Module):
         t = t + self.fc2(act(self.fc1(self.norm2(t))))
         t = t.reshape(b, rows, columns, WINDOW, WINDOW * c).transpose(2, 3).reshape(b, h, w, c)
         x = t.permute(0, 3, 1, 2)
-        return x + self.mix(act(x))
+        mixed: Tensor = self.mix(act(x))
+        return x + mixed
 
 
 class Lite(nn.Module):

@@ -354,9 +354,7 @@ def _error_of(function: str, call: Callable[[], None]) -> str | None:
 
 def _kinds(signature: str) -> dict[str, str]:
     """``clip:vnode;scale:int:opt;`` -> {"clip": "vnode", "scale": "int"}."""
-    return {
-        name: kind for name, kind, *_ in (part.split(":") for part in signature.split(";") if ":" in part)
-    }
+    return {name: kind for name, kind, *_ in (part.split(":") for part in signature.split(";") if ":" in part)}
 
 
 def _plain(value: Any, kind: str) -> Any:

@@ -59,19 +59,13 @@ def demo(
         Path | None,
         typer.Argument(metavar="[INPUT]", help="A video; if none is given, the clip that ships with animup."),
     ] = None,
-    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
-        "animup_demo"
-    ),
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("animup_demo"),
     task: Annotated[str, typer.Option(help="What to restore.")] = "deblock",
-    strength: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the restoration that is applied.")
-    ] = 1.0,
+    strength: Annotated[float, typer.Option(min=0, max=1, help="Share of the restoration that is applied.")] = 1.0,
     scale: Annotated[int, typer.Option(min=1, max=4, help="Enlargement: 2, 3 or 4; 1 only restores.")] = 2,
     model: Annotated[str, typer.Option(help="Model, as in the filters' argument.")] = "lite",
     frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
-    encoder: Annotated[
-        str, typer.Option(help="x264, ffmpeg or pyav; auto takes the first that is there.")
-    ] = "auto",
+    encoder: Annotated[str, typer.Option(help="x264, ffmpeg or pyav; auto takes the first that is there.")] = "auto",
     crf: Annotated[int, typer.Option(min=0, max=51, help="Quality of the encode; less is better.")] = 16,
 ) -> None:
     """``animup demo``."""

@@ -185,9 +185,7 @@ def partial_file(final: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def render(
-    plan: Plan, output: Output, final: Path, encoder: str, crf: int, step: Callable[[int], None]
-) -> float:
+def render(plan: Plan, output: Output, final: Path, encoder: str, crf: int, step: Callable[[int], None]) -> float:
     """Run vspipe into the encoder; seconds taken. ``step`` is told the number of frames done.
 
     Raises :class:`AnimupError` in plain words when either fails; both are ended, and no partial file stays.

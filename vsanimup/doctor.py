@@ -106,9 +106,7 @@ def _core(seen: dict[str, Any]) -> Check:
     if "core" in seen:
         return Check(name="VapourSynth", state="ok", found=seen["core"])
     reason = seen.get("crash") or seen.get("core_error", "")
-    return Check(
-        name="VapourSynth", state="fail", found=f"no use: {reason}", remedy="pip install vapoursynth"
-    )
+    return Check(name="VapourSynth", state="fail", found=f"no use: {reason}", remedy="pip install vapoursynth")
 
 
 def _plugin(seen: dict[str, Any]) -> Check:
@@ -185,9 +183,7 @@ def _try_vspipe() -> Check:
         script.write_text(TRY, encoding="utf-8")
         command = [program, "-c", "y4m", str(script), "-"]
         try:
-            done = subprocess.run(
-                command, capture_output=True, stdin=subprocess.DEVNULL, timeout=WAIT, check=False
-            )
+            done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=WAIT, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             return Check(name="vspipe", state="fail", found=f"{error}", remedy="pip install vapoursynth")
     if done.returncode:

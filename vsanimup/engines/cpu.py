@@ -65,7 +65,7 @@ class CpuBackend:
 
     def load(self, network: bytes, *, origin: str, sizes: Mapping[str, int], device_id: int) -> Engine:
         """See :class:`vsanimup.engines.base.Backend`; ``device_id`` must be 0."""
-        import onnxruntime as ort  # noqa: PLC0415  (half a second that a script which never gets here need not pay)
+        import onnxruntime as ort
 
         if device_id != 0:
             raise AnimupError(f"device_id must be 0 on the cpu backend, got {device_id}")

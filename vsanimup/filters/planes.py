@@ -83,7 +83,7 @@ _SHARP = {"filter_param_a": 0.0, "filter_param_b": 0.5}
 
 
 def _float_yuv(subsampling_w: int, subsampling_h: int) -> int:
-    return vs.core.query_video_format(vs.YUV, vs.FLOAT, 32, subsampling_w, subsampling_h).id
+    return int(vs.core.query_video_format(vs.YUV, vs.FLOAT, 32, subsampling_w, subsampling_h).id)
 
 
 def _to_format(clip: vs.VideoNode, target: vs.VideoFormat) -> vs.VideoNode:

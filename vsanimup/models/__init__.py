@@ -110,7 +110,7 @@ def open_model(folder: Path) -> Model:
         value, kind = manifest.get(field.name), _TYPES[field.name]
         if not isinstance(value, kind) or isinstance(value, bool):
             raise AnimupError(f"model manifest {path}: {field.name} must be a {kind.__name__}, got {value!r}")
-        values[field.name] = tuple(value) if kind is list else value
+        values[field.name] = tuple(value) if isinstance(value, list) else value
     if values["scale"] not in (1, 2) or values["radius"] < 0 or values["align"] < 2 or values["align"] % 2:
         raise AnimupError(f"model manifest {path}: scale, radius or align is out of range")
     for name in values["files"]:
