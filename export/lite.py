@@ -63,7 +63,7 @@ def load_checkpoint(path: Path) -> Lite:
 def main(
     checkpoint: Annotated[Path, typer.Option(help="checkpoint.pt of a training run")],
     out: Annotated[Path, typer.Option(help="model folder to write")],
-    licence: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence")] = "CC-BY-SA-4.0",
+    licence: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence")] = "MIT",
 ) -> None:
     """Export a lite network trained by training.train."""
     net = load_checkpoint(checkpoint)
@@ -81,7 +81,7 @@ def main(
         "align": ALIGN,
         "value_range": "unit",
         "tasks": ["deblock"] if scale == 1 else [],
-        "bytes_per_pixel": BYTES_PER_PIXEL,
+        "bytes_per_pixel": BYTES_PER_PIXEL[scale],
         "licence": licence,
         "source": "trained by training/ of animup on animation composed from openly licensed drawings",
         "network": net.config.to_dict(),
@@ -90,5 +90,5 @@ def main(
     print(f"{out}: {len(network)} bytes, {sum(p.numel() for p in net.parameters())} parameters")
 
 
-BYTES_PER_PIXEL = 400
-"""Working memory of onnxruntime a luma sample of input, measured with ``benchmarks/memory.py``, rounded up."""
+BYTES_PER_PIXEL = {1: 450, 2: 500}
+"""Working memory of onnxruntime a luma sample of input, by scale; measured with benchmarks.memory, rounded up."""

@@ -22,8 +22,6 @@ from vsanimup.cli import app, show_bytes
 from vsanimup.encoders import Look
 from vsanimup.errors import AnimupError
 
-HAVE_MODELS = all((models.SHIPPED / name / models.MANIFEST).exists() for name in ("lite-restore", "lite-upscale"))
-needs_models = pytest.mark.skipif(not HAVE_MODELS, reason="the trained models are not here")
 runner = CliRunner()
 
 
@@ -65,7 +63,6 @@ def failing(tmp_path: Path, *arguments: object) -> str:
     return result.stderr
 
 
-@needs_models
 def test_demo_of_the_shipped_clip(tmp_path: Path) -> None:
     code, text = run("demo", "-o", tmp_path / "new" / "out", "--frames", 3)
     assert code == 0, text
@@ -78,7 +75,6 @@ def test_demo_of_the_shipped_clip(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "new" / "out").iterdir()) == ["before_after.png", "demo.mkv"]
 
 
-@needs_models
 @pytest.mark.parametrize("encoder", ["x264", "ffmpeg", "pyav"])
 def test_demo_by_each_encoder(tmp_path: Path, encoder: str) -> None:
     if encoder != "pyav" and not shutil.which(encoder):
@@ -101,7 +97,6 @@ def test_demo_by_each_encoder(tmp_path: Path, encoder: str) -> None:
     assert np.abs(shown[:, 100:] - before[:, 100:]).mean() < 30
 
 
-@needs_models
 def test_demo_can_only_restore(tmp_path: Path) -> None:
     source = make_video(tmp_path / "film.mkv")
     code, text = run("demo", source, "-o", tmp_path / "out", "--scale", 1, "--strength", 0.5, "--frames", 2)
@@ -113,19 +108,16 @@ def test_missing_input(tmp_path: Path) -> None:
     assert "there is no file" in failing(tmp_path, tmp_path / "none.mkv")
 
 
-@needs_models
 def test_input_that_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "text.mkv").write_text("not a video")
     assert "text.mkv is no video that can be read" in failing(tmp_path, tmp_path / "text.mkv")
 
 
-@needs_models
 def test_script_error_in_plain_words(tmp_path: Path) -> None:
     source = make_video(tmp_path / "film.mkv")
     assert "animup: Restore: task must be one of" in failing(tmp_path, source, "--task", "magic")
 
 
-@needs_models
 def test_frame_error_in_plain_words(tmp_path: Path) -> None:
     source = make_video(tmp_path / "film.mkv")
     text = demo.script_path().read_text(encoding="utf-8")
@@ -156,7 +148,6 @@ def test_encoder_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         encoders.choose("x264")
 
 
-@needs_models
 @pytest.mark.parametrize(
     "code", ["import sys; sys.exit('encoder: out of luck')", "import sys; sys.stdin.buffer.read()"]
 )
@@ -167,7 +158,6 @@ def test_encoder_that_gives_up(tmp_path: Path, code: str, monkeypatch: pytest.Mo
     assert "animup: the encoder x264 failed" in failing(tmp_path, source, "--frames", 2)
 
 
-@needs_models
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are Unix's")
 def test_interruption_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "out"
@@ -196,7 +186,6 @@ def running_on(folder: Path) -> list[str]:
     return found
 
 
-@needs_models
 def test_doctor_finds_all_well() -> None:
     code, text = run("doctor")
     assert code == 0, text
@@ -235,7 +224,6 @@ def test_doctor_without_vspipe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check.state == "fail" and "pip install vapoursynth" in check.remedy
 
 
-@needs_models
 def test_models_list() -> None:
     code, text = run("models")
     assert code == 0

@@ -20,7 +20,7 @@ Array = NDArray[np.float32]
 
 NETWORK = "network.onnx"
 """The network's file in a model folder of kind ``lite``."""
-MEMORY = 768 << 20
+MEMORY = 1 << 30
 """Bytes of working memory that one tile may take when the tile size is left to us. Fixed, not what happens to
 be free: the grid, and with it the picture, must not depend on the moment."""
 UNSPECIFIED = 2
