@@ -38,8 +38,9 @@ HANDLERS: Final[dict[str, tuple[str, str]]] = {
 arguments by name, those left out not passed: data as str, arrays as list. They return a VideoNode
 or a mapping of int, float, str, bytes or lists of these."""
 
-_ENVIRONMENT_SECONDS: Final = 2.0
-"""How long the end of a script environment (a reload in an editor, say) waits for running blocks."""
+_ENVIRONMENT_SECONDS: Final = 10.0
+"""How long the end of a script environment (a reload in an editor, the end of vspipe) waits for running blocks.
+They end by themselves within a frame's time; vspipe tears libraries down under those that have not."""
 
 _EXIT_SECONDS: Final = 10.0
 """How long the end of the interpreter waits for them. Running on into its finalisation can crash."""

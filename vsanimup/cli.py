@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -166,7 +165,7 @@ def models() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from vsanimup.models import MANIFEST, shipped
+    from vsanimup.models import shipped
 
     with plain_errors():
         found = shipped()
@@ -174,11 +173,9 @@ def models() -> None:
             raise AnimupError("no model came with this installation; install the package again")
         table = Table("name", "scale", "tasks", "licence", "size", "parameters", "folder")
         for model in found:
-            manifest: dict[str, Any] = json.loads((model.folder / MANIFEST).read_text(encoding="utf-8"))
-            count = manifest.get("parameters")
             table.add_row(
                 model.name, f"x{model.scale}", ", ".join(model.tasks) or "enlarging", model.licence,
-                show_bytes(model.size()), f"{count:,}" if isinstance(count, int) else "-", str(model.folder),
+                show_bytes(model.size()), f"{model.parameters:,}", str(model.folder),
             )  # fmt: skip
         width = None if sys.stdout.isatty() else 200
         Console(highlight=False, width=width).print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,7 +87,7 @@ class LiteProcess:
                     "or, if it is progressive after all, clip.std.SetFrameProps(_FieldBased=0)"
                 )
         window = self._window(frames, centre)
-        y, uv = self._compute([frames[i].planes for i in window])
+        y, uv = self._compute([frames[i].planes for i in window], lambda: job.cancelled)
         source = frames[centre].planes
         strength = np.float32(self._settings.strength)
         for plane, result, before in zip(output.planes, [y, *uv], source, strict=False):
@@ -104,7 +105,9 @@ class LiteProcess:
 
         return scene_window(len(frames), centre, self._model.radius, cut)
 
-    def _compute(self, window: list[tuple[NDArray[np.generic], ...]]) -> tuple[Array, Array]:
+    def _compute(
+        self, window: list[tuple[NDArray[np.generic], ...]], cancelled: Callable[[], bool]
+    ) -> tuple[Array, Array]:
         """Luma ``[rows, columns]`` and chroma ``[2, rows, columns]`` of the centre frame of a window of planes."""
         grid, scale = self.grid, self._model.scale
         rows, columns = window[0][0].shape
@@ -118,6 +121,8 @@ class LiteProcess:
         engine = self.engine()
         high, wide = grid.rows.tile, grid.columns.tile
         for row, column in grid:
+            if cancelled():
+                raise AnimupError("the clip was closed")
             top, left = grid.rows.starts()[row], grid.columns.starts()[column]
             results = engine.run({
                 "y": np.ascontiguousarray(y[None, :, top : top + high, left : left + wide]),

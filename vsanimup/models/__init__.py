@@ -43,6 +43,8 @@ class Model:
     """What it restores."""
     bytes_per_pixel: int
     """Working memory a luma sample of input, for the choice of tiles."""
+    parameters: int
+    """Trained numbers in the network."""
     licence: str
     """SPDX identifier of the weights' licence."""
     source: str
@@ -77,7 +79,7 @@ class Model:
 
 _TYPES: dict[str, type] = {
     "name": str, "kind": str, "scale": int, "radius": int, "align": int, "value_range": str, "tasks": list,
-    "bytes_per_pixel": int, "licence": str, "source": str, "files": dict,
+    "bytes_per_pixel": int, "parameters": int, "licence": str, "source": str, "files": dict,
 }  # fmt: skip
 
 
