@@ -138,15 +138,16 @@ def test_strength():
 
 
 def test_upscaled_still_is_sharper_than_bicubic():
-    """A thin dark line, halved by area and doubled again: the network must come nearer to it than bicubic does."""
+    """Ink on a flat ground, halved and doubled again: the network must come nearer to it than bicubic does."""
 
     def plane(n, index, shape):
-        picture = np.full(shape, 0.8 if index == 0 else 0.5)
-        if index == 0:
-            y, x = np.mgrid[: shape[0], : shape[1]]
-            picture[np.abs(y - 0.6 * x - 10) < 2] = 0.15
-            picture[(y - 60) ** 2 + (x - 120) ** 2 < 900] = 0.4
-        return picture
+        if index:
+            return np.full(shape, 0.5)
+        y, x = np.mgrid[: 4 * shape[0], : 4 * shape[1]] / 4
+        picture = np.full(y.shape, 0.8)
+        picture[(y - 60) ** 2 + (x - 120) ** 2 < 900] = 0.4
+        picture[np.abs(y - 0.6 * x - 10) < 2] = 0.15
+        return picture.reshape(shape[0], 4, shape[1], 4).mean((1, 3))
 
     truth = drawn(core.std.BlankClip(format=vs.YUV444PS, width=192, height=128, length=1, keep=True), plane)
     small = truth.resize.Bicubic(format=vs.YUV420P8, width=96, height=64)
@@ -155,7 +156,7 @@ def test_upscaled_still_is_sharper_than_bicubic():
     ours = planes_of(core.animup.Upscale(small).resize.Bicubic(**large).get_frame(0))[0]
     plain = planes_of(small.resize.Bicubic(**large).get_frame(0))[0]
     inner = (slice(8, -8), slice(8, -8))
-    assert ((ours - wanted)[inner] ** 2).mean() < 0.7 * ((plain - wanted)[inner] ** 2).mean()
+    assert ((ours - wanted)[inner] ** 2).mean() < 0.75 * ((plain - wanted)[inner] ** 2).mean()
 
 
 def test_restore_removes_noise():
