@@ -137,14 +137,17 @@ def _crop(a: Array, top: int, left: int, size: int) -> Array:
     return a[..., top : top + size, left : left + size]
 
 
-def validation(folder: Path, task: Task, radius: int) -> Iterator[tuple[str, Batch]]:
-    """Whole centre frames of the validation clips, one batch a degradation: ``(kind, batch of one)``."""
+def validation(folder: Path, task: Task, radius: int, reach: int | None = None) -> Iterator[tuple[str, Batch]]:
+    """Whole centre frames of the validation clips, one batch a degradation: ``(kind, batch of one)``.
+
+    With ``reach`` windows are cut short, see :func:`window_indices`.
+    """
     scale = 2 if task == "upscale" else 1
     for path in sorted(folder.glob("val_*.npz")):
         with np.load(path) as data:
             clip = dict(data)
         centre = clip["lr_y"].shape[1] // 2
-        frames = window_indices(clip["cut"], centre, radius)
+        frames = window_indices(clip["cut"], centre, radius, reach)
         goal_y, goal_uv = (
             (clip["hr_y"][centre], clip["hr_uv"][centre])
             if scale == 2

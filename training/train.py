@@ -44,10 +44,10 @@ def loss_of(net: Lite, batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def validate(net: Lite, data: Path, task: Task) -> dict[str, float]:
-    """Mean luma PSNR in dB by kind of degradation, and ``mean`` over kinds."""
+def validate(net: Lite, data: Path, task: Task, reach: int | None = None) -> dict[str, float]:
+    """Mean luma PSNR in dB by kind of degradation, and ``mean`` over kinds; ``reach`` cuts windows short."""
     errors: dict[str, list[float]] = defaultdict(list)
-    for kind, batch in validation(data, task, net.config.radius):
+    for kind, batch in validation(data, task, net.config.radius, reach):
         y, _ = net(batch.y, batch.uv)
         mse = float((y.clamp(0, 1) - batch.target_y).square().mean())
         errors[kind].append(-10 * torch.log10(torch.tensor(max(mse, 1e-7))).item())
