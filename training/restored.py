@@ -12,7 +12,7 @@ from typing import Annotated
 import numpy as np
 import onnxruntime as ort
 import typer
-from tqdm import tqdm
+from rich.progress import track
 
 from export.lite import INPUTS, OUTPUTS, load_checkpoint, to_onnx
 from training.dataset import to_chroma, to_luma, window_indices
@@ -35,7 +35,7 @@ def main(
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(to_onnx(net), options, providers=["CPUExecutionProvider"])
     out.mkdir(parents=True, exist_ok=True)
-    for index, path in enumerate(tqdm(sorted(data.glob("train_*.npz"))[:count])):
+    for index, path in enumerate(track(sorted(data.glob("train_*.npz"))[:count], "Restoring")):
         if (out / path.name).exists():
             continue
         with np.load(path) as clip:
