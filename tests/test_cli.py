@@ -198,7 +198,7 @@ def test_doctor_finds_damaged_and_missing_models(tmp_path: Path, monkeypatch: py
     folder = tmp_path / "lite-restore"
     folder.mkdir()
     text = (
-        '{"format": 1, "name": "lite-restore", "kind": "lite", "scale": 1, "radius": 1, "align": 32,'
+        '{"format": 1, "name": "lite-restore", "kind": "lite", "scale": 1, "radius": 1, "align": 32, "parameters": 1,'
         '"value_range": "unit", "tasks": ["deblock"], "bytes_per_pixel": 1, "licence": "MIT", "source": "-",'
         '"files": {"network.onnx": "00"}}'
     )

@@ -115,12 +115,13 @@ def plan(width: int, height: int, *, tile: tuple[int, int] | None, overlap: tupl
             columns += 1
 
 
-def pad(plane: Array, height: int, width: int) -> Array:
-    """``plane`` ``[..., rows, columns]`` continued by reflection at the bottom and right to the given size."""
+def pad(plane: Array, margin: int, height: int, width: int) -> Array:
+    """``plane`` ``[..., rows, columns]`` continued by reflection to the given size.
+
+    ``margin`` samples are added at the top and left, what remains at the bottom and right.
+    """
     rows, columns = plane.shape[-2:]
-    if (rows, columns) == (height, width):
-        return plane
-    around = [(0, 0)] * (plane.ndim - 2) + [(0, height - rows), (0, width - columns)]
+    around = [(0, 0)] * (plane.ndim - 2) + [(margin, height - rows - margin), (margin, width - columns - margin)]
     return np.pad(plane, around, mode="reflect" if min(rows, columns) > 1 else "edge")
 
 
@@ -148,8 +149,8 @@ class Blend:
         view = self._sum[:, top : top + tile.shape[-2], left : left + tile.shape[-1]]
         view += tile * (down[:, None] * across[None, :])
 
-    def result(self, height: int, width: int) -> Array:
-        """The blended planes, cropped to ``[channels, height, width]``."""
+    def result(self, margin: int, height: int, width: int) -> Array:
+        """The blended planes without ``margin`` samples at the top and left, ``[channels, height, width]``."""
         whole = self._only if self._sum is None else self._sum
         assert whole is not None
-        return whole[:, :height, :width]
+        return whole[:, margin : margin + height, margin : margin + width]
