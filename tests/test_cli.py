@@ -18,9 +18,10 @@ import pytest
 from typer.testing import CliRunner
 
 from vsanimup import demo, doctor, encoders, models
-from vsanimup.cli import app, show_bytes
+from vsanimup.cli import app
 from vsanimup.encoders import Look
 from vsanimup.errors import AnimupError
+from vsanimup.sizes import show_bytes
 
 runner = CliRunner()
 

@@ -12,13 +12,12 @@ from typing import Annotated
 import typer
 
 from vsanimup.errors import AnimupError
+from vsanimup.sizes import show_bytes
 
 app = typer.Typer(
     help="Restore and enlarge animation with VapourSynth: try it, check the installation, list the models.",
     no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
 )  # fmt: skip
-
-BYTES = ("B", "KiB", "MiB", "GiB")
 
 
 @contextlib.contextmanager
@@ -36,15 +35,6 @@ def plain_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("animup: stopped; nothing unfinished was left behind", err=True)
         raise typer.Exit(130) from None
-
-
-def show_bytes(number: float) -> str:
-    """A count of bytes as people read it, such as ``1.4 MiB``."""
-    for unit in BYTES[:-1]:
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} {BYTES[-1]}"
 
 
 @app.command(

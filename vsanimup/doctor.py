@@ -216,8 +216,8 @@ def _encoders() -> list[Check]:
 
 
 def _machine() -> list[Check]:
-    from vsanimup.cli import show_bytes
     from vsanimup.engines.cpu import usable_cores
+    from vsanimup.sizes import show_bytes
 
     free = shutil.disk_usage(Path.cwd()).free
     memory = free_memory()

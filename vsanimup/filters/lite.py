@@ -14,7 +14,7 @@ from vsanimup.bridge import FrameView, Job, block_node
 from vsanimup.engines import Backend, Engine
 from vsanimup.errors import AnimupError
 from vsanimup.models import Model
-from vsanimup.spatial.tiles import Blend, Grid, pad, plan
+from vsanimup.spatial.tiles import Blend, pad, plan
 from vsanimup.temporal.scenes import is_cut, scene_window
 
 Array = NDArray[np.float32]
@@ -154,6 +154,3 @@ def lite_node(clip: vs.VideoNode, function: str, model: Model, settings: Setting
         clip, process, function=function, before=model.radius, after=model.radius,
         width=clip.width * model.scale, height=clip.height * model.scale, streams=settings.num_streams,
     )  # fmt: skip
-
-
-__all__ = ["Grid", "LiteProcess", "Settings", "lite_node", "matrix_by_height"]
