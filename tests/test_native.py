@@ -189,7 +189,7 @@ def test_internal_functions_refuse_to_be_called() -> None:
         core.animup.internal_arguments()
     with pytest.raises(vs.Error, match="KeyError"):
         core.animup.internal_block(
-            core.std.BlankClip(), callback=-1, function="F", block=1, before=0, after=0, width=2, height=2,
+            core.std.BlankClip(), callback=-1, function="F", block=1, grid=1, before=0, after=0, width=2, height=2,
             format=vs.GRAY8, streams=1, cached_blocks=1, prefetch=0, group=0,
         )  # fmt: skip
 
@@ -241,6 +241,21 @@ def test_a_job_gets_its_window() -> None:
         (0, 0, [0, 1, 2, 3, 4, 5], [0, 1, 2, 3]),
         (1, 4, [3, 4, 5, 6, 7, 8, 9], [4, 5, 6, 7]),
     ]
+
+
+@pytest.mark.parametrize(("block", "cell"), [(1, 4), (2, 2)])
+def test_a_block_gets_the_frames_of_its_cell(block: int, cell: int) -> None:
+    seen: dict[int, list[int]] = {}
+
+    def process(job: Job) -> None:
+        seen[job.first] = [f.n for f in job.inputs]
+        assert [f.n for f in job.outputs] == list(range(job.first, min(job.first + block, 10)))
+
+    clip = block_node(numbered(10), process, function="T", block=block, grid=cell, before=1, after=2, prefetch=False)
+    for n in (9, 0, 4, 7):
+        clip.get_frame(n).close()
+    cells = {0: list(range(6)), 4: list(range(3, 10)), 8: [7, 8, 9]}
+    assert seen == {n // block * block: cells[n // 4 * 4] for n in (9, 0, 4, 7)}
 
 
 @pytest.mark.parametrize(
@@ -492,6 +507,7 @@ def test_frames_are_valid_only_during_the_call() -> None:
         ({"height": -4}, "size 16x-4"),
         ({"format": 1234567}, "format 1234567"),
         ({"block": 0}, "at least 1"),
+        ({"grid": 0}, "at least 1"),
         ({"before": -1}, "at least 0"),
         ({"streams": 0}, "at least 1"),
         ({"cached_blocks": 0}, "at least 1"),

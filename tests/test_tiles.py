@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsanimup.spatial.tiles import Blend, pad, plan
+from vsanimup.spatial.tiles import Blend, plan, surround
 
 SIDES = st.integers(16, 700)
 ALIGN = 32
@@ -57,11 +57,11 @@ def test_a_ramp_crosses_over_smoothly():
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (17, 31), (1, 40), (33, 64)])
-def test_padding_reflects(height, width):
-    plane = np.arange(height * width, dtype=np.float32).reshape(1, height, width)
-    padded = pad(plane, 4, 80, 72)
-    assert padded.shape == (1, 80, 72)
-    np.testing.assert_array_equal(padded[:, 4 : 4 + height, 4 : 4 + width], plane)
-    if height > 1:
-        np.testing.assert_array_equal(padded[:, 4 : 4 + height, 4 + width], plane[:, :, width - 2])
-        np.testing.assert_array_equal(padded[:, 4 : 4 + height, 2], plane[:, :, 2])
+def test_pictures_are_continued_by_reflection(height, width):
+    planes = np.arange(2 * height * width, dtype=np.float32).reshape(2, height, width)
+    whole = np.full((2, 80, 72), np.nan, np.float32)
+    whole[:, 4 : 4 + height, 4 : 4 + width] = planes
+    surround(whole, 4, height, width)
+    wanted = np.pad(planes, [(0, 0), (4, 76 - height), (0, 0)], mode="reflect" if height > 1 else "edge")
+    wanted = np.pad(wanted, [(0, 0), (0, 0), (4, 68 - width)], mode="reflect")
+    np.testing.assert_array_equal(whole, wanted)

@@ -80,18 +80,27 @@ class FrameView:
             contiguous. Read-only for inputs; outputs start undefined and must be filled completely.
     """
 
-    __slots__ = ("_bases", "_handle", "_writable", "n", "planes")
+    __slots__ = ("_bases", "_dtype", "_handle", "_memory", "_planes", "_writable", "n")
 
     def __init__(self, memory: _FrameMemory, dtype: np.dtype[Any], writable: bool) -> None:
-        self.n, self._handle, planes = memory
-        self._writable = writable
-        bases = [np.frombuffer(view, dtype) for view, *_ in planes]
-        self.planes: tuple[Plane, ...] = tuple(
-            base.reshape(height, stride // dtype.itemsize)[:, :width]
-            for base, (_, height, width, stride) in zip(bases, planes, strict=True)
-        )
-        # Every array made from a plane refers to one of these, so they tell whether any is left.
-        self._bases = [weakref.ref(base) for base in bases]
+        self.n, self._handle, self._memory = memory
+        self._dtype, self._writable = dtype, writable
+        self._planes: tuple[Plane, ...] | None = None
+        self._bases: list[weakref.ref[np.ndarray[Any, Any]]] = []
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """See the class. Made on first use: a block may be given many more frames than it looks at."""
+        if self._planes is None:
+            size = self._dtype.itemsize
+            bases = [np.frombuffer(view, self._dtype) for view, *_ in self._memory]
+            self._planes = tuple(
+                base.reshape(height, stride // size)[:, :width]
+                for base, (_, height, width, stride) in zip(bases, self._memory, strict=True)
+            )
+            # Every array made from a plane refers to one of these, so they tell whether any is left.
+            self._bases = [weakref.ref(base) for base in bases]
+        return self._planes
 
     def prop(self, name: str, default: Property | None = None) -> Property | None:
         """The first value of a frame property, or `default` where it is unset or no number or text."""
@@ -125,7 +134,7 @@ class FrameView:
 
     def _close(self) -> int:
         """End the frame's validity; its handle."""
-        handle, self._handle, self.planes = self._handle, 0, ()
+        handle, self._handle, self._planes, self._memory = self._handle, 0, (), ()
         return handle
 
     def _in_use(self) -> bool:
@@ -138,7 +147,8 @@ class Job:
     Attributes:
         block: Index k of the block.
         first: Number of its first output frame, k * block size.
-        inputs: The source frames max(0, first - before) .. min(last, first + count - 1 + after).
+        inputs: The source frames from `before` frames before the block, or its cell of the grid, to `after`
+            frames after it, as far as the clip has them.
         outputs: The block's frames, as many as the block size, fewer in the last block.
     """
 
@@ -212,6 +222,7 @@ def block_node(
     *,
     function: str,
     block: int = 1,
+    grid: int = 1,
     before: int = 0,
     after: int = 0,
     width: int | None = None,
@@ -235,8 +246,9 @@ def block_node(
             and must not keep views of planes. AnimupError is reported as it stands.
         function: Name of the plugin function, for error messages.
         block: Frames a block.
-        before: Source frames wanted before the block.
-        after: Source frames wanted after the block.
+        grid: Blocks a cell: each block of a cell is given the source frames of the whole cell.
+        before: Source frames wanted before the cell.
+        after: Source frames wanted after the cell.
         width: Width of the output in pixels, by default the clip's.
         height: Height of the output in pixels, by default the clip's.
         format: Format of the output as an id (``vs.GRAYS``), by default the clip's.
@@ -273,6 +285,7 @@ def block_node(
             callback=key,
             function=function,
             block=block,
+            grid=grid,
             before=before,
             after=after,
             width=clip.width if width is None else width,

@@ -31,6 +31,7 @@ def settings(
     device_id: int = 0,
     num_streams: int | None = None,
     scenecut: int = 1,
+    drawings: int = 1,
     strength: float = 1.0,
 ) -> Settings:
     """The shared arguments as :class:`Settings`.
@@ -43,6 +44,8 @@ def settings(
         raise AnimupError(f"device_id must not be negative, got {device_id}")
     if scenecut not in (0, 1):
         raise AnimupError(f"scenecut must be 0 (off) or 1 (on), got {scenecut}")
+    if drawings not in (0, 1):
+        raise AnimupError(f"drawings must be 0 (off) or 1 (on), got {drawings}")
     if not math.isfinite(strength) or not 0 <= strength <= 1:
         raise AnimupError(f"strength must lie between 0 and 1, got {strength:g}")
     if num_streams is not None and not 1 <= num_streams <= MAX_STREAMS:
@@ -50,5 +53,6 @@ def settings(
     chosen = choose(backend)
     return Settings(
         tilesize=tiles, overlap=shared, backend=chosen, device_id=device_id,
-        num_streams=num_streams or chosen.streams(), scenecut=bool(scenecut), strength=strength,
+        num_streams=num_streams or chosen.streams(), scenecut=bool(scenecut),
+        drawings=bool(drawings), strength=strength,
     )  # fmt: skip

@@ -7,12 +7,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vsanimup.engines import Array, Backend, Engine
 from vsanimup.errors import AnimupError
+from vsanimup.filters.samples import Picture
 from vsanimup.models import Model
-from vsanimup.spatial.tiles import Blend, pad, plan
+from vsanimup.spatial.tiles import Blend, plan, surround
 
 NETWORK = "network.onnx"
 """The network's file in a model folder of kind ``lite``."""
@@ -30,7 +30,10 @@ ENGINES = 4
 
 
 class Inference:
-    """Runs one model on windows of a clip of one size; safe to call from several threads."""
+    """Runs one model on windows of a clip of one size.
+
+    Safe to call from any number of threads, of which ``streams`` compute and the others wait.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class Inference:
         overlap: tuple[int, int],
         backend: Backend,
         device_id: int,
+        streams: int,
     ) -> None:
         self._model, self._backend, self._device = model, backend, device_id
         self._has_chroma = has_chroma
@@ -56,6 +60,8 @@ class Inference:
         self._network = model.read(NETWORK)
         self._engines: OrderedDict[Mix, Engine] = OrderedDict()
         self._loading = threading.Lock()
+        self._places = threading.BoundedSemaphore(streams)
+        self._spare: list[tuple[Array, Array]] = []  # inputs of finished computations
 
     def engine(self, mix: Mix = ()) -> Engine:
         """The engine for a task mix, made on first use: scripts are often evaluated without a frame asked for."""
@@ -71,32 +77,53 @@ class Inference:
             self._engines.move_to_end(mix)
             return self._engines[mix]
 
-    def __call__(
-        self, window: Sequence[tuple[NDArray[np.generic], ...]], mix: Mix, cancelled: Callable[[], bool]
+    def __call__(self, window: Sequence[Picture], mix: Mix, cancelled: Callable[[], bool]) -> tuple[Array, Array]:
+        """Luma ``[rows, columns]`` and chroma ``[2, rows, columns]`` of the centre frame of a window."""
+        with self._places:
+            try:
+                y, uv = self._spare.pop()
+            except IndexError:
+                shape = (self.grid.rows.padded, self.grid.columns.padded)
+                y = np.empty((1, len(window), *shape), np.float32)
+                uv = np.zeros((1, 2 * len(window), shape[0] // 2, shape[1] // 2), np.float32)
+            self._place(window, y[0], uv[0])
+            result = self._run(y, uv, self.engine(mix), window[0].planes[0].shape, cancelled)
+            self._spare.append((y, uv))
+            return result
+
+    def _place(self, window: Sequence[Picture], y: Array, uv: Array) -> None:
+        """Write the window's values into the network's inputs, and continue them to the borders."""
+        rows, columns = window[0].planes[0].shape
+        for index, picture in enumerate(window):
+            picture.scales[0].read(picture.planes[0], y[index, MARGIN : MARGIN + rows, MARGIN : MARGIN + columns])
+        surround(y, MARGIN, rows, columns)
+        if not self._has_chroma:
+            return
+        margin, rows, columns = MARGIN // 2, rows // 2, columns // 2
+        for index, picture in enumerate(window):
+            for plane in (1, 2):
+                inside = uv[2 * index + plane - 1, margin : margin + rows, margin : margin + columns]
+                picture.scales[plane].read(picture.planes[plane], inside)
+        surround(uv, margin, rows, columns)
+
+    def _run(
+        self, y: Array, uv: Array, engine: Engine, shape: tuple[int, ...], cancelled: Callable[[], bool]
     ) -> tuple[Array, Array]:
-        """Luma ``[rows, columns]`` and chroma ``[2, rows, columns]`` of the centre frame of a window of planes."""
+        """All tiles of the inputs, put together and cut to ``shape``, that of the luma plane, times the scale."""
         grid, scale = self.grid, self._model.scale
-        rows, columns = window[0][0].shape
-        y = pad(np.stack([planes[0] for planes in window]), MARGIN, grid.rows.padded, grid.columns.padded)
-        half = (grid.rows.padded // 2, grid.columns.padded // 2)
-        if self._has_chroma:
-            uv = pad(np.stack([plane for planes in window for plane in planes[1:]]), MARGIN // 2, *half)
-        else:
-            uv = np.zeros((2 * len(window), *half), np.float32)
         luma, chroma = Blend(grid, 1, scale, 1), Blend(grid, 2, scale, 2)
-        engine = self.engine(mix)
         high, wide = grid.rows.tile, grid.columns.tile
         for row, column in grid:
             if cancelled():
                 raise AnimupError("the clip was closed")
             top, left = grid.rows.starts()[row], grid.columns.starts()[column]
             results = engine.run({
-                "y": np.ascontiguousarray(y[None, :, top : top + high, left : left + wide]),
+                "y": np.ascontiguousarray(y[:, :, top : top + high, left : left + wide]),
                 "uv": np.ascontiguousarray(
-                    uv[None, :, top // 2 : (top + high) // 2, left // 2 : (left + wide) // 2]
+                    uv[:, :, top // 2 : (top + high) // 2, left // 2 : (left + wide) // 2]
                 ),
             })  # fmt: skip
             luma.add(row, column, results["result_y"][0])
             chroma.add(row, column, results["result_uv"][0])
-        margin, height, width = MARGIN * scale, rows * scale, columns * scale
+        margin, height, width = MARGIN * scale, shape[0] * scale, shape[1] * scale
         return luma.result(margin, height, width)[0], chroma.result(margin // 2, height // 2, width // 2)

@@ -1,21 +1,33 @@
-"""Running a lite network on a clip, window by window."""
+"""Running a lite network on a clip, drawing by drawing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import vapoursynth as vs
+from numpy.typing import NDArray
 
 from vsanimup.bridge import FrameView, Job, block_node
-from vsanimup.engines import Backend
+from vsanimup.engines import Array, Backend
 from vsanimup.errors import AnimupError
 from vsanimup.filters.inference import Inference
+from vsanimup.filters.once import Once
+from vsanimup.filters.samples import Picture, Plane, average, is_full, scales
 from vsanimup.models import Model
+from vsanimup.temporal.drawings import CELL, run_of, same_drawing
 from vsanimup.temporal.scenes import is_cut, scene_window
 
 UNSPECIFIED = 2
 """Value of ``_Matrix`` that says nothing."""
+PAIRS = 256
+"""Comparisons of frames that are remembered."""
+AHEAD = 512 << 20
+"""Bytes that frames computed ahead may take, where there are more than one a stream."""
+
+Run = tuple[int, int]
+"""First and last frame of a drawing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,50 +46,140 @@ class Settings:
     """Computations at once."""
     scenecut: bool
     """Whether windows stop at scene cuts."""
+    drawings: bool = True
+    """Whether frames that show one drawing are averaged and computed once."""
     strength: float = 1.0
     """Share of the network's change that is applied."""
 
 
 class LiteProcess:
-    """Computes output frames of one clip with one lite network."""
+    """Computes output frames of one clip with one lite network; called from several threads."""
 
-    def __init__(self, clip: vs.VideoNode, model: Model, settings: Settings) -> None:
+    def __init__(self, clip: vs.VideoNode, model: Model, settings: Settings, target: vs.VideoFormat) -> None:
         self._model, self._settings = model, settings
-        self._has_chroma = clip.format.num_planes > 1
+        self._source, self._target = clip.format, target
         self.inference = Inference(
-            model, width=clip.width, height=clip.height, has_chroma=self._has_chroma, tilesize=settings.tilesize,
-            overlap=settings.overlap, backend=settings.backend, device_id=settings.device_id,
+            model, width=clip.width, height=clip.height, has_chroma=clip.format.num_planes > 1,
+            tilesize=settings.tilesize, overlap=settings.overlap, backend=settings.backend,
+            device_id=settings.device_id, streams=settings.num_streams,
         )  # fmt: skip
+        self._same = Once[tuple[int, int], bool](PAIRS)
+        self._cuts = Once[int, bool](PAIRS)
+        self._drawings = Once[Run, Sequence[Plane]](CELL + 2 * settings.num_streams)
 
     def __call__(self, job: Job) -> None:
         """Fill the one output frame of ``job``."""
         (output,) = job.outputs
-        frames = job.inputs
-        centre = output.n - frames[0].n
-        for frame in frames:
-            if frame.prop("_FieldBased", 0) in (1, 2):
-                raise AnimupError(
-                    f"frame {frame.n} is interlaced (_FieldBased={frame.prop('_FieldBased')}); deinterlace first, "
-                    "or, if it is progressive after all, clip.std.SetFrameProps(_FieldBased=0)"
-                )
-        window = self._window(frames, centre)
-        y, uv = self.inference([frames[i].planes for i in window], (), lambda: job.cancelled)
-        source = frames[centre].planes
-        strength = np.float32(self._settings.strength)
-        for plane, result, before in zip(output.planes, [y, *uv], source, strict=False):
-            if strength == 1:
-                plane[:] = result
-            else:  # only restoring has a strength, so sizes agree
-                plane[:] = before + strength * (result - before)
-        if output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED and self._has_chroma:
+        frames = {frame.n: frame for frame in job.inputs}
+        source = frames[output.n]
+        run = self._run(frames, output.n)
+        target = scales(self._target, is_full(source))
+        if run[0] == run[1]:
+            self._write(self._infer(job, frames, run), source, output.planes)
+        elif self._settings.strength == 1:
+            finished = self._drawings.get(run, lambda: self._finished(job, frames, run))
+            for plane, drawn in zip(output.planes, finished, strict=True):
+                plane[:] = drawn
+        else:  # each copy keeps a share of its own noise, as strength says
+            self._write(self._drawings.get(run, lambda: self._infer(job, frames, run)), source, output.planes)
+        if len(target) > 1 and output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
             # players choose by height: a doubled DVD would change its colours unless its matrix is written down
-            output.set_prop("_Matrix", matrix_by_height(source[0].shape[0]))
+            output.set_prop("_Matrix", matrix_by_height(source.planes[0].shape[0]))
 
-    def _window(self, frames: tuple[FrameView, ...], centre: int) -> list[int]:
-        def cut(before: int, after: int) -> bool:
-            return self._settings.scenecut and is_cut(frames[before], frames[after])
+    def _run(self, frames: dict[int, FrameView], n: int) -> Run:
+        """The drawing that frame ``n`` belongs to."""
+        if not self._settings.drawings:
+            return n, n
+        first = n - n % CELL
+        return run_of(n, first, min(first + CELL - 1, max(frames)), lambda a, b: self._is_same(frames, a, b))
 
-        return scene_window(len(frames), centre, self._model.radius, cut)
+    def _is_same(self, frames: dict[int, FrameView], a: int, b: int) -> bool:
+        def compare() -> bool:
+            if _layout(frames[a]) != _layout(frames[b]):
+                return False
+            one, other = self._picture(frames[a]), self._picture(frames[b])
+            return one.same_samples(other) or same_drawing(one.levels(), other.levels())
+
+        return self._same.get((a, b), compare) and not (b == a + 1 and self._is_cut(frames, b))
+
+    def _is_cut(self, frames: dict[int, FrameView], n: int) -> bool:
+        """Whether a scene starts at frame ``n``."""
+
+        def compare() -> bool:
+            before, after = frames[n - 1], frames[n]
+            # whoever writes different chroma locations has joined two clips
+            return _layout(before)[1] != _layout(after)[1] or is_cut(
+                _Values(before, self._picture(before)), _Values(after, self._picture(after))
+            )
+
+        return self._settings.scenecut and self._cuts.get(n, compare)
+
+    def _picture(self, frame: FrameView) -> Picture:
+        return Picture(frame.planes, scales(self._source, is_full(frame)))
+
+    def _infer(self, job: Job, frames: dict[int, FrameView], run: Run) -> list[Array]:
+        """The network's planes for one drawing, as values."""
+        radius, last = self._model.radius, max(frames)
+        # the frames around the drawing are taken as they are, the drawing as one frame
+        spans = [(n, n) for n in range(max(0, run[0] - radius), run[0])]
+        centre = len(spans)
+        spans += [run] + [(n, n) for n in range(run[1] + 1, min(last, run[1] + radius) + 1)]
+        window = scene_window(len(spans), centre, radius, lambda _, i: self._is_cut(frames, spans[i][0]))
+        pictures = {}
+        for index in set(window):
+            copies = [frames[n] for n in range(spans[index][0], spans[index][1] + 1)]
+            for frame in copies:
+                _refuse_interlaced(frame)
+            pictures[index] = average([self._picture(frame) for frame in copies])
+        y, uv = self.inference([pictures[i] for i in window], (), lambda: job.cancelled)
+        return [y, *uv]
+
+    def _finished(self, job: Job, frames: dict[int, FrameView], run: Run) -> list[Plane]:
+        """The planes of one drawing as the output stores them."""
+        output = job.outputs[0].planes
+        planes = [np.empty(plane.shape, plane.dtype) for plane in output]
+        self._write(self._infer(job, frames, run), frames[run[0]], planes)
+        return planes
+
+    def _write(self, values: Sequence[Array], source: FrameView, planes: Sequence[Plane]) -> None:
+        """Write the network's values, as far as the strength goes, into the planes of an output frame."""
+        strength = np.float32(self._settings.strength)
+        picture = self._picture(source)
+        for index, (scale, plane) in enumerate(zip(scales(self._target, is_full(source)), planes, strict=True)):
+            result = values[index]
+            if strength != 1:  # only restoring has a strength, so sizes agree
+                before = np.empty(plane.shape, np.float32)
+                picture.scales[index].read(picture.planes[index], before)
+                result = before + strength * (result - before)
+            scale.write(result, plane)
+
+
+class _Values:
+    """A frame for scene detection: luma as values."""
+
+    def __init__(self, frame: FrameView, picture: Picture) -> None:
+        self.prop = frame.prop
+        self._picture = picture
+
+    @property
+    def planes(self) -> tuple[NDArray[np.float32], ...]:
+        """The luma plane."""
+        luma = np.empty(self._picture.planes[0].shape, np.float32)
+        self._picture.scales[0].read(self._picture.planes[0], luma)
+        return (luma,)
+
+
+def _layout(frame: FrameView) -> tuple[bool, object]:
+    """What a frame's properties say of its samples: range and chroma location, 0 (left) where unset."""
+    return is_full(frame), frame.prop("_ChromaLocation", 0)
+
+
+def _refuse_interlaced(frame: FrameView) -> None:
+    if frame.prop("_FieldBased", 0) in (1, 2):
+        raise AnimupError(
+            f"frame {frame.n} is interlaced (_FieldBased={frame.prop('_FieldBased')}); deinterlace first, "
+            "or, if it is progressive after all, clip.std.SetFrameProps(_FieldBased=0)"
+        )
 
 
 def matrix_by_height(height: int) -> int:
@@ -85,10 +187,22 @@ def matrix_by_height(height: int) -> int:
     return 6 if height <= 576 else 1
 
 
-def lite_node(clip: vs.VideoNode, function: str, model: Model, settings: Settings) -> vs.VideoNode:
-    """A GRAYS or YUV420PS clip through a lite network."""
-    process = LiteProcess(clip, model, settings)
+def lite_node(
+    clip: vs.VideoNode, function: str, model: Model, settings: Settings, format: int | None = None
+) -> vs.VideoNode:
+    """A gray or YUV 4:2:0 clip with left-sited chroma through a lite network.
+
+    The result has the given format, gray or 4:2:0 as the clip, or the clip's own.
+    """
+    target = clip.format if format is None else vs.core.get_video_format(format)
+    process = LiteProcess(clip, model, settings, target)
+    size = {"width": clip.width * model.scale, "height": clip.height * model.scale}
+    threads = settings.num_streams
+    if settings.drawings:
+        # Copies of a drawing wait for one computation. There must be threads for them, and for those beyond.
+        frame = size["width"] * size["height"] * target.bytes_per_sample * (1.5 if target.num_planes > 1 else 1)
+        threads += max(2, min(2 * settings.num_streams + 2, int(AHEAD / frame)))
     return block_node(
-        clip, process, function=function, before=model.radius, after=model.radius,
-        width=clip.width * model.scale, height=clip.height * model.scale, streams=settings.num_streams,
+        clip, process, function=function, grid=CELL if settings.drawings else 1, before=model.radius,
+        after=model.radius, format=target.id, streams=threads, cached_blocks=threads + 2, **size,
     )  # fmt: skip

@@ -1,9 +1,10 @@
 """From any format to the planes a network works on, and back.
 
-The networks take luma, and chroma at half its width and height, as floats. Luma of the result is the network's
-own. Of chroma the network's *change* is taken, relative to plain resizing, and added to the source's chroma
-resized at its own resolution and siting: a 4:4:4 or RGB source keeps its chroma detail, and any chroma
-location is honoured.
+The networks take luma, and left-sited chroma at half its width and height. Gray and 4:2:0 frames with such
+chroma go to them directly, and their results come from them directly. Of all others luma of the result is the
+network's own, too. Of chroma the network's *change* is taken, relative to plain resizing, and added to the
+source's chroma resized at its own resolution and siting: a 4:4:4 or RGB source keeps its chroma detail, and any
+chroma location is honoured.
 """
 
 from __future__ import annotations
@@ -49,26 +50,51 @@ def output_format(clip: vs.VideoNode, wanted: int | None) -> vs.VideoFormat:
     return target
 
 
-def through_network(
-    clip: vs.VideoNode, scale: int, target: vs.VideoFormat, network: Callable[[vs.VideoNode], vs.VideoNode]
-) -> vs.VideoNode:
-    """The graph: clip, conversion, ``network``, conversion, in format ``target``.
+Network = Callable[[vs.VideoNode, int], vs.VideoNode]
+"""Maps a gray, or left-sited 4:2:0, clip and a format of that family and subsampling to a larger clip."""
 
-    ``network`` maps a GRAYS or YUV420PS clip of even size to one ``scale`` times as large, of the same format.
-    The result is ``scale`` times as large as ``clip`` and has its frame properties.
+
+def through_network(clip: vs.VideoNode, scale: int, target: vs.VideoFormat, network: Network) -> vs.VideoNode:
+    """The graph: clip, ``network``, and what conversions it takes, in format ``target``.
+
+    ``network`` enlarges by ``scale``. The result is ``scale`` times as large as ``clip`` and has its frame
+    properties.
     """
+    layout = clip.format.color_family, clip.format.subsampling_w, clip.format.subsampling_h
+    if layout not in ((vs.GRAY, 0, 0), (vs.YUV, 1, 1)):
+        return _by_change(clip, scale, target, network)
+    same = layout == (target.color_family, target.subsampling_w, target.subsampling_h)
+    direct = _to_format(network(clip, target.id if same else floats(clip)), target)
     if clip.format.color_family == vs.GRAY:
-        return _to_format(network(clip.resize.Bicubic(format=vs.GRAYS)), target)
+        return direct
+    # The location is a property of each frame. Nothing is computed of the way that is not taken.
+    detour = _by_change(clip, scale, target, network)
+
+    def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
+        return direct if f.props.get("_ChromaLocation", vs.CHROMA_LEFT) == vs.CHROMA_LEFT else detour
+
+    return vs.core.std.FrameEval(direct, choose, prop_src=clip, clip_src=[direct, detour])
+
+
+def floats(clip: vs.VideoNode) -> int:
+    """The clip's format in 32 bit floats."""
+    kind = clip.format
+    found = vs.core.query_video_format(kind.color_family, vs.FLOAT, 32, kind.subsampling_w, kind.subsampling_h)
+    return int(found.id)
+
+
+def _by_change(clip: vs.VideoNode, scale: int, target: vs.VideoFormat, network: Network) -> vs.VideoNode:
+    """The way for any chroma: of the network's chroma only the change is taken."""
     source = clip
     if clip.format.color_family == vs.RGB:
         source = clip.resize.Bicubic(format=vs.YUV444PS, matrix_s="709")
-    fine = _float_yuv(source.format.subsampling_w, source.format.subsampling_h)
+    fine = floats(source)
     even = {"width": source.width + source.width % 2, "height": source.height + source.height % 2}
     # where the size is odd, zimg continues the edge samples
     source = source.resize.Point(format=fine, src_width=even["width"], src_height=even["height"], **even)
     # the network learned on left-sited chroma; its change, not its siting, is what is taken from it
-    work = source.resize.Bicubic(format=_float_yuv(1, 1), chromaloc_s="left")
-    done = network(work)
+    work = source.resize.Bicubic(format=vs.YUV420PS, chromaloc_s="left")
+    done = network(work, work.format.id)
     size = {"width": done.width, "height": done.height}
     change = vs.core.std.Expr([done, work.resize.Bicubic(**_SHARP, **size)], ["", "x y -"])
     base = source.resize.Bicubic(**_SHARP, **size)
@@ -80,10 +106,6 @@ def through_network(
 
 _SHARP = {"filter_param_a": 0.0, "filter_param_b": 0.5}
 """Catmull-Rom: the bicubic filter that passes through the samples."""
-
-
-def _float_yuv(subsampling_w: int, subsampling_h: int) -> int:
-    return int(vs.core.query_video_format(vs.YUV, vs.FLOAT, 32, subsampling_w, subsampling_h).id)
 
 
 def _to_format(clip: vs.VideoNode, target: vs.VideoFormat) -> vs.VideoNode:

@@ -38,4 +38,4 @@ def create(
         raise AnimupError(f"task must be one of {', '.join(found.tasks)} for model={model!r}, got {task!r}")
     if strength == 0:
         return clip if target.id == clip.format.id else clip.resize.Bicubic(format=target.id)
-    return planes.through_network(clip, 1, target, lambda work: lite_node(work, "Restore", found, settings))
+    return planes.through_network(clip, 1, target, lambda work, to: lite_node(work, "Restore", found, settings, to))

@@ -32,9 +32,10 @@ def create(
     settings = arguments.settings(**shared)
     found = find(model, "lite-upscale", scale=2)
 
-    def enlarge(work: vs.VideoNode) -> vs.VideoNode:
-        doubled = lite_node(work, "Upscale", found, settings)
-        return doubled if scale == 2 else lite_node(doubled, "Upscale", found, settings)
+    def enlarge(work: vs.VideoNode, to: int) -> vs.VideoNode:
+        if scale != 2:
+            work = lite_node(work, "Upscale", found, settings, planes.floats(work))
+        return lite_node(work, "Upscale", found, settings, to)
 
     if scale != 3:
         return planes.through_network(clip, scale, target, enlarge)

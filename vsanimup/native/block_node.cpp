@@ -53,7 +53,7 @@ VSNode *BlockNode::create(BlockSettings settings, Callback callback, VSNode *sou
     ticket_info.numFrames = node->blocks_total_;
     node->ticket_ = Frame(vsapi->newVideoFrame(&ticket_info.format, 1, 1, nullptr, core), vsapi);
 
-    const bool spatial = s.block == 1 && s.before == 0 && s.after == 0;
+    const bool spatial = s.block == 1 && s.grid == 1 && s.before == 0 && s.after == 0;
     VSFilterDependency on_source = {source, spatial ? rpStrictSpatial : rpGeneral};
     node->fetch_ = vsapi->createVideoFilter2((s.function + " source").c_str(), &ticket_info, fetch_get_frame,
                                              fetch_free, fmParallel, &on_source, 1, new Shared(node), core);
@@ -108,11 +108,15 @@ bool BlockNode::stopped() {
     return !stopped_.empty();
 }
 
-int BlockNode::first_source(int index) const { return std::max(0, index * settings_.block - settings_.before); }
+int BlockNode::first_source(int index) const {
+    const int cell = index - index % settings_.grid;
+    return std::max(0, cell * settings_.block - settings_.before);
+}
 
 int BlockNode::last_source(int index) const {
     const int last = settings_.output.numFrames - 1;
-    const int64_t end = int64_t(index) * settings_.block + output_count(index) - 1 + settings_.after;
+    const int64_t next_cell = int64_t(index - index % settings_.grid) + settings_.grid;
+    const int64_t end = next_cell * settings_.block - 1 + settings_.after;
     return static_cast<int>(std::min<int64_t>(last, end));
 }
 

@@ -52,6 +52,7 @@ class Frame {
 struct BlockSettings {
     std::string function;  // what error messages start with
     int block, before, after, streams, cached_blocks;
+    int grid;  // a block's source frames are those of all blocks in its cell of the grid, in blocks
     bool prefetch;
     int64_t group;  // nodes that are stopped together, by stop_nodes()
     VSVideoInfo output;

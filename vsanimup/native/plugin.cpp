@@ -18,11 +18,11 @@ struct PublicFunction {
 const PublicFunction public_functions[] = {
     {"Restore",
      "clip:vnode;task:data:opt;strength:float:opt;model:data:opt;tilesize:int[]:opt;overlap:int[]:opt;backend:data:opt;"
-     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;format:int:opt;",
+     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;drawings:int:opt;format:int:opt;",
      "clip:vnode;"},
     {"Upscale",
      "clip:vnode;scale:int:opt;model:data:opt;tilesize:int[]:opt;overlap:int[]:opt;backend:data:opt;"
-     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;format:int:opt;",
+     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;drawings:int:opt;format:int:opt;",
      "clip:vnode;"},
     {"Version", "", "any"},
 };
@@ -169,7 +169,7 @@ bool take_callback(int64_t key, Callback &callback, std::string &error) {
 }
 
 const char internal_block_arguments[] =
-    "clip:vnode;callback:int;function:data;block:int;before:int;after:int;width:int;height:int;format:int;"
+    "clip:vnode;callback:int;function:data;block:int;grid:int;before:int;after:int;width:int;height:int;format:int;"
     "streams:int;cached_blocks:int;prefetch:int;group:int;";
 
 // A node of our kind; the arguments were checked by bridge.py, those that could crash are checked again.
@@ -179,6 +179,7 @@ void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, con
     BlockSettings settings;
     settings.function = vsapi->mapGetData(in, "function", 0, nullptr);
     settings.block = number("block");
+    settings.grid = number("grid");
     settings.before = number("before");
     settings.after = number("after");
     settings.streams = number("streams");
@@ -192,8 +193,8 @@ void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, con
     const VSVideoInfo &source = settings.output;
     if (source.format.colorFamily == cfUndefined || source.width <= 0 || source.height <= 0)
         error = "clip must have one format and size throughout";
-    else if (settings.block < 1 || settings.before < 0 || settings.after < 0 || settings.streams < 1 || settings.cached_blocks < 1)
-        error = "block, streams and cached_blocks must be at least 1, before and after at least 0";
+    else if (settings.block < 1 || settings.grid < 1 || settings.before < 0 || settings.after < 0 || settings.streams < 1 || settings.cached_blocks < 1)
+        error = "block, grid, streams and cached_blocks must be at least 1, before and after at least 0";
     VSVideoInfo &vi = settings.output;
     vi.width = number("width");
     vi.height = number("height");

@@ -6,6 +6,7 @@ windows fall on the same pixels whether the frame is tiled or not.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -115,14 +116,27 @@ def plan(width: int, height: int, *, tile: tuple[int, int] | None, overlap: tupl
             columns += 1
 
 
-def pad(plane: Array, margin: int, height: int, width: int) -> Array:
-    """``plane`` ``[..., rows, columns]`` continued by reflection to the given size.
+def surround(planes: Array, margin: int, rows: int, columns: int) -> None:
+    """Continue pictures by reflection to the borders of the array ``[..., height, width]`` that they lie in.
 
-    ``margin`` samples are added at the top and left, what remains at the bottom and right.
+    They have ``rows`` x ``columns`` samples, from ``margin`` samples below the top and right of the left border.
     """
-    rows, columns = plane.shape[-2:]
-    around = [(0, 0)] * (plane.ndim - 2) + [(margin, height - rows - margin), (margin, width - columns - margin)]
-    return np.pad(plane, around, mode="reflect" if min(rows, columns) > 1 else "edge")
+    height, width = planes.shape[-2:]
+    left, right = _mirrored(margin, columns, width)
+    down = slice(margin, margin + rows)
+    planes[..., down, :margin] = planes[..., down, left]
+    planes[..., down, margin + columns :] = planes[..., down, right]
+    above, below = _mirrored(margin, rows, height)
+    planes[..., :margin, :] = planes[..., above, :]
+    planes[..., margin + rows :, :] = planes[..., below, :]
+
+
+@functools.lru_cache(maxsize=64)
+def _mirrored(margin: int, length: int, whole: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Positions of the samples to be repeated before and after ``length`` samples."""
+    inside = np.arange(margin, margin + length)
+    around = np.pad(inside, (margin, whole - length - margin), mode="reflect" if length > 1 else "edge")
+    return around[:margin], around[margin + length :]
 
 
 class Blend:
