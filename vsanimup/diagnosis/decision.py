@@ -1,0 +1,122 @@
+"""From measures to a task mix: a small learned classifier, numpy alone.
+
+The classifier, made by ``training/diagnosis``, is a handful of two-layer networks whose probabilities are averaged.
+What is chosen is not the likeliest state but the mix that is expected to do least harm.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsanimup.diagnosis.measures import Planes, measure
+from vsanimup.diagnosis.mixes import MIXES
+from vsanimup.errors import AnimupError
+
+Array = NDArray[np.float32]
+
+FILE: Final = Path(__file__).with_name("decision.npz")
+"""The classifier: ``centre`` and ``scale`` [measures], ``hidden`` [networks, measures, units], ``hidden_bias``
+[networks, units], ``last`` [networks, units, states], ``last_bias`` [networks, states]; all float32."""
+DIGEST: Final = "676302cbe9087dcd6b8c411b32c235eca4a3e8218281c1504b4166766c7f5350"
+"""SHA-256 of the file; ``python -m training.diagnosis.train`` prints it."""
+RUN: Final = 3
+"""Consecutive frames that are measured together."""
+STATES: Final = tuple(MIXES)
+
+_MISSED, _NEEDLESS, _TOUCHED = 1.0, 0.8, 0.6
+"""Harm of a task that is left out, of one that is not needed, and of touching a clean picture at all."""
+_DOUBT: Final = 0.02
+"""Least probability that one run of frames can leave to a state: none rules it out for the others."""
+
+
+def state_probabilities(frames: Sequence[Planes]) -> NDArray[np.float64] | None:
+    """Probability of each of STATES, float64, for a run of 1 to RUN consecutive frames.
+
+    ``None`` where the run says nothing (a tiny picture, a single colour).
+
+    Raises:
+        AnimupError: The classifier's file is missing or damaged.
+    """
+    measures = measure(frames)
+    return None if measures is None else classify(measures)
+
+
+def classify(measures: Array) -> NDArray[np.float64]:
+    """Probability of each of STATES for the measures of a run."""
+    model = _model()
+    x = np.clip((measures - model["centre"]) * model["scale"], -4, 4)
+    inner = np.maximum(np.matmul(x, model["hidden"]) + model["hidden_bias"], 0)
+    logits = (np.matmul(inner[:, None], model["last"])[:, 0] + model["last_bias"]).astype(np.float64)
+    weights = np.exp(logits - logits.max(1, keepdims=True))
+    result: NDArray[np.float64] = (weights / weights.sum(1, keepdims=True)).mean(0)
+    return result
+
+
+def decide(runs: Sequence[NDArray[np.float64] | None]) -> str:
+    """The one of STATES to treat a source as, by the probabilities of its runs; ``clean`` where nothing is known."""
+    known = [np.log((1 - _DOUBT) * run + _DOUBT / len(run)) for run in runs if run is not None]
+    if not known:
+        return "clean"
+    together = np.mean(known, axis=0)
+    weights = np.exp(together - together.max())
+    return STATES[int((_harm() @ (weights / weights.sum())).argmin())]
+
+
+def estimate(frames: Sequence[Planes]) -> dict[str, float]:
+    """What a source needs, as task weights in 0..1; ``{}`` for a clean one. One of MIXES.
+
+    Args:
+        frames: Probe frames in runs of RUN consecutive ones (fewer: one run), each luma ``[rows, columns]`` in 0..1
+            and, for pictures with colour, U and V at half size in -0.5..0.5. They are not modified.
+
+    Raises:
+        AnimupError: The classifier's file is missing or damaged.
+    """
+    runs = [frames[start : start + RUN] for start in range(0, len(frames), RUN)]
+    return dict(MIXES[decide([state_probabilities(run) for run in runs])])
+
+
+@functools.cache
+def _harm() -> NDArray[np.float64]:
+    """Harm ``[chosen, true]`` of treating one state as another."""
+    harm = np.zeros((len(STATES), len(STATES)))
+    for row, chosen in enumerate(MIXES.values()):
+        for column, true in enumerate(MIXES.values()):
+            for task in {*chosen, *true}:
+                excess = chosen.get(task, 0.0) - true.get(task, 0.0)
+                harm[row, column] += excess * _NEEDLESS if excess > 0 else -excess * _MISSED
+            if chosen and not true:
+                harm[row, column] += _TOUCHED
+    return harm
+
+
+@functools.cache
+def _model() -> dict[str, Array]:
+    return load(FILE, DIGEST)
+
+
+def load(path: Path, digest: str) -> dict[str, Array]:
+    """The arrays of a classifier's file whose SHA-256 is ``digest``.
+
+    Raises:
+        AnimupError: It is missing or other than it should be.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise AnimupError(f"{path} cannot be read ({error.strerror}); install the package again") from error
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise AnimupError(
+            f"{path} is damaged: its {len(data)} bytes do not have the expected SHA-256; install the package "
+            "again, or name the task instead of task='auto'"
+        )
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return dict(arrays)

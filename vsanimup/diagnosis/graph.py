@@ -1,0 +1,87 @@
+"""The probe of a clip: a tiny clip of the same length whose frames carry the task mix as a property."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import vapoursynth as vs
+
+from vsanimup.bridge import FrameView, Job, block_node
+from vsanimup.diagnosis.decision import RUN, decide, state_probabilities
+from vsanimup.diagnosis.measures import Planes, tiles
+from vsanimup.diagnosis.mixes import MIXES, PROPERTY, mix_text
+
+CELL: Final = 48
+"""Frames that share a decision. They are counted from the clip's start, never from where somebody looks."""
+RUNS: Final = 3
+"""Runs of frames that a cell is judged by."""
+_SIDE: Final = 16
+
+
+def cells(length: int) -> list[tuple[int, int]]:
+    """First frame and length of each cell of a clip; at its end less than half a cell joins the one before."""
+    starts = list(range(0, length, CELL))
+    if len(starts) > 1 and length - starts[-1] < CELL // 2:
+        starts.pop()
+    ends = [*starts[1:], length]
+    return [(start, end - start) for start, end in zip(starts, ends, strict=True)]
+
+
+def probe_frames(first: int, length: int) -> list[int]:
+    """The RUNS * RUN frames that a cell is judged by; some come more than once in a cell of few frames."""
+    frames: list[int] = []
+    for run in range(RUNS):
+        start = min(max((2 * run + 1) * length // (2 * RUNS) - RUN // 2, 0), max(length - RUN, 0))
+        frames += [first + min(start + i, length - 1) for i in range(RUN)]
+    return frames
+
+
+def probe(clip: vs.VideoNode, function: str = "Restore") -> vs.VideoNode:
+    """What each frame of a clip needs, as the frame property PROPERTY (see ``mix_text``).
+
+    The result is a GRAYS clip of 16x16, as long as ``clip``, made to be taken apart by
+    ``clip.std.CopyFrameProps(probe(clip), props=[PROPERTY])``. Frame n depends on the probe frames of n's cell alone.
+
+    Args:
+        clip: GRAYS or YUV420PS of even size, luma in 0..1 and chroma in -0.5..0.5.
+        function: Name of the plugin function, for error messages.
+
+    Raises:
+        AnimupError: The clip varies in format or size.
+    """
+    layout = cells(clip.num_frames)
+    wanted = [n for first, length in layout for n in probe_frames(first, length)]
+    places = tiles(clip.height, clip.width)
+    count = RUNS * RUN
+
+    def planes(frame: FrameView) -> Planes:
+        return tuple(plane.reshape(len(places), -1, plane.shape[1]) for plane in frame.planes)
+
+    def process(job: Job) -> None:
+        numbers = wanted[job.first : job.first + count]
+        runs = dict.fromkeys(tuple(numbers[i : i + RUN]) for i in range(0, count, RUN))
+        at = {number: position for position, number in enumerate(numbers)}
+        found = []
+        for run in runs:
+            if job.cancelled:
+                return
+            found.append(state_probabilities([planes(job.inputs[at[n]]) for n in dict.fromkeys(run)]))
+        text = mix_text(MIXES[decide(found)])
+        for output in job.outputs:
+            output.planes[0][:] = 0
+            output.set_prop(PROPERTY, text)
+
+    parts = [clip.std.CropAbs(width=wide, height=high, left=left, top=top) for top, left, high, wide in places]
+    small = parts[0] if len(parts) == 1 else vs.core.std.StackVertical(parts)
+    decided = block_node(
+        _select(small, wanted), process, function=function, block=count, width=_SIDE, height=_SIDE,
+        format=vs.GRAYS, cached_blocks=16, prefetch=False,
+    )  # fmt: skip
+    return _select(decided, [index * count for index, (_, length) in enumerate(layout) for _ in range(length)])
+
+
+def _select(clip: vs.VideoNode, numbers: list[int]) -> vs.VideoNode:
+    """Frames of a clip by their numbers, in any order."""
+    if clip.num_frames == 1:
+        return clip.std.Loop(len(numbers))
+    return clip.std.SelectEvery(cycle=clip.num_frames, offsets=numbers, modify_duration=False)

@@ -1,0 +1,71 @@
+"""The task mixes that a diagnosis chooses from, and their text form in the frame property ``AnimupMix``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from vsanimup.errors import AnimupError
+from vsanimup.tasks import TASKS
+
+PROPERTY: Final = "AnimupMix"
+"""Frame property that holds the text of a mix; empty text where nothing is to be done."""
+
+MIXES: Final[dict[str, dict[str, float]]] = {
+    "clean": {},
+    "codec": {"deblock": 1.0},
+    "tape": {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0},
+    "noise": {"denoise": 1.0},
+    "noise+codec": {"deblock": 1.0, "denoise": 1.0},
+    "blur": {"deblur": 1.0},
+    "blur+codec": {"deblock": 1.0, "deblur": 1.0},
+    "halo": {"dehalo": 1.0},
+    "halo+codec": {"deblock": 1.0, "dehalo": 1.0},
+    "chroma": {"dechroma": 1.0},
+    "chroma+codec": {"deblock": 1.0, "dechroma": 1.0},
+}
+"""State of a source -> task weights, those that restoration networks are trained with. Few, since each one that
+occurs in a clip costs an engine. Scratches, bands, rain, haze and snow are never diagnosed: those of the weather
+are usually meant, and all are removed only when asked for by name."""
+
+
+def mix_text(mix: Mapping[str, float]) -> str:
+    """A mix as text such as ``deblock=0.50+denoise=1.00``: the order of TASKS, two decimals, weights of 0 left out.
+
+    Weights lie in 0..1; the mix without tasks is the empty text.
+
+    Raises:
+        AnimupError: A task is unknown or a weight lies outside 0..1.
+    """
+    for task, weight in mix.items():
+        _check(task, weight)
+    parts = [(task, f"{mix.get(task, 0.0):.2f}") for task in TASKS]
+    return "+".join(f"{task}={weight}" for task, weight in parts if float(weight))
+
+
+def parse_mix_text(text: str) -> dict[str, float]:
+    """The mix that :func:`mix_text` wrote, task -> weight in 0..1; the empty text gives ``{}``.
+
+    Raises:
+        AnimupError: The text is not of that form, names a task twice or one that does not exist.
+    """
+    mix: dict[str, float] = {}
+    for part in text.split("+") if text else []:
+        task, _, number = part.partition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            raise AnimupError(f"a mix of tasks must be written like deblock=1.00+denoise=0.50, got {text!r}") from None
+        if task in mix:
+            raise AnimupError(f"task {task!r} comes twice in {text!r}; name it once")
+        _check(task, weight)
+        mix[task] = weight
+    return mix
+
+
+def _check(task: str, weight: float) -> None:
+    if task not in TASKS:
+        raise AnimupError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
+    if not math.isfinite(weight) or not 0 <= weight <= 1:
+        raise AnimupError(f"the weight of {task} must lie between 0 and 1, got {weight:g}")
