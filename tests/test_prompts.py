@@ -1,0 +1,200 @@
+"""Prompts: everyday words become the mix that is meant, and what is unclear is refused with help."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.prompts.sentences import HELDOUT, corpus, heldout, labelled
+from training.prompts.train import SEED, score, trained
+from vsanimup.errors import AnimupError
+from vsanimup.prompts import MEDIA, TASKS, mix_of
+from vsanimup.prompts.classifier import DATA, FOLDER, MANIFEST, load, unpack
+from vsanimup.prompts.text import words
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in (DATA, MANIFEST):
+        shutil.copy(FOLDER / name, tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("file", HELDOUT)
+def test_held_out_prompts(file):
+    right, wrong = score(mix_of, file)
+    share = {name: good / count for name, (good, count) in right.items()}
+    assert right["tasks"][1] >= 60 and right["unclear"][1] >= 10
+    assert min(share["tasks"], share["unclear"]) >= 0.95, "\n".join(wrong)
+    assert share["mix"] >= 0.93 and share["degrees"] >= 0.9, "\n".join(wrong)
+
+
+def test_held_out_prompts_are_many_and_not_trained_on():
+    assert len(heldout("heldout.tsv")) >= 250
+    out = {tuple(words(prompt)) for file in HELDOUT for prompt, _ in heldout(file)}
+    assert not out & {prompt.tokens for prompt in corpus(SEED, 200)}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "mix"),
+    [
+        ("remove the blocking and a bit of noise", {"deblock": 1, "denoise": 0.5}),
+        ("NOISE and Blocking", {"deblock": 1, "denoise": 1}),
+        ("de-noise, de-block", {"deblock": 1, "denoise": 1}),
+        ("remove the colour bleed", {"dechroma": 1}),
+        ("remove the color bleed", {"dechroma": 1}),
+        ("mosquito noise", {"deblock": 1}),
+        ("remove blocking but keep the grain", {"deblock": 1}),
+        ("remove blocking, don’t touch the noise", {"deblock": 1}),
+        ("deblock, no deblurring, leave the rain", {"deblock": 1}),
+        ("old VHS tape", MEDIA["tape"]),
+        ("old VHS tape, but keep the grain", {t: w for t, w in MEDIA["tape"].items() if t != "denoise"}),
+        ("16mm print", MEDIA["film"]),
+        ("DVD rip", MEDIA["rip"]),
+        ("analogue TV recording", MEDIA["analogue"]),
+    ],
+)
+def test_meaning(prompt, mix):
+    got = mix_of(prompt)
+    assert got == mix
+    assert list(got) == [task for task in TASKS if task in mix]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_names_of_tasks_are_understood(task):
+    assert mix_of(task) == {task: 1.0}
+    assert mix_of(f"{task} a bit") == {task: 0.5}
+    assert task in mix_of(task.upper())
+
+
+def test_all_tasks_at_once():
+    assert mix_of(", ".join(TASKS)) == dict.fromkeys(TASKS, 1.0)
+
+
+@pytest.mark.parametrize("prompt", ["", "  ", "\n\t"])
+def test_empty(prompt):
+    with pytest.raises(AnimupError, match=r"^prompt is empty; name what to remove.*deblock.*desnow.*task="):
+        mix_of(prompt)
+
+
+def test_length():
+    assert mix_of("remove noise".ljust(1000)) == {"denoise": 1.0}
+    with pytest.raises(AnimupError, match=r"1001 characters, 1000 are allowed"):
+        mix_of("remove noise".ljust(1001))
+
+
+@pytest.mark.parametrize("prompt", ["make it nice", "upscale to 4k please", "qpwoe zmxn", "improve quality"])
+def test_unclear(prompt):
+    guess = rf"^prompt '{prompt}' is unclear \(nearest guess: de\w+\); name what to remove.*deblock, denoise.*task=$"
+    with pytest.raises(AnimupError, match=guess):
+        mix_of(prompt)
+
+
+def test_unclear_without_words():
+    with pytest.raises(AnimupError, match=r"^prompt '!\?' is unclear; "):
+        mix_of("!?")
+
+
+@pytest.mark.parametrize("prompt", ["keep the grain", "don't touch the noise"])
+def test_nothing_left_to_remove(prompt):
+    with pytest.raises(AnimupError, match=r"leaves nothing to remove; name what to remove"):
+        mix_of(prompt)
+
+
+@pytest.mark.parametrize("name", [DATA, MANIFEST])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "altered", "empty"])
+def test_damaged_files_are_named(folder, name, damage):
+    path = folder / name
+    data = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "altered":
+        data[len(data) // 2] ^= 0x80
+        path.write_bytes(data)
+    else:
+        path.write_bytes(data[: len(data) // 2] if damage == "truncated" else b"")
+    with pytest.raises(AnimupError, match=rf"{name}.*install vsanimup again"):
+        load(folder)
+
+
+def test_classifier_of_another_version(folder):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"format": 99}))
+    with pytest.raises(AnimupError, match=r"another version.*install vsanimup again"):
+        load(folder)
+
+
+def test_shipped_file_is_small_and_verified():
+    data = (FOLDER / DATA).read_bytes()
+    assert len(data) < 300_000
+    assert hashlib.sha256(data).hexdigest() == json.loads((FOLDER / MANIFEST).read_text())["sha256"]
+
+
+@pytest.mark.timeout(600)
+def test_training_makes_the_shipped_file():
+    made, ships = unpack(trained()), load(FOLDER)
+    # Other processors may round sums otherwise, so a weight may be a step of its eight bits away.
+    for mine, theirs in ((made.word, ships.word), (made.degree, ships.degree)):
+        step = np.abs(theirs).max(axis=0) / 127
+        assert (np.abs(mine - theirs) <= 1.5 * step).mean() > 0.999
+    for file in HELDOUT:
+        for prompt, _ in heldout(file):
+            tokens = words(prompt)
+            found = [c.mentions(tokens, c.probabilities(tokens), 0.5) for c in (made, ships)]
+            assert found[0] == found[1], prompt
+
+
+def test_reads_without_training_packages():
+    code = (
+        "import sys; from vsanimup.prompts import mix_of; assert mix_of('remove noise') == {'denoise': 1.0}; "
+        "assert not {'torch', 'sklearn', 'scipy', 'training'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tagged_sentences():
+    prompt = labelled("no [halos|dehalo/0], the [grain of the film|denoise/2]")
+    assert prompt.tokens == ("no", "halos", ",", "the", "grain", "of", "the", "film")
+    assert [(span.start, span.end, degree) for span, degree in prompt.spans()] == [(1, 2, 2), (4, 8, 1)]
+
+
+def test_longest_prompt_is_quick():
+    mix_of("noise")
+    start = time.perf_counter()
+    mix_of(("noise blocks rain " * 60)[:1000])
+    assert time.perf_counter() - start < 2
+
+
+def valid(prompt):
+    """The mix of a prompt, which must be a valid one, or the error's text."""
+    try:
+        mix = mix_of(prompt)
+    except AnimupError as error:
+        assert "name what to remove" in str(error)
+        return str(error)
+    assert mix and all(weight in (0.5, 1.0) for weight in mix.values())
+    assert list(mix) == [task for task in TASKS if task in mix]
+    return mix
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=1100))
+def test_any_text(prompt):
+    assert valid(prompt) == valid(prompt)
+
+
+WORDS = sorted({word for prompt, _ in heldout("heldout.tsv") for word in prompt.split()})
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join))
+def test_any_words(prompt):
+    assert valid(prompt) == valid(prompt)

@@ -1,0 +1,65 @@
+"""A prompt in everyday words becomes a mix of tasks: ``remove the blocking and a bit of noise``.
+
+A small trained classifier finds the words that name a fault (or a medium, which stands for the faults that
+it usually has) and how much of it is to go. The rules on top of it are these:
+
+* a fault asked for in several degrees gets the least of them, so ``but keep the grain`` wins;
+* a fault named by itself overrides what a medium implies;
+* several media together give each fault the highest weight that one of them implies.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vsanimup.errors import AnimupError
+from vsanimup.prompts.classifier import LABELS, MEDIA, Mention, shipped
+from vsanimup.prompts.text import words
+from vsanimup.tasks import TASKS
+
+__all__ = ["LONGEST", "MEDIA", "TASKS", "mix_of"]
+
+LONGEST = 1000
+"""Characters a prompt may have."""
+THRESHOLD = 0.5
+"""How sure the classifier must be that a word names a fault."""
+HELP = f"name what to remove, one or more of {', '.join(TASKS)}, as in prompt='remove the blocking and a bit of noise'"
+
+
+def mix_of(prompt: str) -> dict[str, float]:
+    """The weight in (0, 1] of each task that a prompt asks for, in the order of TASKS.
+
+    Raises :class:`AnimupError` when the prompt is empty, too long or unclear, or asks for nothing to be removed.
+    """
+    if not prompt.strip():
+        raise AnimupError(f"prompt is empty; {HELP}, or use task=")
+    if len(prompt) > LONGEST:
+        raise AnimupError(f"prompt has {len(prompt)} characters, {LONGEST} are allowed; {HELP}, or use task=")
+    classifier = shipped()
+    tokens = words(prompt)
+    sure = classifier.probabilities(tokens)
+    found = classifier.mentions(tokens, sure, THRESHOLD)
+    mix = _mix(found)
+    if mix:
+        return mix
+    shown = repr(prompt if len(prompt) <= 60 else f"{prompt[:59]}…")
+    if found:
+        raise AnimupError(f"prompt {shown} leaves nothing to remove; {HELP}, or use task=")
+    guess = ""
+    if any(sure[:, 0] < 1):
+        guess = f" (nearest guess: {LABELS[1 + int(np.argmax(sure[:, 1 : 1 + len(TASKS)].max(axis=0)))]})"
+    raise AnimupError(f"prompt {shown} is unclear{guess}; {HELP}, or use task=")
+
+
+def _mix(found: list[Mention]) -> dict[str, float]:
+    """The mix that the mentions add up to, by the rules above."""
+    implied: dict[str, float] = {}
+    named: dict[str, float] = {}
+    for mention in found:
+        if mention.label in MEDIA:
+            for task, weight in MEDIA[mention.label].items():
+                implied[task] = max(implied.get(task, 0.0), min(weight, mention.degree))
+        else:
+            named[mention.label] = min(named.get(mention.label, 1.0), mention.degree)
+    weights = implied | named
+    return {task: weights[task] for task in TASKS if weights.get(task)}
