@@ -1,40 +1,72 @@
-"""A trained lite network to a model folder."""
+"""The two trained lite networks to model folders: float, and 8-bit integers calibrated on clips."""
 
 from __future__ import annotations
 
 import copy
+import io
+import itertools
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
 import typer
+from torch import nn
 
 from export.folder import write_model
-from training.network import ALIGN, Head, Lite, LiteConfig
+from export.quantise import Feed, quantise, ranges_of
+from training.dataset import Batches
+from training.network import ALIGN, Lite, TaskConv
+from training.train import load_checkpoint
+from vsanimup.models.modulation import Modulation, quantise_weight
+from vsanimup.tasks import TASKS
 
 INPUTS = ["y", "uv"]
 OUTPUTS = ["result_y", "result_uv"]
+FLOAT, INT8, WEIGHTS = "network.onnx", "network.int8.onnx", "tasks.npz"
 TOLERANCE = 1e-4
 """Largest difference to PyTorch that an export may have, of a range of 1."""
 OPSET = 17
+KEEP_FLOAT = ("/head/Conv", "/out/")
+"""Layers of the 8-bit network that stay float: what they see or give is finer than its 256 levels."""
+BYTES_PER_PIXEL = {1: 450, 2: 500}
+"""Working memory of onnxruntime a luma sample of input, by scale; measured with benchmarks.memory, rounded up."""
+
+
+def plain(net: Lite) -> Lite:
+    """A copy for export: ordinary convolutions, the backbone's weights in those that have task biases."""
+    net = copy.deepcopy(net).float().cpu().eval()
+    net.set_mix(None)
+
+    def convolution(old: nn.Conv2d, weight: torch.Tensor) -> nn.Conv2d:
+        outputs, inputs, rows, _ = weight.shape
+        new = nn.Conv2d(inputs, outputs, rows, padding=rows // 2)
+        assert old.bias is not None and new.bias is not None
+        with torch.no_grad():
+            new.weight.copy_(weight)
+            new.bias.copy_(old.bias)
+        return new
+
+    for name, module in list(net.named_modules()):
+        parent, _, child = name.rpartition(".")
+        if isinstance(module, TaskConv):
+            setattr(net.get_submodule(parent), child, convolution(module, module.weight))
+    return net
 
 
 def to_onnx(net: Lite) -> bytes:
     """The network as ONNX with symbolic sizes ``height, width, half_height, half_width``, batch 1."""
-    net = copy.deepcopy(net)
-    if isinstance(net.head, Head):
-        net.head = net.head.folded()
     frames = net.config.frames
     example = torch.rand(1, frames, ALIGN, 2 * ALIGN), torch.rand(1, 2 * frames, ALIGN // 2, ALIGN) - 0.5
     axes = {"y": {2: "height", 3: "width"}, "uv": {2: "half_height", 3: "half_width"}}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
+        path = Path(folder) / FLOAT
         torch.onnx.export(
-            net, example, path, input_names=INPUTS, output_names=OUTPUTS, dynamic_axes=axes,
+            plain(net), example, path, input_names=INPUTS, output_names=OUTPUTS, dynamic_axes=axes,
             opset_version=OPSET, dynamo=False,
         )  # fmt: skip
         onnx.checker.check_model(path, full_check=True)
@@ -52,43 +84,139 @@ def largest_difference(net: Lite, network: bytes, height: int = 2 * ALIGN, width
     return max(float(np.abs(a - b.numpy()).max()) for a, b in zip(found, wanted, strict=True))
 
 
-def load_checkpoint(path: Path) -> Lite:
-    """The averaged network of a training checkpoint, ready to run."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    net = Lite(LiteConfig(**state["config"]))
-    net.load_state_dict(state["average"])
-    return net.eval()
+def task_weights(net: Lite) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of ``tasks.npz``: see :class:`vsanimup.models.modulation.Modulation`. Half precision."""
+    arrays = {}
+    for name, module in net.named_modules():
+        if isinstance(module, TaskConv) and module.task_a is not None:
+            parts = {"weight": module.weight, "bias": module.bias, "a": module.task_a, "b": module.task_b}
+            for part, value in (parts | {"c": module.task_c}).items():
+                assert value is not None
+                # the 8-bit network's scales span a hundred times more than half precision loses
+                arrays[f"{name}.{part}"] = value.detach().cpu().numpy().astype(np.float16)
+    return arrays
 
 
-def main(
-    checkpoint: Annotated[Path, typer.Option(help="checkpoint.pt of a training run")],
-    out: Annotated[Path, typer.Option(help="model folder to write")],
-    licence: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence")] = "MIT",
-) -> None:
-    """Export a lite network trained by training.train."""
-    net = load_checkpoint(checkpoint)
-    network = to_onnx(net)
-    difference = largest_difference(net, network)
-    print(f"largest difference between PyTorch and onnxruntime: {difference:.2e}")
-    if difference > TOLERANCE:
-        raise SystemExit(f"that is above the tolerance of {TOLERANCE:.0e}: nothing was written")
-    scale = net.config.scale
-    write_model(out, {"network.onnx": network}, {
-        "name": out.name,
+def places(network: bytes, layer: str) -> dict[str, int | float]:
+    """Where a layer's weights lie in the bytes of an ONNX file, and the scale of its integer input."""
+    graph = onnx.load_from_string(network).graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+
+    def place(name: str) -> int:
+        data = tensors[name].raw_data
+        if network.count(data) != 1:
+            raise SystemExit(f"the values of {name} do not stand in exactly one place of the file")
+        return network.index(data)
+
+    weight, bias = f"{layer}.weight", f"{layer}.bias"
+    if weight in tensors:
+        return {"weight": place(weight), "bias": place(bias)}
+    scale = onnx.numpy_helper.to_array(tensors[f"{weight}_scale"])
+    bias_scale = onnx.numpy_helper.to_array(tensors[f"{bias}_quantized_scale"])
+    return {
+        "weight": place(f"{weight}_quantized"), "weight_scale": place(f"{weight}_scale"),
+        "bias": place(f"{bias}_quantized"), "bias_scale": place(f"{bias}_quantized_scale"),
+        "input_scale": float((bias_scale / scale).mean()),
+    }  # fmt: skip
+
+
+def folder_of(net: Lite, networks: dict[str, bytes], name: str, licence: str) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Files and manifest of a model folder."""
+    files, manifest = dict(networks), {
+        "name": name,
         "kind": "lite",
-        "scale": scale,
+        "scale": net.config.scale,
         "radius": net.config.radius,
         "align": ALIGN,
         "value_range": "unit",
-        "tasks": ["deblock"] if scale == 1 else [],
-        "bytes_per_pixel": BYTES_PER_PIXEL[scale],
+        "tasks": list(TASKS) if net.config.tasks else [],
+        "bytes_per_pixel": BYTES_PER_PIXEL[net.config.scale],
         "licence": licence,
         "source": "trained by training/ of animup on animation composed from openly licensed drawings",
         "network": net.config.to_dict(),
         "parameters": sum(p.numel() for p in net.parameters()),
-    })  # fmt: skip
-    print(f"{out}: {len(network)} bytes, {sum(p.numel() for p in net.parameters())} parameters")
+    }  # fmt: skip
+    weights = task_weights(net)
+    if weights:
+        data = io.BytesIO()
+        np.savez(data, **weights)  # type: ignore[arg-type]
+        files[WEIGHTS] = data.getvalue()
+        layers = dict.fromkeys(key.rpartition(".")[0] for key in weights)
+        manifest["modulation"] = {
+            "file": WEIGHTS,
+            "layers": {layer: {file: places(network, layer) for file, network in networks.items()} for layer in layers},
+        }
+    return files, manifest
 
 
-BYTES_PER_PIXEL = {1: 450, 2: 500}
-"""Working memory of onnxruntime a luma sample of input, by scale; measured with benchmarks.memory, rounded up."""
+def feeds(data: Path, count: int, crop: int) -> Iterator[tuple[dict[str, float], Feed, Feed]]:
+    """Calibration data: task mix, a window to restore, a frame to enlarge."""
+    for batch in itertools.islice(iter_batches(data, count, crop), count):
+        mix = {task: float(share) for task, share in zip(TASKS, batch.mix, strict=True) if share}
+        for i in range(len(batch.y)):
+            yield (
+                mix,
+                {"y": batch.y[i : i + 1].numpy(), "uv": batch.uv[i : i + 1].numpy()},
+                {"y": batch.plain_y[i : i + 1].numpy(), "uv": batch.plain_uv[i : i + 1].numpy()},
+            )
+
+
+def iter_batches(data: Path, count: int, crop: int) -> Iterator[Any]:
+    """Batches like those of training."""
+    batches = Batches(data, radius=2, crop=crop, batch=2, plain=2, steps=count, seed=1)
+    return (batches[i] for i in range(count))
+
+
+def main(
+    checkpoint: Annotated[Path, typer.Option(help="checkpoint.pt of a training run")],
+    data: Annotated[Path, typer.Option(help="folder of clip files, for calibration")],
+    out: Annotated[Path, typer.Option(help="folder to write the model folders lite-restore and lite-upscale to")],
+    windows: Annotated[int, typer.Option(help="batches of calibration windows")] = 60,
+    licence: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence")] = "MIT",
+) -> None:
+    """Export the lite networks trained by training.train."""
+    nets = load_checkpoint(checkpoint)
+    restore, upscale = nets["restore"], nets["upscale"]
+    assert isinstance(restore, Lite) and isinstance(upscale, Lite)
+    floats = {}
+    for name, net in (("restore", restore), ("upscale", upscale)):
+        floats[name] = to_onnx(net)
+        difference = largest_difference(net, floats[name])
+        print(f"{name}: largest difference between PyTorch and onnxruntime: {difference:.2e}")
+        if difference > TOLERANCE:
+            raise SystemExit(f"that is above the tolerance of {TOLERANCE:.0e}: nothing was written")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "lite-restore"
+        write_model(folder, *folder_of(restore, {FLOAT: floats["restore"]}, "lite-restore", licence))
+        ranges = calibrate(folder, floats, data, windows)
+    for name, net in (("restore", restore), ("upscale", upscale)):
+        networks = {FLOAT: floats[name], INT8: quantise(floats[name], ranges[name], KEEP_FLOAT)}
+        files, manifest = folder_of(net, networks, f"lite-{name}", licence)
+        write_model(out / f"lite-{name}", files, manifest)
+        print(f"{out / f'lite-{name}'}: {sum(map(len, files.values()))} bytes, {manifest['parameters']} parameters")
+
+
+def calibrate(folder: Path, floats: dict[str, bytes], data: Path, count: int) -> dict[str, dict[str, tuple[float, float]]]:
+    """Ranges of both networks' tensors, ``restore`` under its task mixes, ``upscale`` on what that gives."""
+    from vsanimup.models import open_model
+
+    modulation = Modulation(open_model(folder))
+    restored: dict[str, tuple[float, float]] = {}
+    enlarged: dict[str, tuple[float, float]] = {}
+    by_mix: dict[tuple[tuple[str, float], ...], list[Feed]] = {}
+    plain_feeds: list[Feed] = []
+    for mix, window, single in feeds(data, count, 2 * ALIGN):
+        by_mix.setdefault(tuple(sorted(mix.items())), []).append(window)
+        plain_feeds.append(single)
+    for key, windows in by_mix.items():
+        network = modulation.merge(FLOAT, floats["restore"], dict(key))
+        restored = ranges_of(network, windows, restored)
+        session = ort.InferenceSession(network, providers=["CPUExecutionProvider"])
+        for window in windows[:4]:
+            y, uv = session.run(OUTPUTS, dict(window))
+            plain_feeds.append({"y": y, "uv": uv})
+    enlarged = ranges_of(floats["upscale"], plain_feeds, enlarged)
+    return {"restore": restored, "upscale": enlarged}
+
+
+__all__ = ["load_checkpoint", "main", "quantise_weight", "to_onnx"]

@@ -1,38 +1,63 @@
-"""Training samples cut out of the clip files: step number in, batch out, so that a resumed run sees the same data."""
+"""Training batches cut out of the clip files: step number in, batch out, so that a resumed run sees the same data."""
 
 from __future__ import annotations
 
-import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from queue import Queue
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import Dataset
 
-Task = Literal["restore", "upscale"]
+from training.degrade import CODEC_KINDS
+from training.faults import FAULTS, lay
+from vsanimup.tasks import TASKS
+
 Array = NDArray[np.uint8]
+Rng = np.random.Generator
 
+TAPE = {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0}
+"""Task mix of a captured tape (kind ``vhs``)."""
+SHARES = {"codec": 0.42, "tape": 0.25, "faults": 0.33}
+"""Shares of the steps: real encoders, tapes, and the faults of ``faults.py``."""
+BACKBONE_SHARE = 0.15
+"""Share of the steps that train the backbone alone, without task biases."""
+CLEAN_SHARE = 0.1
+"""Share of the windows that are clean already: nothing may be done to them."""
 FLAT_SHARE = 0.04
-"""Share of samples that are one colour, unchanged in and out: flat areas of cels must keep their colour."""
-
+"""Share of the windows that are one colour, unchanged in and out: flat areas of cels must keep their colour."""
 SHORT_SHARE = 0.15
-"""Share of samples whose window is cut short, as at a scene's ends: what the neighbours bring can then be
-measured on the one network."""
+"""Share of the windows that are cut short, as at a scene's ends."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Input window and target, as :class:`training.network.Lite` takes them."""
+    """One step's data. Planes as :class:`training.network.Lite` takes and gives them."""
 
     y: Tensor
+    """Degraded windows ``[batch, frames, crop, crop]``."""
     uv: Tensor
-    target_y: Tensor
-    target_uv: Tensor
+    goal_y: Tensor
+    """Clean centre frames ``[batch, 1, crop, crop]``."""
+    goal_uv: Tensor
+    sharp_y: Tensor
+    """Centre frames at full size ``[batch, 1, 2 * crop, 2 * crop]``."""
+    sharp_uv: Tensor
+    plain_y: Tensor
+    """Single frames to enlarge without restoring ``[plain, 1, crop, crop]``, most of them clean."""
+    plain_uv: Tensor
+    plain_sharp_y: Tensor
+    plain_sharp_uv: Tensor
+    mix: Tensor
+    """Weight of each of :data:`TASKS`; all zero for the backbone alone."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 def window_indices(cut: NDArray[np.int8], centre: int, radius: int, reach: int | None = None) -> list[int]:
@@ -59,108 +84,144 @@ def to_chroma(a: Array) -> Tensor:
     return torch.from_numpy((a.astype(np.float32) - 128) / 224)
 
 
-class Clips:
-    """Random crops of the clip files in a folder (see ``training/clips.py`` for their layout)."""
+def mix_vector(mix: Mapping[str, float]) -> Tensor:
+    """A task mix as a vector over :data:`TASKS`."""
+    return torch.tensor([mix.get(task, 0.0) for task in TASKS])
+
+
+def read_clip(path: Path) -> dict[str, Array]:
+    """One clip file, see ``clips.py`` for its arrays."""
+    with np.load(path) as data:
+        return dict(data)
+
+
+class Batches(Dataset[Batch]):
+    """Item ``step`` is the batch of that step: ``batch`` windows of ``batch`` clips, and ``plain`` single frames."""
 
     def __init__(
-        self, folder: Path, task: Task, *, radius: int, crop: int, seed: int = 0, restored: Path | None = None
-    ) -> None:
+        self, folder: Path, *, radius: int, crop: int, batch: int, plain: int, steps: int, seed: int = 0,
+        keep: int = 2000,
+    ) -> None:  # fmt: skip
         self.files = sorted(folder.glob("train_*.npz"))
         if not self.files:
             raise FileNotFoundError(f"{folder}: no train_*.npz; make them with python -m training.clips")
-        self.task, self.radius, self.crop, self.seed = task, radius, crop, seed
-        self.restored = restored
+        self.radius, self.crop, self.size, self.plain, self.steps, self.seed = radius, crop, batch, plain, steps, seed
+        self._keep = keep
+        self._clips: OrderedDict[Path, dict[str, Array]] = OrderedDict()
 
-    def batch(self, step: int, size: int, per_clip: int = 2) -> Batch:
-        """The batch of one step: ``size`` samples out of ``size / per_clip`` clips."""
+    def __len__(self) -> int:
+        return self.steps
+
+    def _clip(self, rng: Rng) -> dict[str, Array]:
+        path = self.files[int(rng.integers(len(self.files)))]
+        if path not in self._clips:
+            self._clips[path] = read_clip(path)
+            while len(self._clips) > self._keep:
+                self._clips.popitem(last=False)
+        return self._clips[path]
+
+    def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng((self.seed, step))
-        samples: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-        for index in rng.integers(len(self.files), size=-(-size // per_clip)):
-            with np.load(self.files[index]) as data:
-                clip = dict(data)
-            if self.restored is not None and (extra := self.restored / self.files[index].name).exists():
-                with np.load(extra) as data:
-                    clip |= dict(data)
-            samples += [self._sample(clip, rng) for _ in range(min(per_clip, size - len(samples)))]
-        return Batch(*(torch.stack(part) for part in zip(*samples, strict=True)))
+        source = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+        tasks: list[str] = []
+        beneath = "clean"
+        mix: dict[str, float] = {}
+        if source == "tape":
+            mix = TAPE
+        elif source == "codec":
+            mix = {"deblock": 1.0}
+        else:
+            tasks = [str(t) for t in rng.choice(list(FAULTS), size=1 if rng.random() < 0.6 else 2, replace=False)]
+            beneath = "codec" if rng.random() < 0.35 else "clean"
+            mix = dict.fromkeys(tasks, 1.0) | ({"deblock": 1.0} if beneath == "codec" else {})
+        if rng.random() < BACKBONE_SHARE:
+            mix = {}
+        kind = beneath if source == "faults" else source
+        windows = [self._window(self._clip(rng), kind, tasks, rng) for _ in range(self.size)]
+        singles = [self._single(self._clip(rng), "clean" if i else "any", rng) for i in range(self.plain)]
+        stacked = [torch.stack(part) for part in zip(*windows, strict=True)]
+        stacked += [torch.stack(part) for part in zip(*singles, strict=True)]
+        return Batch(*stacked, mix_vector(mix))
 
-    def _sample(self, clip: Mapping[str, Array], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        scale = 2 if self.task == "upscale" else 1
+    def _place(self, clip: Mapping[str, Array], rng: Rng) -> tuple[int, int]:
         height, width = clip["lr_y"].shape[-2:]
-        top, left = (2 * int(rng.integers((n - self.crop) // 2 + 1)) for n in (height, width))
+        return 2 * int(rng.integers((height - self.crop) // 2 + 1)), 2 * int(rng.integers((width - self.crop) // 2 + 1))
+
+    def _cut(self, y: Array, uv: Array, top: int, left: int, scale: int = 1) -> tuple[Tensor, Tensor]:
+        """The crop of ``y`` ``[n, H, W]`` and ``uv`` ``[n, 2, H / 2, W / 2]``, as floats, chroma flattened."""
+        top, left, size = scale * top, scale * left, scale * self.crop
+        half = (slice(top // 2, (top + size) // 2), slice(left // 2, (left + size) // 2))
+        return to_luma(y[:, top : top + size, left : left + size]), to_chroma(uv[:, :, *half]).flatten(0, 1)
+
+    def _window(self, clip: Mapping[str, Array], kind: str, tasks: list[str], rng: Rng) -> tuple[Tensor, ...]:
+        top, left = self._place(clip, rng)
         centre = int(rng.integers(1, clip["cut"].shape[0] - 1))
         reach = int(rng.integers(self.radius)) if self.radius and rng.random() < SHORT_SHARE else self.radius
         frames = window_indices(clip["cut"].astype(np.int8), centre, self.radius, reach)
-        draw = rng.random()
-        source_y, source_uv = clip["lr_y"], clip["lr_uv"]
-        if self.task == "restore":
-            variant = 0 if draw < 0.08 else int(rng.integers(1, source_y.shape[0]))
-        elif draw < 0.5:
-            variant = 0
-        elif "restored_y" in clip and draw < 0.92:
-            source_y, source_uv = clip["restored_y"], clip["restored_uv"]
-            variant = int(rng.integers(source_y.shape[0]))
-        else:
-            variant = int(rng.integers(1, source_y.shape[0]))
-        y = to_luma(_crop(source_y[variant][frames], top, left, self.crop))
-        uv = to_chroma(_crop(source_uv[variant][frames].reshape(-1, height // 2, width // 2), top // 2, left // 2,
-                             self.crop // 2))  # fmt: skip
-        if self.task == "restore":
-            target_y, target_uv = clip["lr_y"][0][centre], clip["lr_uv"][0][centre]
-        else:
-            target_y, target_uv = clip["hr_y"][centre], clip["hr_uv"][centre]
-        goal_y = to_luma(_crop(target_y[None], scale * top, scale * left, scale * self.crop))
-        goal_uv = to_chroma(_crop(target_uv, scale * top // 2, scale * left // 2, scale * self.crop // 2))
+        clean = rng.random() < CLEAN_SHARE
+        variant = 0 if clean else self._variant(clip, kind, rng)
+        # a span of consecutive frames, so that rain falls and a held frame keeps its noise
+        low, high = min(frames), max(frames) + 1
+        y, uv = self._cut(clip["lr_y"][variant][low:high], clip["lr_uv"][variant][low:high], top, left)
+        if tasks and not clean:
+            y, uv = lay(tasks, y, uv, rng)
+        order = torch.tensor(frames) - low
+        y, uv = y[order], uv.unflatten(0, (-1, 2))[order].flatten(0, 1)
+        this = slice(centre, centre + 1)
+        goal = self._cut(clip["lr_y"][0][this], clip["lr_uv"][0][this], top, left)
+        sharp = self._cut(clip["hr_y"][this], clip["hr_uv"][this], top, left, 2)
+        parts = (y, uv, *goal, *sharp)
         if rng.random() < FLAT_SHARE:
             colour = rng.uniform((0, -0.5, -0.5), (1, 0.5, 0.5)).astype(np.float32)
-            y[:], goal_y[:] = float(colour[0]), float(colour[0])
-            uv.view(-1, 2, *uv.shape[1:])[:] = torch.from_numpy(colour[1:])[:, None, None]
-            goal_uv[:] = torch.from_numpy(colour[1:])[:, None, None]
-        return y, uv, goal_y, goal_uv
+            for luma, chroma in zip(parts[::2], parts[1::2], strict=True):
+                luma[:] = float(colour[0])
+                chroma.unflatten(0, (-1, 2))[:] = torch.from_numpy(colour[1:])[:, None, None]
+        return parts
 
-    def stream(self, first_step: int, size: int) -> Iterator[Batch]:
-        """Batches from ``first_step`` on, prepared ahead on a thread."""
-        queue: Queue[Batch] = Queue(6)
+    def _variant(self, clip: Mapping[str, Array], kind: str, rng: Rng) -> int:
+        kinds = [str(k) for k in clip["kinds"]]
+        wanted = {"codec": CODEC_KINDS, "tape": ("vhs",), "clean": ("clean",), "any": tuple(kinds[1:])}[kind]
+        return int(rng.choice([i for i, k in enumerate(kinds) if k in wanted]))
 
-        def work() -> None:
-            step = first_step
-            while True:
-                queue.put(self.batch(step, size))
-                step += 1
-
-        threading.Thread(target=work, daemon=True).start()
-        while True:
-            yield queue.get()
+    def _single(self, clip: Mapping[str, Array], kind: str, rng: Rng) -> tuple[Tensor, ...]:
+        top, left = self._place(clip, rng)
+        centre = int(rng.integers(clip["cut"].shape[0]))
+        this, variant = slice(centre, centre + 1), self._variant(clip, kind, rng)
+        small = self._cut(clip["lr_y"][variant][this], clip["lr_uv"][variant][this], top, left)
+        return *small, *self._cut(clip["hr_y"][this], clip["hr_uv"][this], top, left, 2)
 
 
-def _crop(a: Array, top: int, left: int, size: int) -> Array:
-    return a[..., top : top + size, left : left + size]
+@dataclass(frozen=True)
+class Case:
+    """One whole validation window, batch 1, and what is right."""
+
+    kind: str
+    y: Tensor
+    uv: Tensor
+    goal_y: Tensor
+    sharp_y: Tensor
+    mix: Tensor
 
 
-def validation(folder: Path, task: Task, radius: int, reach: int | None = None) -> Iterator[tuple[str, Batch]]:
-    """Whole centre frames of the validation clips, one batch a degradation: ``(kind, batch of one)``.
-
-    With ``reach`` windows are cut short, see :func:`window_indices`.
-    """
-    scale = 2 if task == "upscale" else 1
-    for path in sorted(folder.glob("val_*.npz")):
-        with np.load(path) as data:
-            clip = dict(data)
+def validation(folder: Path, radius: int, align: int, faults: bool = True) -> Iterator[Case]:
+    """The centre frames of the validation clips in all their variants, and with each fault of ``faults.py``."""
+    for number, path in enumerate(sorted(folder.glob("val_*.npz"))):
+        clip = read_clip(path)
+        size = clip["lr_y"].shape[-1] // align * align
         centre = clip["lr_y"].shape[1] // 2
-        frames = window_indices(clip["cut"], centre, radius, reach)
-        goal_y, goal_uv = (
-            (clip["hr_y"][centre], clip["hr_uv"][centre])
-            if scale == 2
-            else (clip["lr_y"][0][centre], clip["lr_uv"][0][centre])
-        )
+        frames = window_indices(clip["cut"].astype(np.int8), centre, radius)
+        goal = to_luma(clip["lr_y"][0][centre, :size, :size])[None, None]
+        sharp = to_luma(clip["hr_y"][centre, : 2 * size, : 2 * size])[None, None]
+
+        def cut(variant: int) -> tuple[Tensor, Tensor]:
+            uv = to_chroma(clip["lr_uv"][variant][frames][..., : size // 2, : size // 2])
+            return to_luma(clip["lr_y"][variant][frames][:, :size, :size]), uv.flatten(0, 1)
+
         for variant, kind in enumerate(clip["kinds"]):
-            y, uv = clip["lr_y"][variant][frames], clip["lr_uv"][variant][frames]
-            yield (
-                str(kind),
-                Batch(
-                    to_luma(y)[None],
-                    to_chroma(uv.reshape(-1, *uv.shape[-2:]))[None],
-                    to_luma(goal_y[None])[None],
-                    to_chroma(goal_uv)[None],
-                ),
-            )
+            mix = {"clean": {"deblock": 1.0}, "vhs": TAPE}.get(str(kind), {"deblock": 1.0})
+            y, uv = cut(variant)
+            yield Case(str(kind), y[None], uv[None], goal, sharp, mix_vector(mix))
+        task = list(FAULTS)[number % len(FAULTS)]
+        if faults:
+            y, uv = lay([task], *cut(0), np.random.default_rng(number))
+            yield Case(task, y[None], uv[None], goal, sharp, mix_vector({task: 1.0}))

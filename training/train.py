@@ -1,6 +1,10 @@
-"""Train a lite network: resumable, seeded, with a validation curve.
+"""Train the two lite networks together: resumable, seeded, with a validation curve.
 
-``python -m training.train --task restore --data CLIPS --out RUN``
+``python -m training.train --data CLIPS --out RUN``
+
+Restoring is trained towards the clean small picture and, through the enlarging network behind it, towards the sharp
+large one; enlarging learns on restored pictures as they come and on clean ones. Every step has one mix of tasks;
+backbone and task biases are updated together (Instruct-IPT's synchronous training, arXiv 2407.00676).
 """
 
 from __future__ import annotations
@@ -10,65 +14,108 @@ import os
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
 import typer
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
-from training.dataset import Batch, Clips, Task, validation
-from training.network import Lite, LiteConfig
+from training.dataset import Batch, Batches, validation
+from training.network import ALIGN, Lite, LiteConfig
+from vsanimup.tasks import TASKS
 
 CHROMA_WEIGHT = 0.5
 """Weight of the chroma planes' loss beside luma's: the eye, and every measure here, looks at luma."""
 SSIM_WEIGHT = 0.05
 """Weight of 1 - SSIM: about a quarter of the gradient; it keeps faint lines and textures that L1 gives up."""
-OUTPUT_GAIN = 0.2
+FLOOR = 0.003
+"""Distance that counts as none, about 0.75/255: without it, what is perfect already would weigh most."""
+OUTPUT_GAIN = 0.1
 """Learning rate of the last layers, as a share of the others'."""
-DECAY_SHARE = 0.3
+DECAY_SHARE = 0.35
 """Last part of the run over which the learning rate falls to nothing."""
+AVERAGE = 0.999
+"""Share of the running average of the weights that a step leaves."""
+
+Networks = torch.nn.ModuleDict
+"""``restore`` and ``upscale``, both :class:`Lite`."""
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
     """Warm-up, plateau, linear decay: a run can be lengthened or cut short while on the plateau."""
-    return peak * min(1.0, (step + 1) / 200, max(0.0, (steps - step) / (DECAY_SHARE * steps)))
+    return peak * min(1.0, (step + 1) / 300, max(0.0, (steps - step) / (DECAY_SHARE * steps)))
 
 
 def charbonnier(a: Tensor, b: Tensor) -> Tensor:
-    """Smooth L1 distance (Charbonnier), mean over elements."""
-    return ((a - b).square() + 1e-6).sqrt().mean()
+    """Smooth L1 distance (Charbonnier) of each sample, ``[batch]``."""
+    return ((a - b).square() + 1e-6).sqrt().mean((1, 2, 3))
 
 
 def ssim(a: Tensor, b: Tensor, side: int = 7) -> Tensor:
-    """Mean structural similarity of luma planes ``[batch, 1, rows, columns]`` in 0..1, uniform window."""
+    """Structural similarity, ``[batch]``, of luma planes ``[batch, 1, rows, columns]`` in 0..1, uniform window.
+
+    Windows at every third sample: all of them took a quarter of a training step.
+    """
 
     def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, side, 1)
+        return F.avg_pool2d(x, side, 3)
 
     mean_a, mean_b = mean(a), mean(b)
     var_a, var_b, both = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2, mean(a * b) - mean_a * mean_b
     above = (2 * mean_a * mean_b + 0.01**2) * (2 * both + 0.03**2)
-    return (above / ((mean_a**2 + mean_b**2 + 0.01**2) * (var_a + var_b + 0.03**2))).mean()
+    return (above / ((mean_a**2 + mean_b**2 + 0.01**2) * (var_a + var_b + 0.03**2))).mean((1, 2, 3))
 
 
-def loss_of(net: Lite, batch: Batch) -> Tensor:
-    """Training loss of a batch."""
-    y, uv = net(batch.y, batch.uv)
-    pixels = charbonnier(y, batch.target_y) + CHROMA_WEIGHT * charbonnier(uv, batch.target_uv)
-    return pixels + SSIM_WEIGHT * (1 - ssim(y, batch.target_y))
+def distance(y: Tensor, uv: Tensor, goal_y: Tensor, goal_uv: Tensor) -> Tensor:
+    """Training loss between pictures: mean over samples of the logarithm of a distance.
+
+    Of the logarithm, as PSNR is: haze is a hundred times as far from its goal as a compressed picture, and would
+    otherwise be all that the optimizer sees.
+    """
+    y = y.float()
+    pixels = charbonnier(y, goal_y) + CHROMA_WEIGHT * charbonnier(uv.float(), goal_uv)
+    return (pixels + SSIM_WEIGHT * (1 - ssim(y, goal_y)) + FLOOR).log().mean()
+
+
+def loss_of(nets: Networks, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Training losses of a batch: restoring and enlarging."""
+    restore, upscale = nets["restore"], nets["upscale"]
+    assert isinstance(restore, Lite)
+    restore.set_mix(batch.mix if bool(batch.mix.any()) else None)
+    y, uv = restore(batch.y, batch.uv)
+    restored = distance(y, uv, batch.goal_y, batch.goal_uv)
+    large_y, large_uv = upscale(torch.cat((y, batch.plain_y)), torch.cat((uv, batch.plain_uv)))
+    sharp_y = torch.cat((batch.sharp_y, batch.plain_sharp_y))
+    return restored, distance(large_y, large_uv, sharp_y, torch.cat((batch.sharp_uv, batch.plain_sharp_uv)))
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of pictures in 0..1."""
+    return -10 * float(torch.log10((a.float().clamp(0, 1) - b).square().mean().clamp_min(1e-7)))
 
 
 @torch.no_grad()
-def validate(net: Lite, data: Path, task: Task, reach: int | None = None) -> dict[str, float]:
-    """Mean luma PSNR in dB by kind of degradation, and ``mean`` over kinds; ``reach`` cuts windows short."""
-    errors: dict[str, list[float]] = defaultdict(list)
-    for kind, batch in validation(data, task, net.config.radius, reach):
-        y, _ = net(batch.y, batch.uv)
-        mse = float((y.clamp(0, 1) - batch.target_y).square().mean())
-        errors[kind].append(-10 * torch.log10(torch.tensor(max(mse, 1e-7))).item())
-    scores = {kind: sum(v) / len(v) for kind, v in sorted(errors.items())}
-    return scores | {"mean": sum(scores.values()) / max(len(scores), 1)}
+def validate(nets: Networks, data: Path) -> dict[str, float]:
+    """Mean luma PSNR in dB by ``stage kind``: ``restore`` to the clean small picture, ``both`` to the large one.
+
+    ``backbone`` is ``restore`` without task biases; ``both clean`` is enlarging alone.
+    """
+    restore, upscale = nets["restore"], nets["upscale"]
+    assert isinstance(restore, Lite)
+    scores: dict[str, list[float]] = defaultdict(list)
+    for case in validation(data, restore.config.radius, ALIGN):
+        restore.set_mix(None)
+        scores[f"backbone {case.kind}"].append(psnr(restore(case.y, case.uv)[0], case.goal_y))
+        restore.set_mix(case.mix)
+        y, uv = restore(case.y, case.uv)
+        scores[f"restore {case.kind}"].append(psnr(y, case.goal_y))
+        if case.kind == "clean":
+            r = restore.config.radius
+            y, uv = case.y[:, r : r + 1], case.uv[:, 2 * r : 2 * r + 2]
+        scores[f"both {case.kind}"].append(psnr(upscale(y, uv)[0], case.sharp_y))
+    return {kind: sum(v) / len(v) for kind, v in sorted(scores.items())}
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -81,43 +128,62 @@ def save(path: Path, state: dict[str, Any]) -> None:
     partial.replace(path)
 
 
+def networks(restore: LiteConfig, upscale: LiteConfig) -> Networks:
+    """Fresh networks of two shapes."""
+    return torch.nn.ModuleDict({"restore": Lite(restore), "upscale": Lite(upscale)})
+
+
+def load_checkpoint(path: Path) -> Networks:
+    """The averaged networks of a training checkpoint, ready to run."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    nets = networks(*(LiteConfig(**state["config"][name]) for name in ("restore", "upscale")))
+    nets.load_state_dict(state["average"])
+    return nets.eval()
+
+
 def main(
-    task: Annotated[str, typer.Option(help="restore or upscale")],
     data: Annotated[Path, typer.Option(help="folder of clip files")],
     out: Annotated[Path, typer.Option(help="folder of the run: checkpoint and log")],
-    restored: Annotated[Path | None, typer.Option(help="upscale: clips restored by training.restored")] = None,
-    steps: int = 12000,
-    batch: int = 8,
-    crop: int = 128,
-    lr: float = 1.5e-3,
-    radius: int = 1,
-    dim: int = 64,
-    depth: int = 4,
-    heads: int = 2,
-    width: int = 32,
+    steps: int = 18000,
+    batch: Annotated[int, typer.Option(help="windows a step")] = 8,
+    plain: Annotated[int, typer.Option(help="single frames a step, enlarged without restoring")] = 6,
+    crop: Annotated[int, typer.Option(help=f"side of a crop, a multiple of {ALIGN}")] = 96,
+    lr: float = 1e-3,
+    radius: int = 2,
+    half: int = 32,
+    quarter: int = 64,
+    dim: int = 96,
+    depth: int = 2,
+    inner: int = 2,
+    last: Annotated[int, typer.Option(help="pairs at half resolution at the end of the enlarging network")] = 2,
+    rank: int = 2,
     seed: int = 0,
+    bf16: Annotated[bool, typer.Option(help="bfloat16 arithmetic: twice as fast on AVX512-BF16 and GPUs")] = False,
     threads: int = 0,
     every: Annotated[int, typer.Option(help="steps between validations and checkpoints")] = 500,
     stop: Annotated[int | None, typer.Option(help="stop after this step, to go on another time")] = None,
 ) -> None:
     """Train, or go on with, the run in OUT."""
-    if task not in ("restore", "upscale"):
-        raise typer.BadParameter(f"task must be restore or upscale, got {task}")
-    kind = cast(Task, task)
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    config = LiteConfig(
-        scale=2 if kind == "upscale" else 1, radius=radius, dim=dim, depth=depth, heads=heads, width=width
-    )
-    net = Lite(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = Lite(config).to(device)
-    average.load_state_dict(net.state_dict())
-    last = {id(p) for p in net.output_parameters()}
+    shape = {
+        "half": half, "quarter": quarter, "dim": dim, "depth": depth, "first": 0, "inner": inner,
+        "heads": max(1, dim // 32),
+    }  # fmt: skip
+    configs = {
+        "restore": LiteConfig(scale=1, radius=radius, tasks=len(TASKS), rank=rank, **shape),
+        "upscale": LiteConfig(scale=2, radius=0, last=last, **shape),
+    }
+    nets = networks(configs["restore"], configs["upscale"]).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = networks(configs["restore"], configs["upscale"]).to(device)
+    average.load_state_dict(nets.state_dict())
+    outputs = [p for net in nets.values() if isinstance(net, Lite) for p in net.output_parameters()]
+    last_ids = {id(p) for p in outputs}
     groups = [
-        {"params": [p for p in net.parameters() if id(p) not in last], "gain": 1.0},
-        {"params": net.output_parameters(), "gain": OUTPUT_GAIN},
+        {"params": [p for p in nets.parameters() if id(p) not in last_ids], "gain": 1.0},
+        {"params": outputs, "gain": OUTPUT_GAIN},
     ]
     optimizer = torch.optim.AdamW(groups, lr, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     out.mkdir(parents=True, exist_ok=True)
@@ -125,40 +191,48 @@ def main(
     step = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
-        net.load_state_dict(state["net"])
+        nets.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]
-    clips = Clips(data, kind, radius=radius, crop=crop, seed=seed, restored=restored)
-    running, began, first = 0.0, time.monotonic(), step
-    for sample in clips.stream(step, batch):
-        if step >= min(steps, stop or steps):
-            break
+    batches = Batches(data, radius=radius, crop=crop, batch=batch, plain=plain, steps=steps, seed=seed)
+    # one worker process, so that its copy of the clips is the only one
+    loader: DataLoader[Batch] = DataLoader(
+        batches, batch_size=None, sampler=range(step, min(steps, stop or steps)), num_workers=1, prefetch_factor=6
+    )
+    running: dict[str, float] = defaultdict(float)
+    began, first = time.monotonic(), step
+    for sample in loader:
         for group in optimizer.param_groups:
             group["lr"] = group["gain"] * learning_rate(step, steps, lr)
-        loss = loss_of(net, Batch(*(part.to(device) for part in vars(sample).values())))
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            losses = loss_of(nets, sample.to(device))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        torch.stack(losses).sum().backward()
+        torch.nn.utils.clip_grad_norm_(nets.parameters(), 20.0)
         optimizer.step()
         step += 1
-        running = 0.98 * running + 0.02 * loss.item() if step > first + 1 else loss.item()
-        decay = min(0.998, step / (step + 20))
         with torch.no_grad():
-            for mean, value in zip(average.parameters(), net.parameters(), strict=True):
-                mean.lerp_(value, 1 - decay)
-        if step % 50 == 0:
-            print(f"{step} loss {running:.5f} {(step - first) / (time.monotonic() - began):.2f} it/s", flush=True)
-        if step % every == 0 or step == steps:
-            scores = validate(average, data, kind)
-            save(
-                checkpoint,
-                {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-                 "step": step, "config": config.to_dict()},
-            )  # fmt: skip
+            share = min(AVERAGE, (step + 1) / (step + 10))
+            torch._foreach_lerp_(list(average.parameters()), list(nets.parameters()), 1 - share)
+        for name, loss in zip(configs, losses, strict=True):
+            running[name] += float(loss.detach())
+        if step % every == 0 or step in (steps, stop):
+            seconds = (time.monotonic() - began) / (step - first)
+            save(checkpoint, {
+                "net": nets.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
+                "step": step, "config": {name: config.to_dict() for name, config in configs.items()},
+            })  # fmt: skip
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                scores = validate(average, data)
+            entry = {
+                "step": step, "seconds_per_step": seconds, "psnr": {k: round(v, 3) for k, v in scores.items()},
+                "loss": {name: running[name] / every for name in configs},
+            }  # fmt: skip
+            running.clear()
             with log.open("a") as file:
-                file.write(json.dumps({"step": step, "loss": running, "psnr": scores}) + "\n")
-            print(step, {k: round(v, 2) for k, v in scores.items()}, flush=True)
+                file.write(json.dumps(entry) + "\n")
+            print(json.dumps(entry), flush=True)
 
 
 if __name__ == "__main__":

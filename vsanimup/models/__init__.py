@@ -51,6 +51,8 @@ class Model:
     """Where the weights come from."""
     files: Mapping[str, str]
     """SHA-256 of each file, by name."""
+    modulation: Mapping[str, Any]
+    """Task biases: their file and where they go, see :mod:`vsanimup.models.modulation`; empty where there are none."""
 
     def read(self, name: str) -> bytes:
         """The bytes of one file, verified.
@@ -79,8 +81,10 @@ class Model:
 
 _TYPES: dict[str, type] = {
     "name": str, "kind": str, "scale": int, "radius": int, "align": int, "value_range": str, "tasks": list,
-    "bytes_per_pixel": int, "parameters": int, "licence": str, "source": str, "files": dict,
+    "bytes_per_pixel": int, "parameters": int, "licence": str, "source": str, "files": dict, "modulation": dict,
 }  # fmt: skip
+
+_OPTIONAL: dict[str, Any] = {"modulation": {}}
 
 
 def open_model(folder: Path) -> Model:
@@ -109,7 +113,7 @@ def open_model(folder: Path) -> Model:
     for field in fields(Model):
         if field.name == "folder":
             continue
-        value, kind = manifest.get(field.name), _TYPES[field.name]
+        value, kind = manifest.get(field.name, _OPTIONAL.get(field.name)), _TYPES[field.name]
         if not isinstance(value, kind) or isinstance(value, bool):
             raise AnimupError(f"model manifest {path}: {field.name} must be a {kind.__name__}, got {value!r}")
         values[field.name] = tuple(value) if isinstance(value, list) else value
