@@ -23,8 +23,8 @@ UNSPECIFIED = 2
 """Value of ``_Matrix`` that says nothing."""
 PAIRS = 256
 """Comparisons of frames that are remembered."""
-AHEAD = 512 << 20
-"""Bytes that frames computed ahead may take, where there are more than one a stream."""
+MEMORY = 512 << 20
+"""Bytes that the finished frames of one filter may take, where there are more than a few for each stream."""
 
 Run = tuple[int, int]
 """First and last frame of a drawing."""
@@ -119,19 +119,20 @@ class LiteProcess:
 
     def _infer(self, job: Job, frames: dict[int, FrameView], run: Run) -> list[Array]:
         """The network's planes for one drawing, as values."""
-        radius, last = self._model.radius, max(frames)
-        # the frames around the drawing are taken as they are, the drawing as one frame
-        spans = [(n, n) for n in range(max(0, run[0] - radius), run[0])]
-        centre = len(spans)
-        spans += [run] + [(n, n) for n in range(run[1] + 1, min(last, run[1] + radius) + 1)]
-        window = scene_window(len(spans), centre, radius, lambda _, i: self._is_cut(frames, spans[i][0]))
+        radius, centre = self._model.radius, (run[0] + run[1]) // 2
+        # The window of the middle copy, as networks learned them, but with the average in the middle. Leaving out
+        # the other copies, for more of the drawings around, came out no better.
+        first, last = max(0, centre - radius), min(max(frames), centre + radius)
+        window = scene_window(
+            last - first + 1, centre - first, radius, lambda _, i: self._is_cut(frames, first + i)
+        )  # fmt: skip
         pictures = {}
-        for index in set(window):
-            copies = [frames[n] for n in range(spans[index][0], spans[index][1] + 1)]
+        for n in {first + i for i in window}:
+            copies = [frames[i] for i in (range(run[0], run[1] + 1) if n == centre else (n,))]
             for frame in copies:
                 _refuse_interlaced(frame)
-            pictures[index] = average([self._picture(frame) for frame in copies])
-        y, uv = self.inference([pictures[i] for i in window], (), lambda: job.cancelled)
+            pictures[n] = average([self._picture(frame) for frame in copies])
+        y, uv = self.inference([pictures[first + i] for i in window], (), lambda: job.cancelled)
         return [y, *uv]
 
     def _finished(self, job: Job, frames: dict[int, FrameView], run: Run) -> list[Plane]:
@@ -192,17 +193,29 @@ def lite_node(
 ) -> vs.VideoNode:
     """A gray or YUV 4:2:0 clip with left-sited chroma through a lite network.
 
-    The result has the given format, gray or 4:2:0 as the clip, or the clip's own.
+    ``clip`` must be no node of the script's, since its cache is set. The result has the given format, gray or
+    4:2:0 as the clip, or the clip's own.
     """
     target = clip.format if format is None else vs.core.get_video_format(format)
     process = LiteProcess(clip, model, settings, target)
     size = {"width": clip.width * model.scale, "height": clip.height * model.scale}
-    threads = settings.num_streams
+    threads, kept = settings.num_streams, 4
     if settings.drawings:
+        most = MEMORY // _bytes(target, **size)
         # Copies of a drawing wait for one computation. There must be threads for them, and for those beyond.
-        frame = size["width"] * size["height"] * target.bytes_per_sample * (1.5 if target.num_planes > 1 else 1)
-        threads += max(2, min(2 * settings.num_streams + 2, int(AHEAD / frame)))
+        threads += max(2, min(2 * settings.num_streams + 2, most))
+        # The next filter may ask for the frames of a cell again for each of them.
+        kept = max(threads + 2, min(threads + 2 * CELL, most))
+        # So does this one, for which VapourSynth's adaptive caches are a little small.
+        cell = CELL + 2 * model.radius
+        held = max(cell + 2, min(cell + CELL + threads, MEMORY // _bytes(clip.format, clip.width, clip.height)))
+        clip.std.SetVideoCache(mode=1, fixedsize=1, maxsize=held)
     return block_node(
         clip, process, function=function, grid=CELL if settings.drawings else 1, before=model.radius,
-        after=model.radius, format=target.id, streams=threads, cached_blocks=threads + 2, **size,
+        after=model.radius, format=target.id, streams=threads, cached_blocks=kept, **size,
     )  # fmt: skip
+
+
+def _bytes(format: vs.VideoFormat, width: int, height: int) -> int:
+    """Memory of a gray or 4:2:0 frame."""
+    return width * height * format.bytes_per_sample * (3 if format.num_planes > 1 else 2) // 2

@@ -51,7 +51,8 @@ def output_format(clip: vs.VideoNode, wanted: int | None) -> vs.VideoFormat:
 
 
 Network = Callable[[vs.VideoNode, int], vs.VideoNode]
-"""Maps a gray, or left-sited 4:2:0, clip and a format of that family and subsampling to a larger clip."""
+"""Maps a gray, or left-sited 4:2:0, clip and a format of that family and subsampling to a larger clip. It may
+set the cache of the clip's last node."""
 
 
 def through_network(clip: vs.VideoNode, scale: int, target: vs.VideoFormat, network: Network) -> vs.VideoNode:
@@ -63,6 +64,7 @@ def through_network(clip: vs.VideoNode, scale: int, target: vs.VideoFormat, netw
     layout = clip.format.color_family, clip.format.subsampling_w, clip.format.subsampling_h
     if layout not in ((vs.GRAY, 0, 0), (vs.YUV, 1, 1)):
         return _by_change(clip, scale, target, network)
+    clip = clip.std.CopyFrameProps(clip)  # changes nothing: a node of our own, so that frames are kept for us
     same = layout == (target.color_family, target.subsampling_w, target.subsampling_h)
     direct = _to_format(network(clip, target.id if same else floats(clip)), target)
     if clip.format.color_family == vs.GRAY:

@@ -6,7 +6,7 @@ Networks take luma as 0..1 and chroma as -0.5..0.5. Integers are scaled by the f
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -98,9 +98,9 @@ class Picture:
         """Whether all samples are equal."""
         return all(np.array_equal(a, b) for a, b in zip(self.planes, other.planes, strict=True))
 
-    def levels(self) -> list[Array]:
-        """The planes in steps of an 8 bit plane."""
-        return [scale.levels(plane) for plane, scale in zip(self.planes, self.scales, strict=True)]
+    def levels(self) -> Iterator[Array]:
+        """The planes in steps of an 8 bit plane, each when it is asked for."""
+        return (scale.levels(plane) for plane, scale in zip(self.planes, self.scales, strict=True))
 
 
 def average(pictures: Sequence[Picture]) -> Picture:

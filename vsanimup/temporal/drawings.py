@@ -13,7 +13,7 @@ All values are levels: luma and chroma as if in 8 bit, 0 to 255.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,10 +49,11 @@ PART_FADE = (0.5, 0.2)
 """The same for a part of the picture."""
 
 
-def same_drawing(before: Sequence[Array], after: Sequence[Array]) -> bool:
+def same_drawing(before: Iterable[Array], after: Iterable[Array]) -> bool:
     """Whether two frames show one drawing.
 
-    ``before`` and ``after`` are planes ``[rows, columns]`` of one size, luma first, then any chroma, in levels.
+    ``before`` and ``after`` are planes ``[rows, columns]`` of one size, luma first, then any chroma, in levels;
+    as luma decides most cases, they may be made on demand.
     A function of these samples alone.
     """
     noise = 0.0
