@@ -218,4 +218,4 @@ def lite_node(
 
 def _bytes(format: vs.VideoFormat, width: int, height: int) -> int:
     """Memory of a gray or 4:2:0 frame."""
-    return width * height * format.bytes_per_sample * (3 if format.num_planes > 1 else 2) // 2
+    return width * height * int(format.bytes_per_sample) * (3 if format.num_planes > 1 else 2) // 2
