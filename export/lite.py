@@ -152,8 +152,8 @@ def folder_of(net: Lite, networks: dict[str, bytes], name: str, licence: str) ->
 def feeds(data: Path, count: int, crop: int) -> Iterator[tuple[dict[str, float], Feed, Feed]]:
     """Calibration data: task mix, a window to restore, a frame to enlarge."""
     for batch in itertools.islice(iter_batches(data, count, crop), count):
-        mix = {task: float(share) for task, share in zip(TASKS, batch.mix, strict=True) if share}
         for i in range(len(batch.y)):
+            mix = {task: float(share) for task, share in zip(TASKS, batch.mix[i], strict=True) if share}
             yield (
                 mix,
                 {"y": batch.y[i : i + 1].numpy(), "uv": batch.uv[i : i + 1].numpy()},

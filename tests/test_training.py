@@ -1,6 +1,7 @@
-"""The network, the trainer and the export, small."""
+"""The networks, the trainer and the export, small."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -9,13 +10,18 @@ import torch
 
 from export import lite as export_lite
 from export.folder import write_model
-from training.dataset import Clips, window_indices
-from training.network import ALIGN, Head, Lite, LiteConfig
+from training.dataset import Batches, mix_vector, window_indices
+from training.faults import FAULTS, lay
+from training.network import ALIGN, Head, Lite, LiteConfig, TaskConv
+from training.train import distance
 from training.train import main as train
 from vsanimup.errors import AnimupError
 from vsanimup.models import open_model
+from vsanimup.models.modulation import Modulation
+from vsanimup.tasks import TASKS
 
-SMALL = {"dim": 16, "depth": 1, "heads": 2, "width": 8}
+SMALL = {"dim": 16, "depth": 1, "quarter": 16, "half": 8, "inner": 1}
+SIDE = 2 * ALIGN
 
 
 @pytest.fixture
@@ -25,13 +31,14 @@ def clips(tmp_path):
     folder.mkdir()
     for name in ("train_00000", "train_00001", "val_000"):
         rng = np.random.default_rng(sum(map(ord, name)))
-        hr = np.kron(rng.integers(16, 235, (7, 16, 16)), np.ones((8, 8))).astype(np.uint8)
-        hr_uv = np.full((7, 2, 64, 64), 128, np.uint8)
-        clean = hr.reshape(7, 64, 2, 64, 2).mean((2, 4)).astype(np.uint8)
+        hr = np.kron(rng.integers(16, 235, (7, SIDE // 4, SIDE // 4)), np.ones((8, 8))).astype(np.uint8)
+        hr_uv = np.full((7, 2, SIDE, SIDE), 128, np.uint8)
+        clean = hr.reshape(7, SIDE, 2, SIDE, 2).mean((2, 4)).astype(np.uint8)
         noisy = np.clip(clean + rng.normal(0, 12, (3, *clean.shape)), 0, 255).astype(np.uint8)
         np.savez(
             folder / f"{name}.npz", hr_y=hr, hr_uv=hr_uv, lr_y=np.stack([clean, *noisy]),
-            lr_uv=np.full((4, 7, 2, 32, 32), 128, np.uint8), kinds=np.array(["clean", "vhs", "web", "mpeg2"]),
+            lr_uv=np.full((4, 7, 2, SIDE // 2, SIDE // 2), 128, np.uint8),
+            kinds=np.array(["clean", "web", "vhs", "mpeg2"]),
             cut=np.array([0, 0, 0, 1, 0, 0, 0], np.int8), sources=np.array(["x"]),
         )  # fmt: skip
     return folder
@@ -41,36 +48,39 @@ def weights(out):
     return torch.load(out / "checkpoint.pt", weights_only=True)
 
 
-def run(clips, out, steps, task="restore", **kw):
-    train(task=task, data=clips, out=out, steps=steps, batch=2, crop=32, radius=1, every=4, threads=1, **SMALL, **kw)
+def run(clips, out, steps, **kw):
+    options = {"batch": 2, "plain": 2, "crop": ALIGN, "radius": 1, "every": 4, "threads": 1, "last": 1, "rank": 1}
+    train(data=clips, out=out, steps=steps, **(options | SMALL | kw))
 
 
-@pytest.mark.parametrize("task", ["restore", "upscale"])
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips, tmp_path, task):
-    run(clips, tmp_path / "whole", 8, task)
+def log_of(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips, tmp_path):
+    run(clips, tmp_path / "whole", 8)
     part = tmp_path / "part"
-    run(clips, part, 8, task, stop=4)
+    run(clips, part, 8, stop=4)
     assert weights(part)["step"] == 4
-    run(clips, part, 8, task)
+    run(clips, part, 8)
     a, b = weights(tmp_path / "whole"), weights(part)
     assert a["step"] == b["step"] == 8
     for name, value in a["average"].items():
         torch.testing.assert_close(value, b["average"][name], rtol=0, atol=1e-6)
-    log = [json.loads(line) for line in (part / "log.jsonl").read_text().splitlines()]
-    assert [entry["step"] for entry in log] == [4, 8]
-    assert {"vhs", "web", "mpeg2", "clean", "mean"} == log[0]["psnr"].keys()
+    assert [entry["step"] for entry in log_of(part)] == [4, 8]
+    assert {"restore vhs", "both web", "backbone mpeg2", "both clean"} <= log_of(part)[0]["psnr"].keys()
 
 
 def test_it_learns_to_denoise(clips, tmp_path):
-    run(clips, tmp_path / "run", 160, lr=2e-3)
-    log = [json.loads(line)["psnr"]["vhs"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert log[-1] > log[0] + 1
+    run(clips, tmp_path / "run", 160, lr=2e-3, every=80)
+    first, last = (entry["psnr"]["restore vhs"] for entry in log_of(tmp_path / "run"))
+    assert last > first + 0.5
 
 
 def test_batches_depend_on_the_step_alone(clips):
-    a, b = (Clips(clips, "upscale", radius=1, crop=32, seed=3) for _ in range(2))
-    a.batch(0, 2)
-    for x, y in zip(vars(a.batch(5, 2)).values(), vars(b.batch(5, 2)).values(), strict=True):
+    a, b = (Batches(clips, radius=1, crop=ALIGN, batch=2, plain=1, steps=9, seed=3) for _ in range(2))
+    a[0]
+    for x, y in zip(vars(a[5]).values(), vars(b[5]).values(), strict=True):
         assert torch.equal(x, y)
 
 
@@ -82,61 +92,119 @@ def test_windows_in_training_stop_at_cuts_as_in_the_filter():
     assert window_indices(cut, 5, 2, reach=1) == [4, 4, 5, 6, 6]
 
 
+@pytest.mark.parametrize("task", FAULTS)
+def test_faults_change_the_picture_repeat_by_seed_and_keep_shapes(task):
+    torch.manual_seed(0)
+    y = torch.nn.functional.interpolate(torch.rand(1, 3, 12, 12), size=(48, 48), mode="bilinear")[0]
+    uv = torch.nn.functional.interpolate(torch.rand(1, 6, 6, 6) - 0.5, size=(24, 24), mode="bilinear")[0]
+    before = y.clone(), uv.clone()
+    changed = 0.0
+    for seed in range(4):
+        first, again = (lay([task], y, uv, np.random.default_rng(seed)) for _ in range(2))
+        assert first[0].shape == y.shape and first[1].shape == uv.shape
+        assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+        assert torch.isfinite(first[0]).all() and first[0].min() > -0.1 and first[0].max() < 1.12
+        changed += float((first[0] - y).abs().mean() + (first[1] - uv).abs().mean())
+    assert torch.equal(y, before[0]) and torch.equal(uv, before[1]), "the source is left alone"
+    assert changed > 4 * 2 / 255
+
+
+def test_the_loss_weighs_relative_gains_alike():
+    goal_y, goal_uv = torch.rand(1, 1, 48, 48), torch.zeros(1, 2, 24, 24)
+
+    def gain(error):
+        worse, better = (distance(goal_y + e, goal_uv, goal_y, goal_uv) for e in (error, error / 2))
+        return float(worse - better)
+
+    assert gain(0.2) == pytest.approx(gain(0.1), rel=0.15)
+
+
 @pytest.mark.parametrize("scale", [1, 2])
 @pytest.mark.parametrize("radius", [0, 1, 2])
 def test_network_starts_as_interpolation_and_keeps_shapes(scale, radius):
-    net = Lite(LiteConfig(scale=scale, radius=radius, **SMALL))
+    net = Lite(LiteConfig(scale=scale, radius=radius, heads=1, **SMALL))
     frames = 2 * radius + 1
-    y, uv = torch.full((2, frames, 32, 64), 0.3), torch.full((2, 2 * frames, 16, 32), -0.2)
+    y, uv = torch.full((2, frames, ALIGN, 2 * ALIGN), 0.3), torch.full((2, 2 * frames, ALIGN // 2, ALIGN), -0.2)
     out_y, out_uv = net(y, uv)
-    assert out_y.shape == (2, 1, 32 * scale, 64 * scale) and out_uv.shape == (2, 2, 16 * scale, 32 * scale)
+    assert out_y.shape == (2, 1, ALIGN * scale, 2 * ALIGN * scale)
+    assert out_uv.shape == (2, 2, ALIGN * scale // 2, ALIGN * scale)
     torch.testing.assert_close(out_y, torch.full_like(out_y, 0.3))
     torch.testing.assert_close(out_uv, torch.full_like(out_uv, -0.2))
 
 
-def test_the_heads_change_of_basis_folds_away():
-    head = Head(3, 8)
-    x = torch.randn(1, 18, 16, 16)
-    torch.testing.assert_close(head(x), head.folded()(x), atol=1e-5, rtol=1e-5)
-    assert torch.linalg.matrix_rank(head.basis) == 18
+def test_the_heads_change_of_basis_loses_nothing():
+    assert torch.linalg.matrix_rank(Head(3, 8).basis[..., 0, 0]) == 18
 
 
-def randomised(scale):
+def randomised(scale, tasks=0):
     torch.manual_seed(scale)
-    net = Lite(LiteConfig(scale=scale, radius=1, **SMALL)).eval()
+    net = Lite(LiteConfig(scale=scale, radius=1, heads=1, tasks=tasks, rank=1, **SMALL)).eval()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, 0, 0.1)
     return net
 
 
+def test_a_mix_of_tasks_is_the_sum_of_their_biases():
+    layer = TaskConv(4, 6, 3, len(TASKS), 2)
+    torch.nn.init.normal_(layer.task_b)
+    torch.nn.init.normal_(layer.task_c)
+    x = torch.randn(1, 4, 9, 9)
+    plain = layer(x)
+    layer.mix = torch.stack([mix_vector(m) for m in ({"denoise": 1}, {"dehaze": 0.5}, {"denoise": 1, "dehaze": 0.5})])
+    one, other, both = layer(x.expand(3, -1, -1, -1)) - plain
+    torch.testing.assert_close(one + other, both, atol=1e-4, rtol=1e-4)
+    assert float(one.abs().mean()) > 0.1
+
+
 @pytest.mark.parametrize("scale", [1, 2])
-@pytest.mark.parametrize("size", [(ALIGN, ALIGN), (2 * ALIGN, 5 * ALIGN)])
+@pytest.mark.parametrize("size", [(ALIGN, ALIGN), (2 * ALIGN, 3 * ALIGN)])
 def test_export_agrees_with_torch_at_any_size(scale, size):
     net = randomised(scale)
     assert export_lite.largest_difference(net, export_lite.to_onnx(net), *size) < 1e-4
 
 
-def test_export_writes_a_whole_model_folder(clips, tmp_path):
-    run(clips, tmp_path / "run", 4)
-    out = tmp_path / "models" / "mine"
+def test_merging_into_the_file_is_what_torch_computes(tmp_path):
+    net = randomised(1, len(TASKS))
+    network = export_lite.to_onnx(net)
+    write_model(tmp_path / "m", *export_lite.folder_of(net, {export_lite.FLOAT: network}, "m", "MIT"))
+    model = open_model(tmp_path / "m")
+    mix = {"denoise": 1.0, "desnow": 0.5}
+    merged = Modulation(model).merge(export_lite.FLOAT, network, mix)
+    net.set_mix(mix_vector(mix)[None])
+    # the task weights are stored in half precision
+    assert export_lite.largest_difference(net, merged) < 5e-3
+    assert export_lite.largest_difference(net, network) > 5e-2
+
+
+def test_export_writes_whole_model_folders(clips, tmp_path):
+    run(clips, tmp_path / "run", 4, radius=2)
+    out = tmp_path / "models"
     for _ in range(2):  # the second replaces the first
-        export_lite.main(checkpoint=tmp_path / "run" / "checkpoint.pt", out=out)
-    model = open_model(out)
-    assert (model.scale, model.radius, model.tasks) == (1, 1, ("deblock",))
-    session = ort.InferenceSession(model.read("network.onnx"), providers=["CPUExecutionProvider"])
-    assert [value.name for value in session.get_inputs()] == ["y", "uv"]
-    assert [path.name for path in out.parent.iterdir()] == ["mine"], "nothing temporary is left"
+        export_lite.main(checkpoint=tmp_path / "run" / "checkpoint.pt", data=clips, out=out, windows=8)
+    assert sorted(path.name for path in out.iterdir()) == ["lite-restore", "lite-upscale"], "nothing temporary is left"
+    restore, upscale = (open_model(out / name) for name in ("lite-restore", "lite-upscale"))
+    assert (restore.scale, restore.radius, restore.tasks) == (1, 2, TASKS)
+    assert (upscale.scale, upscale.radius, upscale.tasks) == (2, 0, ())
+    for model in (restore, upscale):
+        frames = 2 * model.radius + 1
+        y, uv = torch.rand(1, frames, ALIGN, ALIGN).numpy(), torch.zeros(1, 2 * frames, ALIGN // 2, ALIGN // 2).numpy()
+        results = []
+        for file in (export_lite.FLOAT, export_lite.INT8):
+            network = Modulation(model).merge(file, model.read(file), {"denoise": 1.0} if model.tasks else {})
+            session = ort.InferenceSession(network, providers=["CPUExecutionProvider"])
+            results.append(session.run(["result_y"], {"y": y, "uv": uv})[0])
+        np.testing.assert_allclose(*results, atol=0.02)
 
 
 def test_a_bad_export_is_refused(clips, tmp_path, monkeypatch):
     run(clips, tmp_path / "run", 4)
     monkeypatch.setattr(export_lite, "largest_difference", lambda *a: 0.5)
     with pytest.raises(SystemExit, match="nothing was written"):
-        export_lite.main(checkpoint=tmp_path / "run" / "checkpoint.pt", out=tmp_path / "out")
+        export_lite.main(checkpoint=tmp_path / "run" / "checkpoint.pt", data=clips, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(AnimupError):
         write_model(tmp_path / "out", {"network.onnx": b"1"}, {"name": "incomplete"})
-    assert list(tmp_path.iterdir()) == []
+    assert list(Path(tmp_path).iterdir()) == []

@@ -23,12 +23,12 @@ Rng = np.random.Generator
 TAPE = {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0}
 """Task mix of a captured tape (kind ``vhs``)."""
 SHARES = {"codec": 0.42, "tape": 0.25, "faults": 0.33}
-"""Shares of the steps: real encoders, tapes, and the faults of ``faults.py``."""
+"""Shares of the windows: real encoders, tapes, and the faults of ``faults.py``."""
 BACKBONE_SHARE = 0.15
-"""Share of the steps that train the backbone alone, without task biases."""
-CLEAN_SHARE = 0.1
+"""Share of the windows that train the backbone alone, without task biases."""
+CLEAN_SHARE = 0.06
 """Share of the windows that are clean already: nothing may be done to them."""
-FLAT_SHARE = 0.04
+FLAT_SHARE = 0.02
 """Share of the windows that are one colour, unchanged in and out: flat areas of cels must keep their colour."""
 SHORT_SHARE = 0.15
 """Share of the windows that are cut short, as at a scene's ends."""
@@ -53,7 +53,7 @@ class Batch:
     plain_sharp_y: Tensor
     plain_sharp_uv: Tensor
     mix: Tensor
-    """Weight of each of :data:`TASKS`; all zero for the backbone alone."""
+    """Weight of each of :data:`TASKS` for each window, ``[batch, tasks]``; all zero for the backbone alone."""
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -122,26 +122,27 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng((self.seed, step))
-        source = str(rng.choice(list(SHARES), p=list(SHARES.values())))
-        tasks: list[str] = []
-        beneath = "clean"
-        mix: dict[str, float] = {}
-        if source == "tape":
-            mix = TAPE
-        elif source == "codec":
-            mix = {"deblock": 1.0}
-        else:
-            tasks = [str(t) for t in rng.choice(list(FAULTS), size=1 if rng.random() < 0.6 else 2, replace=False)]
-            beneath = "codec" if rng.random() < 0.35 else "clean"
-            mix = dict.fromkeys(tasks, 1.0) | ({"deblock": 1.0} if beneath == "codec" else {})
-        if rng.random() < BACKBONE_SHARE:
-            mix = {}
-        kind = beneath if source == "faults" else source
-        windows = [self._window(self._clip(rng), kind, tasks, rng) for _ in range(self.size)]
+        windows, mixes = [], []
+        for _ in range(self.size):
+            kind, tasks, mix = self._faults(rng)
+            windows.append(self._window(self._clip(rng), kind, tasks, rng))
+            mixes.append(mix_vector({} if rng.random() < BACKBONE_SHARE else mix))
         singles = [self._single(self._clip(rng), "clean" if i else "any", rng) for i in range(self.plain)]
         stacked = [torch.stack(part) for part in zip(*windows, strict=True)]
         stacked += [torch.stack(part) for part in zip(*singles, strict=True)]
-        return Batch(*stacked, mix_vector(mix))
+        return Batch(*stacked, torch.stack(mixes))
+
+    def _faults(self, rng: Rng) -> tuple[str, list[str], dict[str, float]]:
+        """What is wrong with a window: the variant of the clip, faults laid over it, the task mix that mends both."""
+        source = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+        if source == "tape":
+            return "tape", [], TAPE
+        if source == "codec":
+            return "codec", [], {"deblock": 1.0}
+        tasks = [str(t) for t in rng.choice(list(FAULTS), size=1 if rng.random() < 0.6 else 2, replace=False)]
+        if rng.random() < 0.35:
+            return "codec", tasks, {"deblock": 1.0} | dict.fromkeys(tasks, 1.0)
+        return "clean", tasks, dict.fromkeys(tasks, 1.0)
 
     def _place(self, clip: Mapping[str, Array], rng: Rng) -> tuple[int, int]:
         height, width = clip["lr_y"].shape[-2:]
@@ -220,8 +221,8 @@ def validation(folder: Path, radius: int, align: int, faults: bool = True) -> It
         for variant, kind in enumerate(clip["kinds"]):
             mix = {"clean": {"deblock": 1.0}, "vhs": TAPE}.get(str(kind), {"deblock": 1.0})
             y, uv = cut(variant)
-            yield Case(str(kind), y[None], uv[None], goal, sharp, mix_vector(mix))
+            yield Case(str(kind), y[None], uv[None], goal, sharp, mix_vector(mix)[None])
         task = list(FAULTS)[number % len(FAULTS)]
         if faults:
             y, uv = lay([task], *cut(0), np.random.default_rng(number))
-            yield Case(task, y[None], uv[None], goal, sharp, mix_vector({task: 1.0}))
+            yield Case(task, y[None], uv[None], goal, sharp, mix_vector({task: 1.0})[None])

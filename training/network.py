@@ -116,7 +116,7 @@ class TaskConv(nn.Conv2d):
     """
 
     mix: Tensor | None = None
-    """Weight of each task, ``[tasks]``; ``None`` for the backbone alone."""
+    """Weight of each task for each sample, ``[batch, tasks]``; ``None`` for the backbone alone."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, tasks: int, rank: int) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
@@ -125,19 +125,18 @@ class TaskConv(nn.Conv2d):
         self.task_b = nn.Parameter(torch.zeros(tasks, outputs, rank)) if tasks else None
         self.task_c = nn.Parameter(torch.zeros(tasks, outputs)) if tasks else None
 
-    def merged(self) -> tuple[Tensor, Tensor]:
-        """Weight and offset in force."""
-        assert self.bias is not None
-        if self.mix is None or self.task_a is None or self.task_b is None or self.task_c is None:
-            return self.weight, self.bias
-        b = (self.task_b * self.mix[:, None, None]).permute(1, 0, 2).flatten(1)
-        weight = self.weight + (b @ self.task_a.flatten(0, 1)).view_as(self.weight)
-        return weight, self.bias + self.mix @ self.task_c
-
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve ``[batch, inputs, rows, columns]``."""
-        weight, bias = self.merged()
-        return F.conv2d(x, weight, bias, padding=self.padding)
+        """Convolve ``[batch, inputs, rows, columns]``, each sample under its own mix.
+
+        The biases are applied as the two thin convolutions that they factor into, so one batch holds many mixes.
+        """
+        plain = F.conv2d(x, self.weight, self.bias, padding=self.padding)
+        if self.mix is None or self.task_a is None or self.task_b is None or self.task_c is None:
+            return plain
+        thin = F.conv2d(x, self.task_a.flatten(0, 1).unflatten(1, self.weight.shape[1:]), padding=self.padding)
+        share = self.mix.repeat_interleave(self.task_a.shape[1], 1)[..., None, None]
+        bias = F.conv2d(thin * share.to(thin.dtype), self.task_b.permute(1, 0, 2).flatten(1)[..., None, None])
+        return plain + bias + (self.mix @ self.task_c)[..., None, None].to(plain.dtype)
 
 
 class Pair(nn.Module):
@@ -243,7 +242,7 @@ class Lite(nn.Module):
                         module.bias.zero_()
 
     def set_mix(self, mix: Tensor | None) -> None:
-        """Put the biases of a mix of tasks ``[tasks]`` in force, or the backbone alone."""
+        """Put the biases of a mix of tasks for each sample, ``[batch, tasks]``, in force, or the backbone alone."""
         for module in self.modules():
             if isinstance(module, TaskConv) and module.task_a is not None:
                 module.mix = mix

@@ -3,8 +3,9 @@
 ``python -m training.train --data CLIPS --out RUN``
 
 Restoring is trained towards the clean small picture and, through the enlarging network behind it, towards the sharp
-large one; enlarging learns on restored pictures as they come and on clean ones. Every step has one mix of tasks;
-backbone and task biases are updated together (Instruct-IPT's synchronous training, arXiv 2407.00676).
+large one; enlarging learns on restored pictures as they come and on clean ones. Every window has its own mix of tasks;
+backbone and task biases are updated together (Instruct-IPT's synchronous training, arXiv 2407.00676). With one mix a
+step the gradients of one task undid what another had learned.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ CHROMA_WEIGHT = 0.5
 """Weight of the chroma planes' loss beside luma's: the eye, and every measure here, looks at luma."""
 SSIM_WEIGHT = 0.05
 """Weight of 1 - SSIM: about a quarter of the gradient; it keeps faint lines and textures that L1 gives up."""
-FLOOR = 0.003
-"""Distance that counts as none, about 0.75/255: without it, what is perfect already would weigh most."""
-OUTPUT_GAIN = 0.1
+FLOOR = 0.02
+"""Added to a distance before its logarithm: without it, what is perfect already would weigh most."""
+OUTPUT_GAIN = 0.2
 """Learning rate of the last layers, as a share of the others'."""
 DECAY_SHARE = 0.35
 """Last part of the run over which the learning rate falls to nothing."""
@@ -83,7 +84,7 @@ def loss_of(nets: Networks, batch: Batch) -> tuple[Tensor, Tensor]:
     """Training losses of a batch: restoring and enlarging."""
     restore, upscale = nets["restore"], nets["upscale"]
     assert isinstance(restore, Lite)
-    restore.set_mix(batch.mix if bool(batch.mix.any()) else None)
+    restore.set_mix(batch.mix)
     y, uv = restore(batch.y, batch.uv)
     restored = distance(y, uv, batch.goal_y, batch.goal_uv)
     large_y, large_uv = upscale(torch.cat((y, batch.plain_y)), torch.cat((uv, batch.plain_uv)))
