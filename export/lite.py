@@ -120,7 +120,9 @@ def places(network: bytes, layer: str) -> dict[str, int | float]:
     }  # fmt: skip
 
 
-def folder_of(net: Lite, networks: dict[str, bytes], name: str, licence: str) -> tuple[dict[str, bytes], dict[str, Any]]:
+def folder_of(
+    net: Lite, networks: dict[str, bytes], name: str, licence: str
+) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Files and manifest of a model folder."""
     files, manifest = dict(networks), {
         "name": name,
@@ -196,7 +198,9 @@ def main(
         print(f"{out / f'lite-{name}'}: {sum(map(len, files.values()))} bytes, {manifest['parameters']} parameters")
 
 
-def calibrate(folder: Path, floats: dict[str, bytes], data: Path, count: int) -> dict[str, dict[str, tuple[float, float]]]:
+def calibrate(
+    folder: Path, floats: dict[str, bytes], data: Path, count: int
+) -> dict[str, dict[str, tuple[float, float]]]:
     """Ranges of both networks' tensors, ``restore`` under its task mixes, ``upscale`` on what that gives."""
     from vsanimup.models import open_model
 

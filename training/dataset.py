@@ -128,9 +128,10 @@ class Batches(Dataset[Batch]):
             windows.append(self._window(self._clip(rng), kind, tasks, rng))
             mixes.append(mix_vector({} if rng.random() < BACKBONE_SHARE else mix))
         singles = [self._single(self._clip(rng), "clean" if i else "any", rng) for i in range(self.plain)]
-        stacked = [torch.stack(part) for part in zip(*windows, strict=True)]
-        stacked += [torch.stack(part) for part in zip(*singles, strict=True)]
-        return Batch(*stacked, torch.stack(mixes))
+        y, uv, goal_y, goal_uv, sharp_y, sharp_uv = (torch.stack(part) for part in zip(*windows, strict=True))
+        small_y, small_uv, large_y, large_uv = (torch.stack(part) for part in zip(*singles, strict=True))
+        shares = torch.stack(mixes)
+        return Batch(y, uv, goal_y, goal_uv, sharp_y, sharp_uv, small_y, small_uv, large_y, large_uv, shares)
 
     def _faults(self, rng: Rng) -> tuple[str, list[str], dict[str, float]]:
         """What is wrong with a window: the variant of the clip, faults laid over it, the task mix that mends both."""
@@ -167,7 +168,7 @@ class Batches(Dataset[Batch]):
         if tasks and not clean:
             y, uv = lay(tasks, y, uv, rng)
         order = torch.tensor(frames) - low
-        y, uv = y[order], uv.unflatten(0, (-1, 2))[order].flatten(0, 1)
+        y, uv = y[order], uv.reshape(-1, 2, *uv.shape[1:])[order].flatten(0, 1)
         this = slice(centre, centre + 1)
         goal = self._cut(clip["lr_y"][0][this], clip["lr_uv"][0][this], top, left)
         sharp = self._cut(clip["hr_y"][this], clip["hr_uv"][this], top, left, 2)
@@ -176,7 +177,7 @@ class Batches(Dataset[Batch]):
             colour = rng.uniform((0, -0.5, -0.5), (1, 0.5, 0.5)).astype(np.float32)
             for luma, chroma in zip(parts[::2], parts[1::2], strict=True):
                 luma[:] = float(colour[0])
-                chroma.unflatten(0, (-1, 2))[:] = torch.from_numpy(colour[1:])[:, None, None]
+                chroma.view(-1, 2, *chroma.shape[1:])[:] = torch.from_numpy(colour[1:])[:, None, None]
         return parts
 
     def _variant(self, clip: Mapping[str, Array], kind: str, rng: Rng) -> int:
@@ -204,7 +205,7 @@ class Case:
     mix: Tensor
 
 
-def validation(folder: Path, radius: int, align: int, faults: bool = True) -> Iterator[Case]:
+def validation(folder: Path, radius: int, align: int) -> Iterator[Case]:
     """The centre frames of the validation clips in all their variants, and with each fault of ``faults.py``."""
     for number, path in enumerate(sorted(folder.glob("val_*.npz"))):
         clip = read_clip(path)
@@ -213,16 +214,11 @@ def validation(folder: Path, radius: int, align: int, faults: bool = True) -> It
         frames = window_indices(clip["cut"].astype(np.int8), centre, radius)
         goal = to_luma(clip["lr_y"][0][centre, :size, :size])[None, None]
         sharp = to_luma(clip["hr_y"][centre, : 2 * size, : 2 * size])[None, None]
-
-        def cut(variant: int) -> tuple[Tensor, Tensor]:
-            uv = to_chroma(clip["lr_uv"][variant][frames][..., : size // 2, : size // 2])
-            return to_luma(clip["lr_y"][variant][frames][:, :size, :size]), uv.flatten(0, 1)
-
-        for variant, kind in enumerate(clip["kinds"]):
-            mix = {"clean": {"deblock": 1.0}, "vhs": TAPE}.get(str(kind), {"deblock": 1.0})
-            y, uv = cut(variant)
+        ys = [to_luma(y[frames][:, :size, :size]) for y in clip["lr_y"]]
+        uvs = [to_chroma(uv[frames][..., : size // 2, : size // 2]).flatten(0, 1) for uv in clip["lr_uv"]]
+        for y, uv, kind in zip(ys, uvs, clip["kinds"], strict=True):
+            mix = TAPE if kind == "vhs" else {"deblock": 1.0}
             yield Case(str(kind), y[None], uv[None], goal, sharp, mix_vector(mix)[None])
         task = list(FAULTS)[number % len(FAULTS)]
-        if faults:
-            y, uv = lay([task], *cut(0), np.random.default_rng(number))
-            yield Case(task, y[None], uv[None], goal, sharp, mix_vector({task: 1.0})[None])
+        y, uv = lay([task], ys[0], uvs[0], np.random.default_rng(number))
+        yield Case(task, y[None], uv[None], goal, sharp, mix_vector({task: 1.0})[None])

@@ -179,7 +179,8 @@ def desnow(y: Tensor, uv: Tensor, rng: Rng) -> Window:
         for frame in range(frames):
             px, py = cx + drift * frame, cy + fall * frame
             left, top = int(px - 4 * size), int(py - 4 * size)
-            area = (slice(max(top, 0), max(int(py + 4 * size) + 2, 0)), slice(max(left, 0), max(int(px + 4 * size) + 2, 0)))
+            below, right = max(int(py + 4 * size) + 2, 0), max(int(px + 4 * size) + 2, 0)
+            area = (slice(max(top, 0), below), slice(max(left, 0), right))
             if cover[frame][area].numel() == 0:
                 continue
             distance = torch.hypot(x[area[1]] - px, down[area[0]] - py)

@@ -133,10 +133,11 @@ class TaskConv(nn.Conv2d):
         plain = F.conv2d(x, self.weight, self.bias, padding=self.padding)
         if self.mix is None or self.task_a is None or self.task_b is None or self.task_c is None:
             return plain
-        thin = F.conv2d(x, self.task_a.flatten(0, 1).unflatten(1, self.weight.shape[1:]), padding=self.padding)
+        thin = F.conv2d(x, self.task_a.reshape(-1, *self.weight.shape[1:]), padding=self.padding)
         share = self.mix.repeat_interleave(self.task_a.shape[1], 1)[..., None, None]
         bias = F.conv2d(thin * share.to(thin.dtype), self.task_b.permute(1, 0, 2).flatten(1)[..., None, None])
-        return plain + bias + (self.mix @ self.task_c)[..., None, None].to(plain.dtype)
+        offset: Tensor = (self.mix @ self.task_c)[..., None, None].to(plain.dtype)
+        return plain + bias + offset
 
 
 class Pair(nn.Module):
@@ -149,7 +150,8 @@ class Pair(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, channels, rows, columns]`` to the same shape."""
-        return x + self.b(F.relu(self.a(x)))
+        change: Tensor = self.b(F.relu(self.a(x)))
+        return x + change
 
 
 class WindowAttention(nn.Module):

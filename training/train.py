@@ -209,7 +209,7 @@ def main(
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             losses = loss_of(nets, sample.to(device))
         optimizer.zero_grad(set_to_none=True)
-        torch.stack(losses).sum().backward()
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(nets.parameters(), 20.0)
         optimizer.step()
         step += 1

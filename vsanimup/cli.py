@@ -49,7 +49,7 @@ def demo(
         typer.Argument(metavar="[INPUT]", help="A video; if none is given, the clip that ships with animup."),
     ] = None,
     folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("animup_demo"),
-    task: Annotated[str, typer.Option(help="What to restore.")] = "deblock",
+    task: Annotated[str, typer.Option(help="What to remove: auto, a task, or a mix of tasks.")] = "auto",
     strength: Annotated[float, typer.Option(min=0, max=1, help="Share of the restoration that is applied.")] = 1.0,
     scale: Annotated[int, typer.Option(min=1, max=4, help="Enlargement: 2, 3 or 4; 1 only restores.")] = 2,
     model: Annotated[str, typer.Option(help="Model, as in the filters' argument.")] = "lite",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from vsanimup.engines import choose
 from vsanimup.errors import AnimupError
+from vsanimup.filters.inference import PRECISIONS
 from vsanimup.filters.lite import Settings
 
 OVERLAP = 32
@@ -33,6 +34,7 @@ def settings(
     scenecut: int = 1,
     drawings: int = 1,
     strength: float = 1.0,
+    precision: str = "auto",
 ) -> Settings:
     """The shared arguments as :class:`Settings`.
 
@@ -50,9 +52,11 @@ def settings(
         raise AnimupError(f"strength must lie between 0 and 1, got {strength:g}")
     if num_streams is not None and not 1 <= num_streams <= MAX_STREAMS:
         raise AnimupError(f"num_streams must lie between 1 and {MAX_STREAMS}, got {num_streams}")
+    if precision not in PRECISIONS:
+        raise AnimupError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     chosen = choose(backend)
     return Settings(
         tilesize=tiles, overlap=shared, backend=chosen, device_id=device_id,
         num_streams=num_streams or chosen.streams(), scenecut=bool(scenecut),
-        drawings=bool(drawings), strength=strength,
+        drawings=bool(drawings), strength=strength, precision=precision,
     )  # fmt: skip

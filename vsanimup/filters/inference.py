@@ -12,10 +12,13 @@ from vsanimup.engines import Array, Backend, Engine
 from vsanimup.errors import AnimupError
 from vsanimup.filters.samples import Picture
 from vsanimup.models import Model
+from vsanimup.models.modulation import Modulation
 from vsanimup.spatial.tiles import Blend, plan, surround
 
-NETWORK = "network.onnx"
-"""The network's file in a model folder of kind ``lite``."""
+FLOAT, INT8 = "network.onnx", "network.int8.onnx"
+"""The network's files in a model folder of kind ``lite``; the one of 8-bit integers may be missing."""
+PRECISIONS = ("auto", "int8", "fp32")
+"""What ``precision=`` takes; ``auto`` is the fastest that the model has."""
 MEMORY = 1 << 30
 """Bytes of working memory that one tile may take when the tile size is left to us. Fixed, not what happens to
 be free: the grid, and with it the picture, must not depend on the moment."""
@@ -47,6 +50,7 @@ class Inference:
         backend: Backend,
         device_id: int,
         streams: int,
+        precision: str = "auto",
     ) -> None:
         self._model, self._backend, self._device = model, backend, device_id
         self._has_chroma = has_chroma
@@ -57,7 +61,13 @@ class Inference:
         self.grid = plan(
             wide, high, tile=tile, overlap=overlap, align=model.align, most=MEMORY // model.bytes_per_pixel
         )
-        self._network = model.read(NETWORK)
+        if precision == "int8" and INT8 not in model.files:
+            raise AnimupError(
+                f"precision='int8' needs {INT8}, which model {model.name} does not have; leave precision out"
+            )
+        self._file = FLOAT if precision == "fp32" or INT8 not in model.files else INT8
+        self._network = model.read(self._file)
+        self._modulation = Modulation(model)
         self._engines: OrderedDict[Mix, Engine] = OrderedDict()
         self._loading = threading.Lock()
         self._places = threading.BoundedSemaphore(streams)
@@ -69,7 +79,8 @@ class Inference:
             if mix not in self._engines:
                 high, wide = self.grid.rows.tile, self.grid.columns.tile
                 self._engines[mix] = self._backend.load(
-                    self._network, origin=str(self._model.folder / NETWORK), device_id=self._device,
+                    self._modulation.merge(self._file, self._network, dict(mix)),
+                    origin=str(self._model.folder / self._file), device_id=self._device,
                     sizes={"height": high, "width": wide, "half_height": high // 2, "half_width": wide // 2},
                 )  # fmt: skip
                 while len(self._engines) > ENGINES:

@@ -10,9 +10,10 @@ import vapoursynth as vs
 from numpy.typing import NDArray
 
 from vsanimup.bridge import FrameView, Job, block_node
+from vsanimup.diagnosis.mixes import PROPERTY, parse_mix_text
 from vsanimup.engines import Array, Backend
 from vsanimup.errors import AnimupError
-from vsanimup.filters.inference import Inference
+from vsanimup.filters.inference import Inference, Mix
 from vsanimup.filters.once import Once
 from vsanimup.filters.samples import Picture, Plane, average, is_full, scales
 from vsanimup.models import Model
@@ -50,18 +51,23 @@ class Settings:
     """Whether frames that show one drawing are averaged and computed once."""
     strength: float = 1.0
     """Share of the network's change that is applied."""
+    precision: str = "auto"
+    """Arithmetic, see :data:`vsanimup.filters.inference.PRECISIONS`."""
 
 
 class LiteProcess:
     """Computes output frames of one clip with one lite network; called from several threads."""
 
-    def __init__(self, clip: vs.VideoNode, model: Model, settings: Settings, target: vs.VideoFormat) -> None:
-        self._model, self._settings = model, settings
+    def __init__(
+        self, clip: vs.VideoNode, model: Model, settings: Settings, target: vs.VideoFormat, mix: Mix | None
+    ) -> None:
+        """``mix`` is the task mix of all frames; without one each frame's property ``AnimupMix`` tells."""
+        self._model, self._settings, self._mix = model, settings, mix
         self._source, self._target = clip.format, target
         self.inference = Inference(
             model, width=clip.width, height=clip.height, has_chroma=clip.format.num_planes > 1,
             tilesize=settings.tilesize, overlap=settings.overlap, backend=settings.backend,
-            device_id=settings.device_id, streams=settings.num_streams,
+            device_id=settings.device_id, streams=settings.num_streams, precision=settings.precision,
         )  # fmt: skip
         self._same = Once[tuple[int, int], bool](PAIRS)
         self._cuts = Once[int, bool](PAIRS)
@@ -74,7 +80,9 @@ class LiteProcess:
         source = frames[output.n]
         run = self._run(frames, output.n)
         target = scales(self._target, is_full(source))
-        if run[0] == run[1]:
+        if self._mix_of(frames, run) is None:
+            self._copy(source, output.planes)
+        elif run[0] == run[1]:
             self._write(self._infer(job, frames, run), source, output.planes)
         elif self._settings.strength == 1:
             finished = self._drawings.get(run, lambda: self._finished(job, frames, run))
@@ -92,6 +100,13 @@ class LiteProcess:
             return n, n
         first = n - n % CELL
         return run_of(n, first, min(first + CELL - 1, max(frames)), lambda a, b: self._is_same(frames, a, b))
+
+    def _mix_of(self, frames: dict[int, FrameView], run: Run) -> Mix | None:
+        """The task mix of a drawing; ``None`` where its frames are said to need nothing."""
+        if self._mix is not None:
+            return self._mix
+        # decisions hold for whole cells of frames, so all copies have the same
+        return tuple(parse_mix_text(str(frames[run[0]].prop(PROPERTY, ""))).items()) or None
 
     def _is_same(self, frames: dict[int, FrameView], a: int, b: int) -> bool:
         def compare() -> bool:
@@ -132,7 +147,8 @@ class LiteProcess:
             for frame in copies:
                 _refuse_interlaced(frame)
             pictures[n] = average([self._picture(frame) for frame in copies])
-        y, uv = self.inference([pictures[first + i] for i in window], (), lambda: job.cancelled)
+        mix = self._mix_of(frames, run) or ()
+        y, uv = self.inference([pictures[first + i] for i in window], mix, lambda: job.cancelled)
         return [y, *uv]
 
     def _finished(self, job: Job, frames: dict[int, FrameView], run: Run) -> list[Plane]:
@@ -141,6 +157,18 @@ class LiteProcess:
         planes = [np.empty(plane.shape, plane.dtype) for plane in output]
         self._write(self._infer(job, frames, run), frames[run[0]], planes)
         return planes
+
+    def _copy(self, source: FrameView, planes: Sequence[Plane]) -> None:
+        """Write the source frame into the planes of an output frame of the same size."""
+        if self._source.id == self._target.id:
+            for plane, samples in zip(planes, source.planes, strict=True):
+                plane[:] = samples
+            return
+        picture = self._picture(source)
+        for index, (scale, plane) in enumerate(zip(scales(self._target, is_full(source)), planes, strict=True)):
+            values = np.empty(plane.shape, np.float32)
+            picture.scales[index].read(picture.planes[index], values)
+            scale.write(values, plane)
 
     def _write(self, values: Sequence[Array], source: FrameView, planes: Sequence[Plane]) -> None:
         """Write the network's values, as far as the strength goes, into the planes of an output frame."""
@@ -189,15 +217,17 @@ def matrix_by_height(height: int) -> int:
 
 
 def lite_node(
-    clip: vs.VideoNode, function: str, model: Model, settings: Settings, format: int | None = None
-) -> vs.VideoNode:
+    clip: vs.VideoNode, function: str, model: Model, settings: Settings, format: int | None = None,
+    mix: Mix | None = (),
+) -> vs.VideoNode:  # fmt: skip
     """A gray or YUV 4:2:0 clip with left-sited chroma through a lite network.
 
     ``clip`` must be no node of the script's, since its cache is set. The result has the given format, gray or
-    4:2:0 as the clip, or the clip's own.
+    4:2:0 as the clip, or the clip's own. ``mix`` is the mix of tasks; ``None`` takes each frame's own from its
+    property ``AnimupMix``, and leaves those alone where it is empty.
     """
     target = clip.format if format is None else vs.core.get_video_format(format)
-    process = LiteProcess(clip, model, settings, target)
+    process = LiteProcess(clip, model, settings, target, mix)
     size = {"width": clip.width * model.scale, "height": clip.height * model.scale}
     threads, kept = settings.num_streams, 4
     if settings.drawings:

@@ -6,16 +6,24 @@ from typing import Any
 
 import vapoursynth as vs
 
+from vsanimup.bridge import log
+from vsanimup.diagnosis import PROPERTY, probe
 from vsanimup.errors import AnimupError
 from vsanimup.filters import arguments, planes
+from vsanimup.filters.inference import Mix
 from vsanimup.filters.lite import lite_node
-from vsanimup.models import find
+from vsanimup.models import Model, find
+from vsanimup.prompts import mix_of
+from vsanimup.tasks import parse_task
+
+AUTO = "auto"
 
 
 def create(
     clip: vs.VideoNode,
     *,
-    task: str = "deblock",
+    task: str | None = None,
+    prompt: str | None = None,
     strength: float = 1.0,
     model: str = "lite",
     format: int | None = None,
@@ -23,10 +31,11 @@ def create(
 ) -> vs.VideoNode:
     """Build the filter's graph.
 
-    ``task`` names what to remove, one of the model's tasks; ``strength`` 0..1 is the share of the change that
-    is applied, 0 returns the clip as it is; ``model`` is ``"lite"`` or a model folder. The rest: see
+    ``task`` is ``"auto"`` (the default: diagnosed from the clip itself), one of the model's tasks or a weighted mix
+    such as ``"deblock+0.5*denoise"``; ``prompt`` says the same in words. ``strength`` 0..1 is the share of the change
+    that is applied, 0 returns the clip as it is; ``model`` is ``"lite"`` or a model folder. The rest: see
     :func:`vsanimup.filters.arguments.settings`. The result has the clip's size and, unless ``format`` says
-    otherwise, format.
+    otherwise, format; the mix in force stands in the frame property ``AnimupMix``.
 
     Raises :class:`AnimupError` for anything that cannot work.
     """
@@ -34,8 +43,41 @@ def create(
     target = planes.output_format(clip, format)
     settings = arguments.settings(strength=strength, **shared)
     found = find(model, "lite-restore", scale=1)
-    if task not in found.tasks:
-        raise AnimupError(f"task must be one of {', '.join(found.tasks)} for model={model!r}, got {task!r}")
+    mix = _mix(task, prompt, found)
     if strength == 0:
         return clip if target.id == clip.format.id else clip.resize.Bicubic(format=target.id)
-    return planes.through_network(clip, 1, target, lambda work, to: lite_node(work, "Restore", found, settings, to))
+    if mix is None:
+        clip = clip.std.CopyFrameProps(probe(_probed(clip)), props=[PROPERTY])
+    else:
+        text = "+".join(f"{name}={weight:.2f}" for name, weight in mix)
+        clip = clip.std.SetFrameProps(**{PROPERTY: text})
+        log(f"Restore: {found.name}, {text or 'as the model is'}")
+    return planes.through_network(
+        clip, 1, target, lambda work, to: lite_node(work, "Restore", found, settings, to, mix)
+    )
+
+
+def _mix(task: str | None, prompt: str | None, model: Model) -> Mix | None:
+    """The mix asked for; ``None`` for a diagnosis."""
+    if prompt is not None:
+        if task is not None:
+            raise AnimupError(f"give task or prompt, not both: got task={task!r} and prompt={prompt!r}")
+        mix = mix_of(prompt)
+        unknown = [name for name in mix if name not in model.tasks]
+        if unknown:
+            raise AnimupError(f"prompt {prompt!r} asks for {', '.join(unknown)}, which model {model.name} does not do")
+        return tuple(mix.items())
+    if task is None or task == AUTO:
+        # a model without tasks does what it does; without task biases there is nothing to choose
+        return None if model.modulation else ()
+    return tuple(parse_task(task, model.tasks).items())
+
+
+def _probed(clip: vs.VideoNode) -> vs.VideoNode:
+    """The clip as a diagnosis reads it: floats, even size, 4:2:0 where there is colour."""
+    even = {"width": clip.width - clip.width % 2, "height": clip.height - clip.height % 2}
+    clip = clip.std.CropAbs(**even) if clip.format.subsampling_w == clip.format.subsampling_h == 0 else clip
+    if clip.format.color_family == vs.GRAY:
+        return clip.resize.Bicubic(format=vs.GRAYS)
+    matrix = {"matrix_s": "709"} if clip.format.color_family == vs.RGB else {}
+    return clip.resize.Bicubic(format=vs.YUV420PS, **even, **matrix)

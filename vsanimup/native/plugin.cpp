@@ -17,12 +17,12 @@ struct PublicFunction {
 
 const PublicFunction public_functions[] = {
     {"Restore",
-     "clip:vnode;task:data:opt;strength:float:opt;model:data:opt;tilesize:int[]:opt;overlap:int[]:opt;backend:data:opt;"
-     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;drawings:int:opt;format:int:opt;",
+     "clip:vnode;task:data:opt;prompt:data:opt;strength:float:opt;model:data:opt;tilesize:int[]:opt;overlap:int[]:opt;backend:data:opt;"
+     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;drawings:int:opt;precision:data:opt;format:int:opt;",
      "clip:vnode;"},
     {"Upscale",
      "clip:vnode;scale:int:opt;model:data:opt;tilesize:int[]:opt;overlap:int[]:opt;backend:data:opt;"
-     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;drawings:int:opt;format:int:opt;",
+     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;drawings:int:opt;precision:data:opt;format:int:opt;",
      "clip:vnode;"},
     {"Version", "", "any"},
 };
