@@ -108,6 +108,13 @@ def test_small_ones_are_clean(shape: tuple[int, int], depth: int) -> None:
     assert estimate([tuple((np.round(p * depth) / depth).astype(np.float32) for p in f) for f in frames]) == {}
 
 
+def test_odd_sizes(clean: Planes) -> None:
+    for frames, wanted in ((clean, {}), (asp(clean, np.random.default_rng(3)), CODEC)):
+        odd = [(y[:-1, :-3], *(p[:, :-1] for p in uv)) for y, *uv in floats(frames)]
+        assert odd[0][0].shape[0] % 2 == odd[0][0].shape[1] % 2 == 1
+        assert estimate(odd) == wanted
+
+
 def test_flat_ones_are_clean() -> None:
     def planes(luma: np.ndarray, tint: float = 0.0) -> list[tuple[np.ndarray, ...]]:
         colour = np.full((luma.shape[0] // 2, luma.shape[1] // 2), tint, np.float32)
@@ -241,6 +248,25 @@ def test_probe_of_gray_and_tiny_clips() -> None:
     for size in (16, 64):
         clip = core.std.BlankClip(format=vs.GRAYS, width=size, height=size, length=5, color=0.3)
         assert set(mixes(clip.std.SetFrameProps(Mine="kept", _Matrix=1)).values()) == {""}
+
+
+@pytest.mark.parametrize("format", [vs.YUV420P8, vs.YUV420P16, vs.YUV444P10, vs.YUV420PS, vs.RGB24, vs.GRAY8])
+@pytest.mark.parametrize("full", [0, 1])
+def test_probe_takes_any_format(format: int, full: int) -> None:
+    source = cartoon(4, height=480, width=640)
+    for clip, wanted in ((source, ""), (asp(source, np.random.default_rng(3)), "deblock=1.00")):
+        whole = node(clip).std.SetFrameProps(_Range=0)
+        kind = core.get_video_format(format)
+        matrix = {} if kind.color_family == vs.GRAY else {"matrix_in_s": "709"}
+        ranged = {} if kind.color_family == vs.RGB else {"range": full}
+        whole = whole.resize.Bicubic(format=format, **matrix, **ranged).std.SetFrameProps(_Matrix=1, _FieldBased=1)
+        assert set(mixes(whole).values()) == {wanted}
+
+
+def test_probe_refuses_variable_clips() -> None:
+    clips = [core.std.BlankClip(width=width, height=64, length=2) for width in (64, 96)]
+    with pytest.raises(AnimupError, match="one format and size"):
+        probe(core.std.Splice(clips, mismatch=True))
 
 
 def test_damaged_file(tmp_path, monkeypatch) -> None:

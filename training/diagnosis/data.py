@@ -5,8 +5,8 @@ is known. Faults come from the real encoders in the files and from ``training/fa
 besides says nothing about its state and must not be taken for a sign of it: crops off the block grid, letterboxes,
 other levels, dithering, higher bit depths, other resizers, missing chroma, single frames.
 
-Written is one ``.npz``: ``measures`` float32 [n, COUNT], ``states`` int64 [n] (index into MIXES), ``groups``
-int64 [n] (number of the clip), ``kinds`` n strings for the report.
+Written is one ``.npz``: ``measures`` float32 [n, COUNT], ``states`` n names of MIXES, ``groups`` int64 [n]
+(number of the clip), ``kinds`` n strings for the report.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ import torch
 from numpy.typing import NDArray
 
 from training.dataset import read_clip, to_chroma, to_luma
-from training.degrade import CODEC_KINDS, Planes, asp, halve, hevc, jpeg, mpeg2, web
+from training.degrade import CODEC_KINDS, Planes, asp, halve, hevc, jpeg, mpeg2, noise, web
 from training.faults import lay
 from vsanimup.diagnosis.decision import RUN
 from vsanimup.diagnosis.measures import measure
-from vsanimup.diagnosis.mixes import MIXES
 
 F32 = NDArray[np.float32]
 Rng = np.random.Generator
@@ -35,9 +34,10 @@ Clip = tuple[F32, F32]
 Example = tuple[str, str, Clip]
 """Kind, state and pictures."""
 
-STATES = tuple(MIXES)
 SINGLE = {"denoise": "noise", "deblur": "blur", "dehalo": "halo", "dechroma": "chroma"}
-"""Fault -> state."""
+"""Fault -> state, over a clean picture."""
+OVER_CODEC = {"denoise": "noise", "deblur": "blur+codec", "dehalo": "halo+codec", "dechroma": "chroma+codec"}
+"""Fault -> state, over a compressed picture: fresh noise hides what is below."""
 UNSEEN = ("descratch", "deband", "derain", "dehaze", "desnow")
 """Faults that are not diagnosed: the state stays what it was without them."""
 INVISIBLE = 0.45
@@ -74,6 +74,20 @@ def _fine_half(clip: Mapping[str, NDArray[np.uint8]]) -> Clip:
     return half, colour
 
 
+def _mild_tape(clip: Mapping[str, NDArray[np.uint8]], rng: Rng) -> Clip:
+    """A tape of less noise than those of ``degrade.py``, captured at a lower rate: little of the noise is left."""
+    clean = _floats(clip["lr_y"][0], clip["lr_uv"][0])
+    y, uv = _fault("dehalo", _fault("dechroma", clean, rng), rng)
+    worn = Planes(
+        y=np.clip(np.round(y * 219 + 16), 1, 254).astype(np.uint8),
+        uv=np.clip(np.round(uv * 224 + 128), 1, 254).astype(np.uint8),
+    )
+    worn = noise(worn, float(rng.triangular(1, 4, 7)), float(rng.uniform(0, 5)), float(rng.choice([0.0, 0.6])), rng)
+    capture = (asp, mpeg2, web)[int(rng.choice(3, p=[0.75, 0.15, 0.1]))]
+    coded = capture(worn, rng, False)
+    return _floats(coded.y, coded.uv)
+
+
 def examples(clip: Mapping[str, NDArray[np.uint8]], rng: Rng) -> Iterator[Example]:
     """Whole windows of one clip in many states, not yet cut."""
     kinds = [str(kind) for kind in clip["kinds"]]
@@ -88,6 +102,8 @@ def examples(clip: Mapping[str, NDArray[np.uint8]], rng: Rng) -> Iterator[Exampl
             codecs.append((kind, variant))
         state = "tape" if kind == "vhs" else "codec"
         yield kind, state if _changed(variant, clean) else "clean", variant
+    if rng.random() < 0.8:
+        yield "mild tape", "tape", _mild_tape(clip, rng)
     for task, state in SINGLE.items():
         before = _part(clean, rng)
         done = _fault(task, before, rng)
@@ -96,7 +112,7 @@ def examples(clip: Mapping[str, NDArray[np.uint8]], rng: Rng) -> Iterator[Exampl
         kind, whole = codecs[int(rng.integers(len(codecs)))]
         below = _part(whole, rng)
         done = _fault(str(task), below, rng)
-        state = SINGLE[str(task)] + "+codec" if _changed(done, below) else "codec"
+        state = OVER_CODEC[str(task)] if _changed(done, below) else "codec"
         yield f"{task}+{kind}", state, done
     task = str(rng.choice(UNSEEN))
     if rng.random() < 0.6:
@@ -177,14 +193,14 @@ def cut(clip: Clip, rng: Rng, plain: bool) -> list[tuple[F32, ...]]:
 
 def gather(folder: Path, split: str, first: int, count: int) -> dict[str, NDArray[np.generic]]:
     """The examples of clips ``first .. first + count - 1`` of a split; each clip's depend on its number alone."""
-    found: list[tuple[F32, int, int, str]] = []
+    found: list[tuple[F32, str, int, str]] = []
     began = time.monotonic()
     for number, path in enumerate(sorted(folder.glob(f"{split}_*.npz"))[first : first + count], first):
         rng = np.random.default_rng([number, 7])
         for kind, state, clip in examples(read_clip(path), rng):
             measures = measure(cut(clip, rng, split == "val"))
             if measures is not None:
-                found.append((measures, STATES.index(state), number, kind))
+                found.append((measures, state, number, kind))
         if number % 50 == 49:
             print(f"{number + 1 - first} clips, {time.monotonic() - began:.0f} s", flush=True)
     measured, states, groups, kinds = zip(*found, strict=True)

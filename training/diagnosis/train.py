@@ -34,6 +34,11 @@ def read(paths: list[Path]) -> dict[str, NDArray[np.generic]]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def numbers(data: dict[str, NDArray[np.generic]]) -> NDArray[np.int64]:
+    """The states of examples as positions in STATES."""
+    return np.array([STATES.index(str(state)) for state in data["states"]], np.int64)
+
+
 def fit(x: F32, states: NDArray[np.int64], *, units: int, epochs: int, seed: int) -> list[F32]:
     """One network on standardised measures: hidden weights and biases, last weights and biases."""
     torch.manual_seed(seed)
@@ -97,7 +102,7 @@ def report(arrays: dict[str, F32], data: dict[str, NDArray[np.generic]]) -> str:
     """A table: kinds down, decisions across, counts of single runs."""
     runs = probabilities(arrays, np.asarray(data["measures"], np.float32))
     found = np.array([STATES.index(decide([run])) for run in runs])
-    states = np.asarray(data["states"], np.int64)
+    states = numbers(data)
     kinds = np.array([f"{kind} [{STATES[state]}]" for kind, state in zip(data["kinds"], states, strict=True)])
     order = sorted(set(kinds), key=lambda kind: (int(states[kinds == kind][0]), kind))
     lines = [f"{'':34}" + "".join(f"{state[:9]:>10}" for state in STATES)]
@@ -125,7 +130,7 @@ def main() -> None:
     torch.set_num_threads(1)
     data = read(arguments.train)
     arrays = train(
-        np.asarray(data["measures"], np.float32), np.asarray(data["states"], np.int64),
+        np.asarray(data["measures"], np.float32), numbers(data),
         networks=arguments.networks, units=arguments.units, epochs=arguments.epochs,
     )  # fmt: skip
     print(report(arrays, read([arguments.val])))

@@ -10,6 +10,7 @@ from vsanimup.bridge import FrameView, Job, block_node
 from vsanimup.diagnosis.decision import RUN, decide, state_probabilities
 from vsanimup.diagnosis.measures import Planes, tiles
 from vsanimup.diagnosis.mixes import MIXES, PROPERTY, mix_text
+from vsanimup.errors import AnimupError
 
 CELL: Final = 48
 """Frames that share a decision. They are counted from the clip's start, never from where somebody looks."""
@@ -43,12 +44,14 @@ def probe(clip: vs.VideoNode, function: str = "Restore") -> vs.VideoNode:
     ``clip.std.CopyFrameProps(probe(clip), props=[PROPERTY])``. Frame n depends on the probe frames of n's cell alone.
 
     Args:
-        clip: GRAYS or YUV420PS of even size, luma in 0..1 and chroma in -0.5..0.5.
+        clip: Of any gray, YUV or RGB format; the range of integers follows the frame properties.
         function: Name of the plugin function, for error messages.
 
     Raises:
         AnimupError: The clip varies in format or size.
     """
+    if clip.format is None or clip.format.color_family == vs.UNDEFINED or not clip.width or not clip.height:
+        raise AnimupError(f"{function}: clip must have one format and size throughout")
     layout = cells(clip.num_frames)
     wanted = [n for first, length in layout for n in probe_frames(first, length)]
     places = tiles(clip.height, clip.width)
@@ -71,13 +74,23 @@ def probe(clip: vs.VideoNode, function: str = "Restore") -> vs.VideoNode:
             output.planes[0][:] = 0
             output.set_prop(PROPERTY, text)
 
-    parts = [clip.std.CropAbs(width=wide, height=high, left=left, top=top) for top, left, high, wide in places]
-    small = parts[0] if len(parts) == 1 else vs.core.std.StackVertical(parts)
     decided = block_node(
-        _select(small, wanted), process, function=function, block=count, width=_SIDE, height=_SIDE,
+        _floats(_select(clip, wanted), places), process, function=function, block=count, width=_SIDE, height=_SIDE,
         format=vs.GRAYS, cached_blocks=16, prefetch=False,
     )  # fmt: skip
     return _select(decided, [index * count for index, (_, length) in enumerate(layout) for _ in range(length)])
+
+
+def _floats(clip: vs.VideoNode, places: list[tuple[int, int, int, int]]) -> vs.VideoNode:
+    """The tiles of a clip, one below the other, as GRAYS or YUV420PS."""
+    # all that the conversion has to know is the range; of the rest, some cannot be converted
+    clip = clip.std.RemoveFrameProps(["_FieldBased", "_Matrix", "_Transfer", "_Primaries", "_ChromaLocation"])
+    parts = [clip.std.CropAbs(width=wide, height=high, left=left, top=top) for top, left, high, wide in places]
+    small = parts[0] if len(parts) == 1 else vs.core.std.StackVertical(parts)
+    if small.format.color_family == vs.GRAY:
+        return small.resize.Bicubic(format=vs.GRAYS)
+    matrix = {"matrix_s": "709"} if small.format.color_family == vs.RGB else {}
+    return small.resize.Bicubic(format=vs.YUV420PS, **matrix)
 
 
 def _select(clip: vs.VideoNode, numbers: list[int]) -> vs.VideoNode:

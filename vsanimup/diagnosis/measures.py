@@ -21,7 +21,7 @@ Planes = tuple[NDArray[Any], ...]
 """Luma ``[rows, columns]`` in 0..1, and for a picture with colour both chroma planes at half size in -0.5..0.5;
 or the same of the :func:`tiles` of a picture, ``[tiles, rows, columns]``."""
 
-LEAST_SIDE: Final = 32
+LEAST_SIDE: Final = 64
 """Luma rows and columns below which a picture is too small for the measures."""
 _WHOLE: Final = 640 * 384
 """Luma samples up to which a picture is measured as a whole."""
@@ -54,7 +54,8 @@ def measure(frames: Sequence[Planes]) -> Array | None:
     middle = frames[len(frames) // 2]
     if min(middle[0].shape[-2:]) < LEAST_SIDE:
         return None
-    luma = _cut(middle[0], 1, 219.0)
+    places = tiles(*middle[0].shape) if middle[0].ndim == 2 else None
+    luma = _cut(middle[0], places, 1, 219.0)
     if float(luma.max() - luma.min()) < 4:
         return None
     still, phase = _luma(luma)
@@ -63,8 +64,8 @@ def measure(frames: Sequence[Planes]) -> Array | None:
         _transform(luma, phase),
         edge_shapes(luma),
         edge_shapes(luma.swapaxes(1, 2)),
-        _temporal([_cut(frame[0], 1, 219.0) for frame in frames]),
-        _chroma(luma, [_cut(plane, 2, 224.0) for plane in middle[1:3]]),
+        _temporal([_cut(frame[0], places, 1, 219.0) for frame in frames]),
+        _chroma(luma, [_cut(plane, places, 2, 224.0) for plane in middle[1:3]]),
     ]
     return np.nan_to_num(np.concatenate(parts)).astype(np.float32)
 
@@ -84,12 +85,14 @@ def tiles(rows: int, columns: int) -> list[tuple[int, int, int, int]]:
     return [(top, left, high, wide) for top in tops for left in lefts]
 
 
-def _cut(plane: NDArray[Any], step: int, scale: float) -> Array:
-    """The tiles of a plane ``[tiles, rows, columns]``, a copy, in 8-bit steps; values out of range are clipped."""
-    if plane.ndim == 2:
-        rows, columns = plane.shape
-        places = [[n // step for n in place] for place in tiles(rows * step, columns * step)]
-        plane = np.stack([plane[top : top + high, left : left + wide] for top, left, high, wide in places])
+def _cut(plane: NDArray[Any], places: list[tuple[int, int, int, int]] | None, step: int, scale: float) -> Array:
+    """The tiles of a plane ``[tiles, rows, columns]``, a copy, in 8-bit steps; values out of range are clipped.
+
+    ``places`` as :func:`tiles` gives them, ``None`` where the plane is cut already; ``step`` luma samples a sample.
+    """
+    if places is not None:
+        parts = [[n // step for n in place] for place in places]
+        plane = np.stack([plane[top : top + high, left : left + wide] for top, left, high, wide in parts])
     clipped: Array = np.clip(plane, -1, 2, dtype=np.float32) * np.float32(scale)
     return clipped
 
@@ -275,7 +278,7 @@ def _chroma(luma: Array, planes: list[Array]) -> Array:
     """Noise, grid and softness of the chroma planes, and where their edges lie beside those of luma."""
     total = len(_CHROMA) + 10 + 5 + 9
     spread = max((float(plane.max() - plane.min()) for plane in planes), default=0.0)
-    if spread < 2 or min(luma.shape[1:]) < 2 * LEAST_SIDE // 2:
+    if spread < 2:
         return np.zeros(total, np.float32)
     both = np.concatenate(planes)
     across, down = np.abs(np.diff(both, axis=2)), np.abs(np.diff(both, axis=1))

@@ -17,7 +17,6 @@ MIXES: Final[dict[str, dict[str, float]]] = {
     "codec": {"deblock": 1.0},
     "tape": {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0},
     "noise": {"denoise": 1.0},
-    "noise+codec": {"deblock": 1.0, "denoise": 1.0},
     "blur": {"deblur": 1.0},
     "blur+codec": {"deblock": 1.0, "deblur": 1.0},
     "halo": {"dehalo": 1.0},
@@ -26,8 +25,9 @@ MIXES: Final[dict[str, dict[str, float]]] = {
     "chroma+codec": {"deblock": 1.0, "dechroma": 1.0},
 }
 """State of a source -> task weights, those that restoration networks are trained with. Few, since each one that
-occurs in a clip costs an engine. Scratches, bands, rain, haze and snow are never diagnosed: those of the weather
-are usually meant, and all are removed only when asked for by name."""
+occurs in a clip costs an engine. Noise over a compressed picture hides what is below and counts as noise. Scratches,
+bands, rain, haze and snow are never diagnosed: those of the weather are usually meant, and all are removed only when
+asked for by name."""
 
 
 def mix_text(mix: Mapping[str, float]) -> str:
