@@ -25,7 +25,7 @@ Array = NDArray[np.float32]
 FILE: Final = Path(__file__).with_name("decision.npz")
 """The classifier: ``centre`` and ``scale`` [measures], ``hidden`` [networks, measures, units], ``hidden_bias``
 [networks, units], ``last`` [networks, units, states], ``last_bias`` [networks, states]; all float32."""
-DIGEST: Final = "7aa755acab105a7a9b9ee20eaa7b840c9b9e5b93e080e74e8a424a0bd718b899"
+DIGEST: Final = "2dd57bdd5d6156262a7be9394cc2f7de9ba79a9b812c90db90670c18514c9b46"
 """SHA-256 of the file; ``python -m training.diagnosis.train`` prints it."""
 RUN: Final = 3
 """Consecutive frames that are measured together."""
