@@ -140,7 +140,14 @@ setup(
     packages=[*find_packages(include=["vsanimup", "vsanimup.*"]), "vsanimup.vs_scripts"],
     package_dir={"vsanimup.vs_scripts": "vs_scripts"},
     package_data={
-        "vsanimup": ["py.typed", "models/**", "data/**", "prompts/classifier.npz", "prompts/classifier.json"],
+        "vsanimup": [
+            "py.typed",
+            "models/**",
+            "data/**",
+            "prompts/classifier.npz",
+            "prompts/classifier.json",
+            "diagnosis/*.npz",
+        ],
         "vsanimup.vs_scripts": ["*.vpy"],
     },
     cmdclass={

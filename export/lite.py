@@ -15,10 +15,11 @@ import onnx
 import onnxruntime as ort
 import torch
 import typer
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from export.folder import write_model
-from export.quantise import Feed, quantise, ranges_of
+from export.quantise import Feed, corrected, quantise, ranges_of
 from training.dataset import Batches
 from training.network import ALIGN, Lite, TaskConv
 from training.train import load_checkpoint
@@ -31,31 +32,45 @@ FLOAT, INT8, WEIGHTS = "network.onnx", "network.int8.onnx", "tasks.npz"
 TOLERANCE = 1e-4
 """Largest difference to PyTorch that an export may have, of a range of 1."""
 OPSET = 17
-KEEP_FLOAT = ("/head/Conv", "/out/")
-"""Layers of the 8-bit network that stay float: what they see or give is finer than its 256 levels."""
+KEEP_FLOAT = ("/head/Conv", "/DepthToSpace_2", "/DepthToSpace_3", *(f"/Add_{i}" for i in range(2, 9)))
+"""What stays float in the 8-bit network: the head's change of basis, which takes small differences of large numbers,
+and all behind the last layer."""
+LANES = 8
+"""Integer kernels take a third to half as long again where the channels are no multiple of this."""
 BYTES_PER_PIXEL = {1: 450, 2: 500}
 """Working memory of onnxruntime a luma sample of input, by scale; measured with benchmarks.memory, rounded up."""
 
 
 def plain(net: Lite) -> Lite:
-    """A copy for export: ordinary convolutions, the backbone's weights in those that have task biases."""
+    """A copy for export: ordinary convolutions, the backbone's weights in those that have task biases.
+
+    The head's inputs and the last layer's outputs are filled up with nothing to multiples of :data:`LANES`.
+    """
     net = copy.deepcopy(net).float().cpu().eval()
     net.set_mix(None)
-
-    def convolution(old: nn.Conv2d, weight: torch.Tensor) -> nn.Conv2d:
-        outputs, inputs, rows, _ = weight.shape
-        new = nn.Conv2d(inputs, outputs, rows, padding=rows // 2)
-        assert old.bias is not None and new.bias is not None
-        with torch.no_grad():
-            new.weight.copy_(weight)
-            new.bias.copy_(old.bias)
-        return new
-
     for name, module in list(net.named_modules()):
-        parent, _, child = name.rpartition(".")
         if isinstance(module, TaskConv):
-            setattr(net.get_submodule(parent), child, convolution(module, module.weight))
+            parent, _, child = name.rpartition(".")
+            setattr(net.get_submodule(parent), child, convolution(module.weight, module.bias))
+    head, out = net.head, net.out
+    surplus = -head.basis.shape[0] % LANES
+    head.basis = F.pad(head.basis, (0, 0, 0, 0, 0, 0, 0, surplus))
+    head.conv = convolution(F.pad(head.conv.weight, (0, 0, 0, 0, 0, surplus)), head.conv.bias)
+    surplus = -out.out_channels % LANES
+    assert out.bias is not None
+    net.out = convolution(F.pad(out.weight, (0, 0, 0, 0, 0, 0, 0, surplus)), F.pad(out.bias, (0, surplus)))
     return net
+
+
+def convolution(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
+    """A convolution with these values."""
+    outputs, inputs, rows, _ = weight.shape
+    new = nn.Conv2d(inputs, outputs, rows, padding=rows // 2)
+    assert bias is not None and new.bias is not None
+    with torch.no_grad():
+        new.weight.copy_(weight)
+        new.bias.copy_(bias)
+    return new
 
 
 def to_onnx(net: Lite) -> bytes:
@@ -163,6 +178,18 @@ def feeds(data: Path, count: int, crop: int) -> Iterator[tuple[dict[str, float],
             )
 
 
+def flats(net: Lite, count: int = 48) -> list[Feed]:
+    """Windows of one colour each."""
+    rng = np.random.default_rng(0)
+    made: list[Feed] = []
+    for i in range(count):
+        y = np.full((1, net.config.frames, 2 * ALIGN, 2 * ALIGN), rng.uniform(0.02, 0.98), np.float32)
+        colour = rng.uniform(-0.35, 0.35, (1, 2, 1, 1)) * (i % 3 > 0)
+        uv = np.broadcast_to(np.tile(colour, (1, net.config.frames, 1, 1)), (1, 2 * net.config.frames, ALIGN, ALIGN))
+        made.append({"y": y, "uv": np.ascontiguousarray(uv, np.float32)})
+    return made
+
+
 def iter_batches(data: Path, count: int, crop: int) -> Iterator[Any]:
     """Batches like those of training."""
     batches = Batches(data, radius=2, crop=crop, batch=2, plain=2, steps=count, seed=1)
@@ -192,7 +219,11 @@ def main(
         write_model(folder, *folder_of(restore, {FLOAT: floats["restore"]}, "lite-restore", licence))
         ranges = calibrate(folder, floats, data, windows)
     for name, net in (("restore", restore), ("upscale", upscale)):
-        networks = {FLOAT: floats[name], INT8: quantise(floats[name], ranges[name], KEEP_FLOAT)}
+        if net.config.scale == 1:
+            integers = corrected(floats[name], ranges[name], KEEP_FLOAT, flats(net), (2, 1))
+        else:  # which leaves flat areas alone
+            integers = quantise(floats[name], ranges[name], KEEP_FLOAT)
+        networks = {FLOAT: floats[name], INT8: integers}
         files, manifest = folder_of(net, networks, f"lite-{name}", licence)
         write_model(out / f"lite-{name}", files, manifest)
         print(f"{out / f'lite-{name}'}: {sum(map(len, files.values()))} bytes, {manifest['parameters']} parameters")

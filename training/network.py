@@ -202,6 +202,18 @@ class Block(nn.Module):
         return x + mixed
 
 
+def activity(y: Tensor, uv: Tensor) -> Tensor:
+    """0 where a frame is one colour within 6 luma samples around, 1 where it varies by two 8-bit levels or more.
+
+    ``y`` ``[batch, 1, height, width]`` and ``uv`` ``[batch, 2, height / 2, width / 2]`` in, ``[batch, 1, height / 2,
+    width / 2]`` out.
+    """
+    both = torch.cat((F.max_pool2d(y, 2), F.max_pool2d(-y, 2), uv, -uv), 1)  # highest, and lowest with its sign turned
+    both = F.max_pool2d(F.max_pool2d(both, (1, 7), 1, (0, 3)), (7, 1), 1, (3, 0))
+    spread = both[:, :1] + both[:, 1:2] + both[:, 2:3] + both[:, 4:5] + both[:, 3:4] + both[:, 5:6]
+    return (spread * 128).clamp(0, 1)
+
+
 class Lite(nn.Module):
     """A small IPT over a short temporal window.
 
@@ -265,9 +277,11 @@ class Lite(nn.Module):
         luma = 4 * c.scale**2
         base_y, base_uv = y[:, c.radius : c.radius + 1], uv[:, 2 * c.radius : 2 * c.radius + 2]
         if c.scale > 1:
+            # a flat area is enlarged already; rounding inside an integer network would shift its colour
+            change = change * activity(base_y, base_uv)
             base_y = F.interpolate(base_y, scale_factor=c.scale, mode="bilinear")
             base_uv = F.interpolate(base_uv, scale_factor=c.scale, mode="bilinear")
         return (
             base_y + F.pixel_shuffle(change[:, :luma], 2 * c.scale),
-            base_uv + F.pixel_shuffle(change[:, luma:], c.scale),
+            base_uv + F.pixel_shuffle(change[:, luma : luma + 2 * c.scale**2], c.scale),
         )

@@ -11,25 +11,28 @@ TASKS: tuple[str, ...] = (
 )  # fmt: skip
 """All tasks, in the order in which a network's task biases are stored."""
 
+
 def parse_task(text: str, known: Sequence[str]) -> dict[str, float]:
     """A mix such as ``deblock+0.5*denoise``: task -> weight in (0, 1], in the order of ``known``.
 
     Raises :class:`AnimupError` for an unknown task, one named twice, or a weight outside 0..1.
     """
-    remedy = f"give one of {', '.join(known)}, or a mix such as deblock+0.5*denoise"
     mix: dict[str, float] = {}
     for term in text.split("+"):
         number, star, name = term.rpartition("*")
         name = name.strip()
         if name not in known:
-            raise AnimupError(f"task {text!r}: no {name!r} among the model's tasks; {remedy}")
+            got = repr(text) if name == text else f"{name!r} in {text!r}"
+            raise AnimupError(f"task must be one of {', '.join(known)}, or a mix such as a+0.5*b, got {got}")
         if name in mix:
-            raise AnimupError(f"task {text!r} names {name} twice; {remedy}")
+            raise AnimupError(f"task must name {name} once, got {text!r}")
         try:
             weight = float(number) if star else 1.0
         except ValueError:
-            raise AnimupError(f"task {text!r}: {number!r} is no number; {remedy}") from None
+            weight = -1.0
         if not 0 <= weight <= 1:
-            raise AnimupError(f"task {text!r}: the weight of {name} must lie between 0 and 1, got {weight:g}")
+            raise AnimupError(f"task must weigh {name} by a number from 0 to 1, as in 0.5*{name}, got {text!r}")
         mix[name] = weight
+    if not any(mix.values()):
+        raise AnimupError(f"task must leave something to do, got {text!r}")
     return {name: mix[name] for name in known if mix.get(name)}

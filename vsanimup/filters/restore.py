@@ -47,7 +47,7 @@ def create(
     if strength == 0:
         return clip if target.id == clip.format.id else clip.resize.Bicubic(format=target.id)
     if mix is None:
-        clip = clip.std.CopyFrameProps(probe(_probed(clip)), props=[PROPERTY])
+        clip = clip.std.CopyFrameProps(probe(clip), props=[PROPERTY])
     else:
         text = "+".join(f"{name}={weight:.2f}" for name, weight in mix)
         clip = clip.std.SetFrameProps(**{PROPERTY: text})
@@ -71,13 +71,3 @@ def _mix(task: str | None, prompt: str | None, model: Model) -> Mix | None:
         # a model without tasks does what it does; without task biases there is nothing to choose
         return None if model.modulation else ()
     return tuple(parse_task(task, model.tasks).items())
-
-
-def _probed(clip: vs.VideoNode) -> vs.VideoNode:
-    """The clip as a diagnosis reads it: floats, even size, 4:2:0 where there is colour."""
-    even = {"width": clip.width - clip.width % 2, "height": clip.height - clip.height % 2}
-    clip = clip.std.CropAbs(**even) if clip.format.subsampling_w == clip.format.subsampling_h == 0 else clip
-    if clip.format.color_family == vs.GRAY:
-        return clip.resize.Bicubic(format=vs.GRAYS)
-    matrix = {"matrix_s": "709"} if clip.format.color_family == vs.RGB else {}
-    return clip.resize.Bicubic(format=vs.YUV420PS, **even, **matrix)

@@ -1,0 +1,151 @@
+"""Tasks: mixes, prompts and diagnosis, from the filter's arguments to the picture."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import vapoursynth as vs
+from conftest import core, digest, digests, drawn, moving, planes_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vsanimup.errors import AnimupError
+from vsanimup.filters.inference import FLOAT, INT8
+from vsanimup.models import find
+from vsanimup.models.modulation import LEVELS, Modulation, quantise_weight
+from vsanimup.tasks import TASKS, parse_task
+
+
+@given(st.dictionaries(st.sampled_from(TASKS), st.integers(1, 100), min_size=1))
+def test_any_written_mix_is_read_back(weights):
+    text = " + ".join(name if weight == 100 else f"{weight / 100}*{name}" for name, weight in weights.items())
+    mix = parse_task(text, TASKS)
+    assert mix == {name: pytest.approx(weight / 100) for name, weight in weights.items()}
+    assert list(mix) == [name for name in TASKS if name in weights]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "must be one of deblock, .*got ''"),
+        ("cook", "must be one of deblock, .*got 'cook'"),
+        ("deblock+cook", "got 'cook' in 'deblock.cook'"),
+        ("deblock+deblock", "name deblock once"),
+        ("x*deblock", "from 0 to 1"),
+        ("2*deblock", "from 0 to 1"),
+        ("-1*deblock", "from 0 to 1"),
+        ("nan*deblock", "from 0 to 1"),
+        ("0*deblock", "leave something to do"),
+    ],
+)
+def test_a_bad_mix_is_explained(text, words):
+    with pytest.raises(AnimupError, match=words):
+        parse_task(text, TASKS)
+
+
+def test_the_mix_in_force_stands_on_every_frame():
+    clip = moving(length=3)
+    frame = core.animup.Restore(clip, task="0.5*denoise+deblock").get_frame(1)
+    assert frame.props["AnimupMix"] == "deblock=1.00+denoise=0.50"
+    spoken = core.animup.Restore(clip, prompt="remove the blocking and a bit of noise")
+    assert spoken.get_frame(1).props["AnimupMix"] == "deblock=1.00+denoise=0.50"
+    assert digest(spoken.get_frame(1)) == digest(frame)
+
+
+def test_tasks_differ_and_so_do_their_weights():
+    clip = moving(length=5, noise=0.05)
+    tasks = ["deblock", "denoise", "0.5*denoise", "deblock+denoise", "desnow"]
+    seen = {task: digest(core.animup.Restore(clip, task=task).get_frame(2)) for task in tasks}
+    assert len(set(seen.values())) == len(tasks)
+
+
+def test_each_task_mends_its_own_fault_better_than_another():
+    clean = moving(width=192, height=96, length=5, noise=0.0)
+    noisy = moving(width=192, height=96, length=5, noise=0.03)
+
+    def error(task):
+        after = core.animup.Restore(noisy, task=task, drawings=0).get_frame(2)
+        difference = planes_of(after)[0].astype(float) - planes_of(clean.get_frame(2))[0]
+        return float(np.square(difference).mean())
+
+    before = np.square(planes_of(noisy.get_frame(2))[0].astype(float) - planes_of(clean.get_frame(2))[0]).mean()
+    assert error("denoise") < 0.6 * before
+    assert error("denoise") < error("deband")
+
+
+def test_what_is_clean_comes_through_untouched():
+    def plane(n, index, shape):
+        rows, columns = np.mgrid[: shape[0], : shape[1]]
+        disc = np.hypot(rows - shape[0] / 2, columns - shape[1] / 3 - n) < shape[0] / 4
+        return np.where(disc, 0.7, 0.3 + 0.2 * (index == 0) * columns / shape[1])
+
+    clip = drawn(core.std.BlankClip(format=vs.YUV420P8, width=320, height=192, length=6, keep=True), plane)
+    restored = core.animup.Restore(clip)
+    assert restored.get_frame(2).props["AnimupMix"] == ""
+    assert digests(restored) == digests(clip)
+
+
+def test_what_is_noisy_does_not():
+    clip = moving(width=320, height=192, length=6, noise=0.04)
+    restored = core.animup.Restore(clip)
+    assert "denoise" in restored.get_frame(2).props["AnimupMix"]
+    assert digest(restored.get_frame(2)) != digest(clip.get_frame(2))
+
+
+def test_diagnosis_and_tasks_keep_random_access():
+    clip = moving(length=30, cut=17)
+    for arguments in ({}, {"task": "deblock+0.5*dehalo"}):
+        linear = digests(core.animup.Restore(clip, **arguments))
+        restored = core.animup.Restore(clip, **arguments)
+        for n in (29, 3, 17, 16, 0):
+            assert digest(restored.get_frame(n)) == linear[n]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"task": "deblock", "prompt": "noise"}, "task or prompt, not both"),
+        ({"prompt": ""}, "Restore: prompt"),
+        ({"prompt": "xyzzy plugh"}, "unclear"),
+        ({"precision": "int4"}, "precision must be one of auto, int8, fp32"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(arguments, words):
+    with pytest.raises(vs.Error, match=words):
+        core.animup.Restore(moving(length=2), **arguments)
+
+
+@pytest.mark.parametrize("function", ["Restore", "Upscale"])
+def test_integers_draw_the_picture_that_floats_draw(function):
+    clip = moving(width=192, height=96, length=5, noise=0.02)
+    arguments = {"task": "deblock+0.5*denoise"} if function == "Restore" else {}
+    filters = getattr(core.animup, function)
+    rough, fine = (
+        planes_of(filters(clip, precision=precision, **arguments).get_frame(2)) for precision in ("int8", "fp32")
+    )
+    for a, b in zip(rough, fine, strict=True):
+        off = np.abs(a.astype(float) - b)
+        assert off.mean() < 0.8 and off.max() < 12
+    assert digest(filters(clip, **arguments).get_frame(2)) == digest(
+        filters(clip, precision="int8", **arguments).get_frame(2)
+    )
+
+
+def test_merging_nothing_gives_the_file_and_something_another_of_its_length():
+    model = find("lite", "lite-restore", 1)
+    modulation = Modulation(model)
+    for file in (FLOAT, INT8):
+        network = model.read(file)
+        assert modulation.merge(file, network, {}) is network
+        merged = [modulation.merge(file, network, {task: 1.0}) for task in TASKS]
+        assert {len(m) for m in merged} == {len(network)}
+        assert len({hashlib.sha256(m).digest() for m in merged}) == len(TASKS)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_quantised_weights_lie_within_half_a_step(seed):
+    rng = np.random.default_rng(seed)
+    weight = (rng.standard_normal((5, 3, 3, 3)) * np.exp(rng.normal(0, 3, (5, 1, 1, 1)))).astype(np.float32)
+    levels, scale = quantise_weight(weight)
+    assert np.abs(levels.astype(int)).max() <= LEVELS
+    assert (np.abs(levels * scale[:, None, None, None] - weight) <= 0.5001 * scale[:, None, None, None]).all()
