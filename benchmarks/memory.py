@@ -5,6 +5,7 @@ Each figure is the growth of the process's peak over loading the model, measured
 
 from __future__ import annotations
 
+import itertools
 import resource
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import typer
 
 from vsanimup.engines.cpu import CpuBackend
+from vsanimup.filters.inference import FLOAT, INT8
 from vsanimup.models import open_model, shipped
 
 SIZES = [(320, 192), (640, 384), (1280, 736), (1920, 1088)]
@@ -24,34 +26,34 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def measure(folder: Path, width: int, height: int) -> float:
-    """Bytes of working memory a luma sample."""
+def measure(folder: Path, width: int, height: int, file: str = INT8) -> float:
+    """Bytes of working memory a luma sample, of one of the model's networks."""
     model = open_model(folder)
+    width, height = (n // model.align * model.align for n in (width, height))
     sizes = {"height": height, "width": width, "half_height": height // 2, "half_width": width // 2}
     frames = 2 * model.radius + 1
     inputs = {
         "y": np.zeros((1, frames, height, width), np.float32),
         "uv": np.zeros((1, 2 * frames, height // 2, width // 2), np.float32),
     }
-    small = {name: 64 if "half" not in name else 32 for name in sizes}
-    network = model.read("network.onnx")
+    small = {name: model.align if "half" not in name else model.align // 2 for name in sizes}
+    network = model.read(file if file in model.files else FLOAT)
     CpuBackend().load(network, origin="", sizes=small, device_id=0)  # the library itself is not what is measured
     before = peak()
     CpuBackend().load(network, origin="", sizes=sizes, device_id=0).run(inputs)
     return (peak() - before) / (width * height)
 
 
-def main(folder: Path | None = None, width: int = 0, height: int = 0) -> None:
-    """Measure all shipped models, or one model folder at one size."""
+def main(folder: Path | None = None, width: int = 0, height: int = 0, file: str = INT8) -> None:
+    """Measure all shipped models, or one network of a model folder at one size."""
     if folder is not None:
-        print(f"{measure(folder, width, height):.0f}")
+        print(f"{measure(folder, width, height, file):.0f}")
         return
-    for model in shipped():
-        for wide, high in SIZES:
-            command = [sys.executable, "-m", "benchmarks.memory", "--folder", str(model.folder)]
-            command += ["--width", str(wide), "--height", str(high)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            print(f"{model.name} {wide}x{high}: {done.stdout.strip()} bytes a luma sample", flush=True)
+    for model, (wide, high), name in itertools.product(shipped(), SIZES, (INT8, FLOAT)):
+        command = [sys.executable, "-m", "benchmarks.memory", "--folder", str(model.folder)]
+        command += ["--width", str(wide), "--height", str(high), "--file", name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        print(f"{model.name} {name} {wide}x{high}: {done.stdout.strip()} bytes a luma sample", flush=True)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ KEEP_FLOAT = ("/head/Conv", "/DepthToSpace_2", "/DepthToSpace_3", *(f"/Add_{i}" 
 and all behind the last layer."""
 LANES = 8
 """Integer kernels take a third to half as long again where the channels are no multiple of this."""
-BYTES_PER_PIXEL = {1: 450, 2: 500}
+BYTES_PER_PIXEL = {1: 200, 2: 240}
 """Working memory of onnxruntime a luma sample of input, by scale; measured with benchmarks.memory, rounded up."""
 
 

@@ -12,6 +12,7 @@ from conftest import core, digests, moving
 
 from vsanimup import engines
 from vsanimup.errors import AnimupError
+from vsanimup.filters.inference import INT8
 from vsanimup.models import SHIPPED
 
 
@@ -28,12 +29,15 @@ def test_a_source_error_passes_through():
             raise ValueError("tape torn here")
         return f
 
-    clip = moving(length=8)
-    broken = core.animup.Upscale(clip.std.ModifyFrame(clip, fail))
-    assert broken.get_frame(0)
-    with pytest.raises(vs.Error, match="tape torn here"):
-        broken.get_frame(3)
-    assert broken.get_frame(7)
+    clip = moving(length=15)
+    torn = clip.std.ModifyFrame(clip, fail)
+    # drawings are looked for in cells of twelve frames, all of which must be there
+    for arguments, sound in (({}, 13), ({"drawings": 0}, 0), ({"drawings": 0}, 7)):
+        broken = core.animup.Upscale(torn, **arguments)
+        assert broken.get_frame(sound)
+        with pytest.raises(vs.Error, match="tape torn here"):
+            broken.get_frame(3)
+        assert broken.get_frame(sound)
 
 
 class FailingOnce:
@@ -88,9 +92,9 @@ def test_a_model_folder_works(folder):
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
 def test_a_damaged_network_is_refused_at_create(folder, damage):
-    network = folder / "network.onnx"
+    network = folder / INT8
     network.unlink() if damage == "missing" else network.write_bytes(network.read_bytes()[:1000])
-    with pytest.raises(vs.Error, match=r"Restore: model file .*network\.onnx.*get the model again"):
+    with pytest.raises(vs.Error, match=r"Restore: model file .*network\.int8\.onnx.*get the model again"):
         core.animup.Restore(moving(length=1), model=str(folder))
 
 
@@ -98,12 +102,13 @@ def test_a_network_that_is_no_network(folder):
     import hashlib
     import json
 
-    (folder / "network.onnx").write_bytes(b"not a network")
+    (folder / INT8).write_bytes(b"not a network")
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["network.onnx"] = hashlib.sha256(b"not a network").hexdigest()
+    manifest["files"][INT8] = hashlib.sha256(b"not a network").hexdigest()
+    manifest["modulation"] = {}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     clip = core.animup.Restore(moving(length=1), model=str(folder))
-    with pytest.raises(vs.Error, match=r"Restore: onnxruntime .* cannot load the network .*network\.onnx"):
+    with pytest.raises(vs.Error, match=r"Restore: onnxruntime .* cannot load the network .*network\.int8\.onnx"):
         clip.get_frame(0)
 
 
