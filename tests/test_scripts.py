@@ -66,6 +66,7 @@ def info(*options: str | Path) -> dict[str, str]:
         (["-a", "scale=3"], 3),
         (["-a", "scale=1"], 1),
         (["-a", "strength=0.5", "-a", "task=deblock"], 2),
+        (["-a", "prompt=old tape"], 2),
     ],
 )
 def test_main_script_keeps_format_and_enlarges(source: Path, options: list[str], size: int) -> None:
@@ -115,6 +116,7 @@ def test_rgb_source_can_be_piped(tmp_path: Path) -> None:
         (["source=FILE", "scale=two"], "scale must be a number, got 'two'"),
         (["source=FILE", "scale=7"], "Upscale: scale must be 2, 3 or 4, got 7"),
         (["source=FILE", "task=magic"], "Restore: task must be one of"),
+        (["source=FILE", "prompt=qwxz"], "Restore: prompt 'qwxz' is unclear"),
         (["source=FILE", "model=none"], "Restore: model must be one of"),
     ],
 )
