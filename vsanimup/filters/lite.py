@@ -78,6 +78,7 @@ class LiteProcess:
         (output,) = job.outputs
         frames = {frame.n: frame for frame in job.inputs}
         source = frames[output.n]
+        _refuse_interlaced(source)
         run = self._run(frames, output.n)
         target = scales(self._target, is_full(source))
         if self._mix_of(frames, run) is None:
