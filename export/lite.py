@@ -118,10 +118,10 @@ def places(network: bytes, layer: str) -> dict[str, int | float]:
     tensors = {tensor.name: tensor for tensor in graph.initializer}
 
     def place(name: str) -> int:
-        data = tensors[name].raw_data
-        if network.count(data) != 1:
-            raise SystemExit(f"the values of {name} do not stand in exactly one place of the file")
-        return network.index(data)
+        tensor = tensors[name].SerializeToString()  # holds its name, so there is one; its values come last
+        found = network.index(tensor) + len(tensor) - len(tensors[name].raw_data)
+        assert network.startswith(tensors[name].raw_data, found)
+        return found
 
     weight, bias = f"{layer}.weight", f"{layer}.bias"
     if weight in tensors:
