@@ -29,12 +29,23 @@ from vsanimup.tasks import TASKS
 INPUTS = ["y", "uv"]
 OUTPUTS = ["result_y", "result_uv"]
 FLOAT, INT8, WEIGHTS = "network.onnx", "network.int8.onnx", "tasks.npz"
+FOLDERS = {"restore": "lite-tasks", "upscale": "lite-upscale"}
+"""Names of the model folders."""
 TOLERANCE = 1e-4
 """Largest difference to PyTorch that an export may have, of a range of 1."""
 OPSET = 17
-KEEP_FLOAT = ("/head/Conv", "/DepthToSpace_2", "/DepthToSpace_3", *(f"/Add_{i}" for i in range(2, 9)))
+KEEP_FLOAT = (
+    "/head/Conv",
+    "/out/",
+    "/last/last.0/Add",
+    "/last/last.1/Add",
+    "/Add_1",
+    "/DepthToSpace_2",
+    "/DepthToSpace_3",
+    *(f"/Add_{i}" for i in range(2, 9)),
+)
 """What stays float in the 8-bit network: the head's change of basis, which takes small differences of large numbers,
-and all behind the last layer."""
+and what the last layer sums up."""
 LANES = 8
 """Integer kernels take a third to half as long again where the channels are no multiple of this."""
 BYTES_PER_PIXEL = {1: 200, 2: 240}
@@ -199,7 +210,7 @@ def iter_batches(data: Path, count: int, crop: int) -> Iterator[Any]:
 def main(
     checkpoint: Annotated[Path, typer.Option(help="checkpoint.pt of a training run")],
     data: Annotated[Path, typer.Option(help="folder of clip files, for calibration")],
-    out: Annotated[Path, typer.Option(help="folder to write the model folders lite-restore and lite-upscale to")],
+    out: Annotated[Path, typer.Option(help="folder to write the model folders lite-tasks and lite-upscale to")],
     windows: Annotated[int, typer.Option(help="batches of calibration windows")] = 60,
     licence: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence")] = "MIT",
 ) -> None:
@@ -215,8 +226,8 @@ def main(
         if difference > TOLERANCE:
             raise SystemExit(f"that is above the tolerance of {TOLERANCE:.0e}: nothing was written")
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "lite-restore"
-        write_model(folder, *folder_of(restore, {FLOAT: floats["restore"]}, "lite-restore", licence))
+        folder = Path(temporary) / FOLDERS["restore"]
+        write_model(folder, *folder_of(restore, {FLOAT: floats["restore"]}, folder.name, licence))
         ranges = calibrate(folder, floats, data, windows)
     for name, net in (("restore", restore), ("upscale", upscale)):
         if net.config.scale == 1:
@@ -224,9 +235,9 @@ def main(
         else:  # which leaves flat areas alone
             integers = quantise(floats[name], ranges[name], KEEP_FLOAT)
         networks = {FLOAT: floats[name], INT8: integers}
-        files, manifest = folder_of(net, networks, f"lite-{name}", licence)
-        write_model(out / f"lite-{name}", files, manifest)
-        print(f"{out / f'lite-{name}'}: {sum(map(len, files.values()))} bytes, {manifest['parameters']} parameters")
+        files, manifest = folder_of(net, networks, FOLDERS[name], licence)
+        write_model(out / FOLDERS[name], files, manifest)
+        print(f"{out / FOLDERS[name]}: {sum(map(len, files.values()))} bytes, {manifest['parameters']} parameters")
 
 
 def calibrate(

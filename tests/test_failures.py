@@ -12,7 +12,7 @@ from conftest import core, digests, moving
 
 from vsanimup import engines
 from vsanimup.errors import AnimupError
-from vsanimup.filters.inference import INT8
+from vsanimup.filters.inference import FLOAT
 from vsanimup.models import SHIPPED
 
 
@@ -82,33 +82,33 @@ def test_any_other_exception_names_its_type(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    return shutil.copytree(SHIPPED / "lite-restore", tmp_path / "mine")
+    return shutil.copytree(SHIPPED / "lite-upscale", tmp_path / "mine")
 
 
 def test_a_model_folder_works(folder):
     clip = moving(length=2)
-    assert digests(core.animup.Restore(clip, model=str(folder))) == digests(core.animup.Restore(clip))
+    assert digests(core.animup.Upscale(clip, model=str(folder))) == digests(core.animup.Upscale(clip))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
 def test_a_damaged_network_is_refused_at_create(folder, damage):
-    network = folder / INT8
+    network = folder / FLOAT
     network.unlink() if damage == "missing" else network.write_bytes(network.read_bytes()[:1000])
-    with pytest.raises(vs.Error, match=r"Restore: model file .*network\.int8\.onnx.*get the model again"):
-        core.animup.Restore(moving(length=1), model=str(folder))
+    with pytest.raises(vs.Error, match=r"Upscale: model file .*network\.onnx.*get the model again"):
+        core.animup.Upscale(moving(length=1), model=str(folder))
 
 
 def test_a_network_that_is_no_network(folder):
     import hashlib
     import json
 
-    (folder / INT8).write_bytes(b"not a network")
+    (folder / FLOAT).write_bytes(b"not a network")
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"][INT8] = hashlib.sha256(b"not a network").hexdigest()
+    manifest["files"][FLOAT] = hashlib.sha256(b"not a network").hexdigest()
     manifest["modulation"] = {}
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    clip = core.animup.Restore(moving(length=1), model=str(folder))
-    with pytest.raises(vs.Error, match=r"Restore: onnxruntime .* cannot load the network .*network\.int8\.onnx"):
+    clip = core.animup.Upscale(moving(length=1), model=str(folder))
+    with pytest.raises(vs.Error, match=r"Upscale: onnxruntime .* cannot load the network .*network\.onnx"):
         clip.get_frame(0)
 
 

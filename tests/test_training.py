@@ -181,8 +181,8 @@ def test_export_writes_whole_model_folders(clips, tmp_path):
     out = tmp_path / "models"
     for _ in range(2):  # the second replaces the first
         export_lite.main(checkpoint=tmp_path / "run" / "checkpoint.pt", data=clips, out=out, windows=8)
-    assert sorted(path.name for path in out.iterdir()) == ["lite-restore", "lite-upscale"], "nothing temporary is left"
-    restore, upscale = (open_model(out / name) for name in ("lite-restore", "lite-upscale"))
+    assert sorted(path.name for path in out.iterdir()) == ["lite-tasks", "lite-upscale"], "nothing temporary is left"
+    restore, upscale = (open_model(out / name) for name in ("lite-tasks", "lite-upscale"))
     assert (restore.scale, restore.radius, restore.tasks) == (1, 2, TASKS)
     assert (upscale.scale, upscale.radius, upscale.tasks) == (2, 0, ())
     for model in (restore, upscale):

@@ -42,8 +42,10 @@ def create(
     planes.check_clip(clip)
     target = planes.output_format(clip, format)
     settings = arguments.settings(strength=strength, **shared)
-    found = find(model, "lite-restore", scale=1)
-    mix = _mix(task, prompt, found)
+    asked = prompt is not None or task not in (None, AUTO)
+    # The blind network mends codecs and tape better than the one with task biases under the right mix, so far.
+    found = find(model, "lite-tasks" if asked or settings.precision == "int8" else "lite-restore", scale=1)
+    mix = _mix(task, prompt, found, model)
     if strength == 0:
         return clip if target.id == clip.format.id else clip.resize.Bicubic(format=target.id)
     if mix is None:
@@ -57,7 +59,7 @@ def create(
     )
 
 
-def _mix(task: str | None, prompt: str | None, model: Model) -> Mix | None:
+def _mix(task: str | None, prompt: str | None, model: Model, given: str) -> Mix | None:
     """The mix asked for; ``None`` for a diagnosis."""
     if prompt is not None:
         if task is not None:
@@ -68,6 +70,6 @@ def _mix(task: str | None, prompt: str | None, model: Model) -> Mix | None:
             raise AnimupError(f"prompt {prompt!r} asks for {', '.join(unknown)}, which model {model.name} does not do")
         return tuple(mix.items())
     if task is None or task == AUTO:
-        # a model without tasks does what it does; without task biases there is nothing to choose
-        return None if model.modulation else ()
+        # a model of somebody else's without task biases does what it does
+        return None if given == "lite" or model.modulation else ()
     return tuple(parse_task(task, model.tasks).items())
