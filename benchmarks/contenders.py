@@ -18,6 +18,7 @@ from benchmarks.pictures import HEIGHT, WIDTH, picture, video
 
 OURS = "animup"
 OURS_CLEAN = "animup-upscale"
+OURS_INT8 = "animup-int8"
 CLEAN = "clean"
 
 LEAD = 8
@@ -158,6 +159,12 @@ def ours(clip: Any, kind: str) -> Any:
     """animup's two filters; what is clean already is only enlarged."""
     animup = need("vapoursynth").core.animup
     return animup.Upscale(clip if kind == CLEAN else animup.Restore(clip))
+
+
+def ours_int8(clip: Any, kind: str) -> Any:
+    """animup's two filters in integer arithmetic."""
+    animup = need("vapoursynth").core.animup
+    return animup.Upscale(clip if kind == CLEAN else animup.Restore(clip, precision="int8"), precision="int8")
 
 
 def missing_ours() -> str:

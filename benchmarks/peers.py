@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.only != "quality":
         measure_speed(options, peers, chains, results)
     if options.only != "speed":
-        measure_quality(options, peers + chains[:1], results)
+        measure_quality(options, peers + chains[:2], results)
     report.show(results, Console())
     if options.plot:
         report.plot(results, options.plot)
@@ -119,7 +119,10 @@ def contenders(options: argparse.Namespace) -> tuple[list[Contender], list[Conte
             raise SystemExit(f"peers: {missing}")
         say(f"animup is not measured: {missing}")
         return peers, []
-    return peers, [chain(c.OURS, c.ours, "degraded"), chain(c.OURS_CLEAN, c.ours, c.CLEAN)]
+    return peers, [
+        chain(c.OURS, c.ours, "degraded"), chain(c.OURS_INT8, c.ours_int8, "degraded"),
+        chain(c.OURS_CLEAN, c.ours, c.CLEAN),
+    ]  # fmt: skip
 
 
 def measure_speed(
