@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import itertools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,8 @@ from export.quantise import Feed, corrected, quantise, ranges_of
 from training.dataset import Batches
 from training.network import ALIGN, Lite, TaskConv
 from training.train import load_checkpoint
-from vsanimup.models.modulation import Modulation, quantise_weight
+from vsanimup.models import open_model
+from vsanimup.models.modulation import Modulation
 from vsanimup.tasks import TASKS
 
 INPUTS = ["y", "uv"]
@@ -179,7 +179,8 @@ def folder_of(
 
 def feeds(data: Path, count: int, crop: int) -> Iterator[tuple[dict[str, float], Feed, Feed]]:
     """Calibration data: task mix, a window to restore, a frame to enlarge."""
-    for batch in itertools.islice(iter_batches(data, count, crop), count):
+    batches = Batches(data, radius=2, crop=crop, batch=2, plain=2, steps=count, seed=1)
+    for batch in (batches[i] for i in range(count)):
         for i in range(len(batch.y)):
             mix = {task: float(share) for task, share in zip(TASKS, batch.mix[i], strict=True) if share}
             yield (
@@ -199,12 +200,6 @@ def flats(net: Lite, count: int = 48) -> list[Feed]:
         uv = np.broadcast_to(np.tile(colour, (1, net.config.frames, 1, 1)), (1, 2 * net.config.frames, ALIGN, ALIGN))
         made.append({"y": y, "uv": np.ascontiguousarray(uv, np.float32)})
     return made
-
-
-def iter_batches(data: Path, count: int, crop: int) -> Iterator[Any]:
-    """Batches like those of training."""
-    batches = Batches(data, radius=2, crop=crop, batch=2, plain=2, steps=count, seed=1)
-    return (batches[i] for i in range(count))
 
 
 def main(
@@ -244,8 +239,6 @@ def calibrate(
     folder: Path, floats: dict[str, bytes], data: Path, count: int
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """Ranges of both networks' tensors, ``restore`` under its task mixes, ``upscale`` on what that gives."""
-    from vsanimup.models import open_model
-
     modulation = Modulation(open_model(folder))
     restored: dict[str, tuple[float, float]] = {}
     enlarged: dict[str, tuple[float, float]] = {}
@@ -263,6 +256,3 @@ def calibrate(
             plain_feeds.append({"y": y, "uv": uv})
     enlarged = ranges_of(floats["upscale"], plain_feeds, enlarged)
     return {"restore": restored, "upscale": enlarged}
-
-
-__all__ = ["load_checkpoint", "main", "quantise_weight", "to_onnx"]
