@@ -1,11 +1,10 @@
-"""The two trained lite networks to model folders: float, and 8-bit integers calibrated on clips."""
+"""The two trained lite networks to model folders: as floats and as 8-bit integers."""
 
 from __future__ import annotations
 
 import copy
 import io
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,38 +13,29 @@ import onnx
 import onnxruntime as ort
 import torch
 import typer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from export.folder import write_model
-from export.quantise import Feed, corrected, quantise, ranges_of
-from training.dataset import Batches
-from training.network import ALIGN, Lite, TaskConv
+from export.quantise import Feed, Ranges, corrected, quantise
+from training.network import ALIGN, Conv, Lite, Round, TaskConv
 from training.train import load_checkpoint
-from vsanimup.models import open_model
-from vsanimup.models.modulation import Modulation
 from vsanimup.tasks import TASKS
 
 INPUTS = ["y", "uv"]
 OUTPUTS = ["result_y", "result_uv"]
 FLOAT, INT8, WEIGHTS = "network.onnx", "network.int8.onnx", "tasks.npz"
-FOLDERS = {"restore": "lite-tasks", "upscale": "lite-upscale"}
+FOLDERS = {"restore": "lite-restore", "upscale": "lite-upscale"}
 """Names of the model folders."""
 TOLERANCE = 1e-4
 """Largest difference to PyTorch that an export may have, of a range of 1."""
 OPSET = 17
 KEEP_FLOAT = (
-    "/head/Conv",
-    "/out/",
-    "/last/last.0/Add",
-    "/last/last.1/Add",
-    "/Add_1",
-    "/DepthToSpace_2",
-    "/DepthToSpace_3",
-    *(f"/Add_{i}" for i in range(2, 9)),
-)
+    "/head/Conv", "/body/body.0/attention/Add", "/body/body.1/attention/Add",
+    "/Add", "/DepthToSpace_2", "/DepthToSpace_3",
+)  # fmt: skip
 """What stays float in the 8-bit network: the head's change of basis, which takes small differences of large numbers,
-and what the last layer sums up."""
+the products of attention, and what is added to the picture in the end."""
 LANES = 8
 """Integer kernels take a third to half as long again where the channels are no multiple of this."""
 BYTES_PER_PIXEL = {1: 200, 2: 240}
@@ -59,29 +49,63 @@ def plain(net: Lite) -> Lite:
     """
     net = copy.deepcopy(net).float().cpu().eval()
     net.set_mix(None)
+    net.set_rounding(Round.OFF)
     for name, module in list(net.named_modules()):
         if isinstance(module, TaskConv):
             parent, _, child = name.rpartition(".")
-            setattr(net.get_submodule(parent), child, convolution(module.weight, module.bias))
+            setattr(net.get_submodule(parent), child, convolution(module, module.weight, module.bias))
     head, out = net.head, net.out
-    surplus = -head.basis.shape[0] % LANES
-    head.basis = F.pad(head.basis, (0, 0, 0, 0, 0, 0, 0, surplus))
-    head.conv = convolution(F.pad(head.conv.weight, (0, 0, 0, 0, 0, surplus)), head.conv.bias)
+    surplus = -head.conv.in_channels % LANES
+    head.basis_uv = F.pad(head.basis_uv, (0, 0, 0, 0, 0, 0, 0, surplus))
+    head.conv = convolution(head.conv, F.pad(head.conv.weight, (0, 0, 0, 0, 0, surplus)), head.conv.bias)
     surplus = -out.out_channels % LANES
     assert out.bias is not None
-    net.out = convolution(F.pad(out.weight, (0, 0, 0, 0, 0, 0, 0, surplus)), F.pad(out.bias, (0, surplus)))
+    net.out = convolution(out, F.pad(out.weight, (0, 0, 0, 0, 0, 0, 0, surplus)), F.pad(out.bias, (0, surplus)))
     return net
 
 
-def convolution(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
-    """A convolution with these values."""
+def convolution(like: Conv, weight: Tensor, bias: Tensor | None) -> Conv:
+    """A convolution as ``like`` with these values."""
     outputs, inputs, rows, _ = weight.shape
-    new = nn.Conv2d(inputs, outputs, rows, padding=rows // 2)
+    new = Conv(inputs, outputs, rows, like.stride[0], like.relu)
+    new.round = like.round
     assert bias is not None and new.bias is not None
     with torch.no_grad():
         new.weight.copy_(weight)
         new.bias.copy_(bias)
     return new
+
+
+def trained_ranges(net: Lite, network: bytes) -> Ranges:
+    """Range of every tensor of the exported network that training rounded.
+
+    PyTorch names a node after the modules that it lies in, ``/before/before.0/a/Conv``.
+    """
+    nodes = {node.name: node for node in onnx.load_from_string(network).graph.node}
+    ranges: Ranges = {}
+    for path, module in net.named_modules():
+        if not isinstance(module, Round):
+            continue
+        if not bool(module.high > module.low):
+            raise ValueError(f"{path} has no range: the checkpoint is from before rounding began")
+        *parents, last = path.split(".")
+        places: list[str] = []
+        for part in parents:
+            if not part.isdigit():
+                places.append(part)
+            elif isinstance(net.get_submodule(".".join(parents[: len(places)])), torch.nn.ModuleList):
+                places[-1] += f".{part}"
+            else:
+                places.append(f"{places[-1]}.{part}")
+        scope = "/" + "/".join(places)
+        names = {"round": ("Conv", "Relu", "Add", "Concat"), "mixed": ("MatMul_1",)}[last]
+        found = [nodes[f"{scope}/{name}"] for name in names if f"{scope}/{name}" in nodes]
+        if scope == "/head":  # whose convolutions stay float
+            found = [node for node in found if node.op_type == "Concat"]
+        assert found, path
+        # what goes into a rectifier has the range of what comes out: it is one kernel
+        ranges |= {node.output[0]: (float(module.low), float(module.high)) for node in found}
+    return ranges
 
 
 def to_onnx(net: Lite) -> bytes:
@@ -177,19 +201,6 @@ def folder_of(
     return files, manifest
 
 
-def feeds(data: Path, count: int, crop: int) -> Iterator[tuple[dict[str, float], Feed, Feed]]:
-    """Calibration data: task mix, a window to restore, a frame to enlarge."""
-    batches = Batches(data, radius=2, crop=crop, batch=2, plain=2, steps=count, seed=1)
-    for batch in (batches[i] for i in range(count)):
-        for i in range(len(batch.y)):
-            mix = {task: float(share) for task, share in zip(TASKS, batch.mix[i], strict=True) if share}
-            yield (
-                mix,
-                {"y": batch.y[i : i + 1].numpy(), "uv": batch.uv[i : i + 1].numpy()},
-                {"y": batch.plain_y[i : i + 1].numpy(), "uv": batch.plain_uv[i : i + 1].numpy()},
-            )
-
-
 def flats(net: Lite, count: int = 48) -> list[Feed]:
     """Windows of one colour each."""
     rng = np.random.default_rng(0)
@@ -204,9 +215,7 @@ def flats(net: Lite, count: int = 48) -> list[Feed]:
 
 def main(
     checkpoint: Annotated[Path, typer.Option(help="checkpoint.pt of a training run")],
-    data: Annotated[Path, typer.Option(help="folder of clip files, for calibration")],
-    out: Annotated[Path, typer.Option(help="folder to write the model folders lite-tasks and lite-upscale to")],
-    windows: Annotated[int, typer.Option(help="batches of calibration windows")] = 60,
+    out: Annotated[Path, typer.Option(help="folder to write the model folders lite-restore and lite-upscale to")],
     licence: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence")] = "MIT",
 ) -> None:
     """Export the lite networks trained by training.train."""
@@ -220,39 +229,13 @@ def main(
         print(f"{name}: largest difference between PyTorch and onnxruntime: {difference:.2e}")
         if difference > TOLERANCE:
             raise SystemExit(f"that is above the tolerance of {TOLERANCE:.0e}: nothing was written")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / FOLDERS["restore"]
-        write_model(folder, *folder_of(restore, {FLOAT: floats["restore"]}, folder.name, licence))
-        ranges = calibrate(folder, floats, data, windows)
     for name, net in (("restore", restore), ("upscale", upscale)):
+        ranges = trained_ranges(net, floats[name])
         if net.config.scale == 1:
-            integers = corrected(floats[name], ranges[name], KEEP_FLOAT, flats(net), (2, 1))
+            integers = corrected(floats[name], ranges, KEEP_FLOAT, flats(net), (2, 1))
         else:  # which leaves flat areas alone
-            integers = quantise(floats[name], ranges[name], KEEP_FLOAT)
+            integers = quantise(floats[name], ranges, KEEP_FLOAT)
         networks = {FLOAT: floats[name], INT8: integers}
         files, manifest = folder_of(net, networks, FOLDERS[name], licence)
         write_model(out / FOLDERS[name], files, manifest)
         print(f"{out / FOLDERS[name]}: {sum(map(len, files.values()))} bytes, {manifest['parameters']} parameters")
-
-
-def calibrate(
-    folder: Path, floats: dict[str, bytes], data: Path, count: int
-) -> dict[str, dict[str, tuple[float, float]]]:
-    """Ranges of both networks' tensors, ``restore`` under its task mixes, ``upscale`` on what that gives."""
-    modulation = Modulation(open_model(folder))
-    restored: dict[str, tuple[float, float]] = {}
-    enlarged: dict[str, tuple[float, float]] = {}
-    by_mix: dict[tuple[tuple[str, float], ...], list[Feed]] = {}
-    plain_feeds: list[Feed] = []
-    for mix, window, single in feeds(data, count, 2 * ALIGN):
-        by_mix.setdefault(tuple(sorted(mix.items())), []).append(window)
-        plain_feeds.append(single)
-    for key, windows in by_mix.items():
-        network = modulation.merge(FLOAT, floats["restore"], dict(key))
-        restored = ranges_of(network, windows, restored)
-        session = ort.InferenceSession(network, providers=["CPUExecutionProvider"])
-        for window in windows[:4]:
-            y, uv = session.run(OUTPUTS, dict(window))
-            plain_feeds.append({"y": y, "uv": uv})
-    enlarged = ranges_of(floats["upscale"], plain_feeds, enlarged)
-    return {"restore": restored, "upscale": enlarged}

@@ -1,12 +1,12 @@
 """A float network to one of 8-bit integers, by static quantisation with onnxruntime's own quantiser.
 
-Activations get one scale a tensor, from the ranges seen on real windows under every task mix; weights get one scale
-an output channel and half the range (see :data:`vsanimup.models.modulation.LEVELS`).
+Activations get one scale a tensor, from the ranges that training rounded them in; weights get one scale an output
+channel and half the range (see :data:`vsanimup.models.modulation.LEVELS`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -21,8 +21,8 @@ Ranges = dict[str, tuple[float, float]]
 
 OPERATORS = ["Conv", "Add", "Relu", "DepthToSpace"]
 """Operators that run on integers."""
-OUTLIERS = 2e-5
-"""Share of the values at each end of a tensor's range that may be clipped."""
+MOVES = ["DepthToSpace", "Transpose", "Reshape"]
+"""Operators that keep the values."""
 
 
 def prepared(network: bytes) -> onnx.ModelProto:
@@ -30,37 +30,19 @@ def prepared(network: bytes) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(onnx.load_from_string(network))
 
 
-def ranges_of(network: bytes, feeds: Iterable[Feed], ranges: Ranges | None = None) -> Ranges:
-    """Widest range of every float tensor of the network over ``feeds``, joined with ``ranges``."""
-    model = prepared(network)
-    known = {output.name for output in model.graph.output}
-    floats = [
-        info.name for info in model.graph.value_info
-        if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT and info.name not in known
-    ]  # fmt: skip
-    for name in floats:
-        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    joined: Ranges = dict(ranges or {})
-    for feed in feeds:
-        tensors = dict(zip(names, session.run(names, dict(feed)), strict=True)) | dict(feed)
-        for name, values in tensors.items():
-            if values.dtype != np.float32:
-                continue
-            flat = np.sort(values, axis=None)
-            cut = int(OUTLIERS * flat.size)
-            low, high = float(flat[cut]), float(flat[-1 - cut])
-            before = joined.get(name, (low, high))
-            joined[name] = (min(low, before[0]), max(high, before[1]))
-    return joined
+def spread(network: bytes, ranges: Ranges) -> Ranges:
+    """``ranges`` with those of tensors that hold the same values in another order."""
+    known = dict(ranges)
+    for node in prepared(network).graph.node:
+        if node.op_type in MOVES and node.input[0] in known:
+            known.setdefault(node.output[0], known[node.input[0]])
+    return known
 
 
 def quantise(network: bytes, ranges: Ranges, keep: Sequence[str] = ()) -> bytes:
     """The network with 8-bit integers; nodes whose names start with one of ``keep`` stay float."""
     model = prepared(network)
+    ranges = spread(network, ranges)
     floats = [node.name for node in model.graph.node if node.name.startswith(tuple(keep))] if keep else []
     data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
     quantiser = QDQQuantizer(

@@ -3,7 +3,8 @@
 A conv head at half resolution, conv pairs at a quarter, a transformer body with windowed attention over 8x8-pixel
 tokens, and the same way back, with sums across. Planes of a YUV 4:2:0 frame go in at their own resolutions: nothing
 is spent on chroma samples that the video does not have. Every layer but the attention's products is a convolution,
-with a rectifier or a sum behind it, which 8-bit kernels run at three to four times the speed of floats.
+with a rectifier or a sum behind it, which 8-bit kernels run at three to four times the speed of floats. What such
+kernels round, :class:`Round` rounds in training.
 
 One class serves restoration (``scale=1``) and enlargement (``scale=2``). Restoration carries task biases after
 Instruct-IPT (arXiv 2407.00676): see :class:`TaskConv`.
@@ -11,11 +12,13 @@ Instruct-IPT (arXiv 2407.00676): see :class:`TaskConv`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from vsanimup.models.modulation import LEVELS
 
 WINDOW = 6
 """Side of an attention window, in tokens."""
@@ -61,6 +64,12 @@ class LiteConfig:
         """Frames in the temporal window."""
         return 2 * self.radius + 1
 
+    def scaled(self, factor: float) -> LiteConfig:
+        """The same network with ``factor`` times as many channels, in whole heads and even numbers."""
+        heads = max(1, round(self.heads * factor))
+        half, quarter = (max(4, 2 * round(n * factor / 2)) for n in (self.half, self.quarter))
+        return replace(self, half=half, quarter=quarter, heads=heads, dim=self.dim // self.heads * heads)
+
     def to_dict(self) -> dict[str, int]:
         """Plain fields, for a checkpoint or a manifest."""
         return asdict(self)
@@ -89,25 +98,105 @@ def contrast_basis(frames: int) -> Tensor:
     return gain[:, None] * (temporal @ spatial)
 
 
-class Head(nn.Module):
-    """The unshuffled window in :func:`contrast_basis`, then a 3x3 convolution."""
+class Round(nn.Module):
+    """Rounds a tensor to the 256 levels that an 8-bit kernel holds it in, once its range is known.
 
-    basis: Tensor
+    Rounding is left out of the gradient, but values beyond the range have none (quantisation-aware training, Jacob et
+    al., arXiv 1712.05877). A range always holds zero, which padding needs.
+    """
 
-    def __init__(self, frames: int, width: int) -> None:
+    low: Tensor
+    high: Tensor
+    OFF, WATCH, ROUND = "off", "watch", "round"
+    mode = OFF
+    """``WATCH`` widens the range to what is seen, ``ROUND`` rounds."""
+    OUTLIERS = 1e-4
+    """Share of the values at each end of what is seen that may be clipped."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("basis", contrast_basis(frames)[..., None, None], persistent=False)
-        self.conv = nn.Conv2d(6 * frames, width, 3, padding=1)
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[batch, 6 * frames, rows, columns]`` to ``[batch, width, rows, columns]``."""
-        with torch.autocast(x.device.type, enabled=False):  # small differences of large numbers
-            x = F.conv2d(x.float(), self.basis)
-        result: Tensor = self.conv(x)
+        """Map a tensor to one of the same shape."""
+        if self.mode == self.WATCH:
+            sample = x.detach().flatten()[:: max(1, x.numel() // 50_000)].float()
+            ends = torch.quantile(sample, sample.new_tensor([self.OUTLIERS, 1 - self.OUTLIERS]))
+            self.low.copy_(torch.minimum(self.low, ends[0]))
+            self.high.copy_(torch.maximum(self.high, ends[1]))
+        elif self.mode == self.ROUND:
+            scale = ((self.high - self.low) / 255).clamp_min(1e-8)
+            zero = torch.round(-self.low / scale).clamp(0, 255).int()
+            return torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, 255)
+        return x
+
+
+class Sum(nn.Module):
+    """A sum whose result is rounded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.round = Round()
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Add two tensors."""
+        result: Tensor = self.round(a + b)
         return result
 
 
-class TaskConv(nn.Conv2d):
+class Conv(nn.Conv2d):
+    """A convolution that keeps the size or divides it by its stride, whose weight and result are rounded."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, relu: bool = False) -> None:
+        super().__init__(inputs, outputs, kernel, stride, padding=0 if stride > 1 else kernel // 2)
+        self.relu = relu
+        self.round = Round()
+
+    def rounded_weight(self) -> Tensor:
+        """The weight as 8-bit kernels have it: a scale an output channel, half the range of integers."""
+        if self.round.mode != Round.ROUND:
+            return self.weight
+        scale = self.weight.detach().abs().amax((1, 2, 3)).clamp_min(1e-12) / LEVELS
+        zero = torch.zeros_like(scale, dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(self.weight, scale, zero, 0, -LEVELS, LEVELS)
+
+    def convolved(self, x: Tensor) -> Tensor:
+        """The plain convolution."""
+        return F.conv2d(x, self.rounded_weight(), self.bias, self.stride, self.padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``[batch, inputs, rows, columns]``."""
+        x = self.convolved(x)
+        result: Tensor = self.round(F.relu(x) if self.relu else x)
+        return result
+
+
+class Head(nn.Module):
+    """The window, unshuffled and in :func:`contrast_basis`, then a 3x3 convolution."""
+
+    basis_y: Tensor
+    basis_uv: Tensor
+
+    def __init__(self, frames: int, width: int) -> None:
+        super().__init__()
+        basis, luma = contrast_basis(frames), 4 * frames
+        # unshuffling by 2 and the change of basis at once: a convolution with 2x2 samples at stride 2
+        self.register_buffer("basis_y", basis[:luma, :luma].reshape(luma, frames, 2, 2), persistent=False)
+        self.register_buffer("basis_uv", basis[luma:, luma:, None, None], persistent=False)
+        self.round = Round()
+        self.conv = Conv(6 * frames, width, 3)
+
+    def forward(self, y: Tensor, uv: Tensor) -> Tensor:
+        """Map ``y`` and ``uv`` as :class:`Lite` takes them to ``[batch, width, height / 2, width / 2]``."""
+        with torch.autocast(y.device.type, enabled=False):  # small differences of large numbers
+            middle = -0.5 * self.basis_y.sum((1, 2, 3))
+            x = torch.cat((F.conv2d(y.float(), self.basis_y, middle, 2), F.conv2d(uv.float(), self.basis_uv)), 1)
+        result: Tensor = self.conv(self.round(x))
+        return result
+
+
+class TaskConv(Conv):
     """A convolution with low-rank biases on its weight, one a task (Instruct-IPT, arXiv 2407.00676).
 
     The weight in force is ``W + sum over tasks t of mix[t] * B[t] A[t]``, with ``A`` ``[tasks, rank, inputs]`` and
@@ -118,19 +207,19 @@ class TaskConv(nn.Conv2d):
     mix: Tensor | None = None
     """Weight of each task for each sample, ``[batch, tasks]``; ``None`` for the backbone alone."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, tasks: int, rank: int) -> None:
-        super().__init__(inputs, outputs, kernel, padding=kernel // 2)
+    def __init__(self, inputs: int, outputs: int, kernel: int, tasks: int, rank: int, relu: bool = False) -> None:
+        super().__init__(inputs, outputs, kernel, relu=relu)
         size = inputs * kernel * kernel
         self.task_a = nn.Parameter(torch.randn(tasks, rank, size) * size**-0.5) if tasks else None
         self.task_b = nn.Parameter(torch.zeros(tasks, outputs, rank)) if tasks else None
         self.task_c = nn.Parameter(torch.zeros(tasks, outputs)) if tasks else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def convolved(self, x: Tensor) -> Tensor:
         """Convolve ``[batch, inputs, rows, columns]``, each sample under its own mix.
 
         The biases are applied as the two thin convolutions that they factor into, so one batch holds many mixes.
         """
-        plain = F.conv2d(x, self.weight, self.bias, padding=self.padding)
+        plain = super().convolved(x)
         if self.mix is None or self.task_a is None or self.task_b is None or self.task_c is None:
             return plain
         thin = F.conv2d(x, self.task_a.reshape(-1, *self.weight.shape[1:]), padding=self.padding)
@@ -145,13 +234,14 @@ class Pair(nn.Module):
 
     def __init__(self, channels: int, tasks: int = 0, rank: int = 0) -> None:
         super().__init__()
-        self.a = TaskConv(channels, channels, 3, tasks, rank)
+        self.a = TaskConv(channels, channels, 3, tasks, rank, relu=True)
         self.b = TaskConv(channels, channels, 3, tasks, rank)
+        self.sum = Sum()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, channels, rows, columns]`` to the same shape."""
-        change: Tensor = self.b(F.relu(self.a(x)))
-        return x + change
+        result: Tensor = self.sum(x, self.b(self.a(x)))
+        return result
 
 
 class WindowAttention(nn.Module):
@@ -160,7 +250,8 @@ class WindowAttention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q, self.k, self.v, self.proj = (nn.Conv2d(dim, dim, 1) for _ in range(4))
+        self.q, self.k, self.v, self.proj = (Conv(dim, dim) for _ in range(4))
+        self.mixed = Round()
         self.bias = nn.Parameter(torch.zeros(heads, WINDOW * WINDOW, WINDOW * WINDOW))
 
     def _windows(self, x: Tensor) -> Tensor:
@@ -176,7 +267,8 @@ class WindowAttention(nn.Module):
         q, k, v = (self._windows(part(x)) for part in (self.q, self.k, self.v))
         # written out, not F.scaled_dot_product_attention: plain operators export the same everywhere
         weights = (q @ k.transpose(-2, -1) + self.bias).softmax(-1)
-        t = (weights @ v).transpose(1, 2).reshape(b, h // WINDOW, w // WINDOW, WINDOW, WINDOW * c).transpose(2, 3)
+        t = self.mixed(weights @ v).transpose(1, 2).reshape(b, h // WINDOW, w // WINDOW, WINDOW, WINDOW * c)
+        t = t.transpose(2, 3)
         result: Tensor = self.proj(t.reshape(b, h, w, c).permute(0, 3, 1, 2))
         return result
 
@@ -190,16 +282,17 @@ class Block(nn.Module):
     def __init__(self, dim: int, heads: int, ratio: int) -> None:
         super().__init__()
         self.attention = WindowAttention(dim, heads)
-        self.fc1 = nn.Conv2d(dim, ratio * dim, 1)
-        self.fc2 = nn.Conv2d(ratio * dim, dim, 1)
-        self.across = nn.Conv2d(dim, dim, 3, padding=1)
+        self.fc1 = Conv(dim, ratio * dim, relu=True)
+        self.fc2 = Conv(ratio * dim, dim)
+        self.across = Conv(dim, dim, 3)
+        self.sums = nn.ModuleList(Sum() for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, dim, rows, columns]`` to the same shape."""
-        x = x + self.attention(x)
-        x = x + self.fc2(F.relu(self.fc1(x)))
-        mixed: Tensor = self.across(x)
-        return x + mixed
+        x = self.sums[0](x, self.attention(x))
+        x = self.sums[1](x, self.fc2(self.fc1(x)))
+        result: Tensor = self.sums[2](x, self.across(x))
+        return result
 
 
 def activity(y: Tensor, uv: Tensor) -> Tensor:
@@ -228,15 +321,16 @@ class Lite(nn.Module):
         self.config = c = config
         self.head = Head(c.frames, c.half)
         self.first = nn.Sequential(*(Pair(c.half) for _ in range(c.first)))
-        self.down = nn.Conv2d(c.half, c.quarter, 2, stride=2)
+        self.down = Conv(c.half, c.quarter, 2, 2)
         self.before = nn.Sequential(*(Pair(c.quarter, c.tasks, c.rank) for _ in range(c.inner)))
-        self.enter = nn.Conv2d(c.quarter, c.dim, 2, stride=2)
+        self.enter = Conv(c.quarter, c.dim, 2, 2)
         self.body = nn.Sequential(*(Block(c.dim, c.heads, c.ratio) for _ in range(c.depth)))
-        self.leave = nn.Conv2d(c.dim, 4 * c.quarter, 1)
+        self.leave = Conv(c.dim, 4 * c.quarter)
         self.behind = nn.Sequential(*(Pair(c.quarter, c.tasks, c.rank) for _ in range(c.inner)))
-        self.up = nn.Conv2d(c.quarter, 4 * c.half, 1)
+        self.up = Conv(c.quarter, 4 * c.half)
         self.last = nn.Sequential(*(Pair(c.half) for _ in range(c.last)))
-        self.out = nn.Conv2d(c.half, 6 * c.scale**2, 3, padding=1)
+        self.out = Conv(c.half, 6 * c.scale**2, 3)
+        self.sum_quarter, self.sum_half = Sum(), Sum()
         self._start_quietly()
 
     def _start_quietly(self) -> None:
@@ -255,6 +349,12 @@ class Lite(nn.Module):
                     if module.bias is not None:
                         module.bias.zero_()
 
+    def set_rounding(self, mode: str) -> None:
+        """Put every :class:`Round` into a mode."""
+        for module in self.modules():
+            if isinstance(module, Round):
+                module.mode = mode
+
     def set_mix(self, mix: Tensor | None) -> None:
         """Put the biases of a mix of tasks for each sample, ``[batch, tasks]``, in force, or the backbone alone."""
         for module in self.modules():
@@ -268,11 +368,11 @@ class Lite(nn.Module):
     def forward(self, y: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
         """Restore or enlarge the centre frame of each window; see the class for shapes and ranges."""
         c = self.config
-        half = self.first(self.head(torch.cat((F.pixel_unshuffle(y - 0.5, 2), uv), 1)))
+        half = self.first(self.head(y, uv))
         quarter = self.before(self.down(half))
         tokens = self.body(self.enter(quarter))
-        quarter = self.behind(quarter + F.pixel_shuffle(self.leave(tokens), 2))
-        half = self.last(half + F.pixel_shuffle(self.up(quarter), 2))
+        quarter = self.behind(self.sum_quarter(quarter, F.pixel_shuffle(self.leave(tokens), 2)))
+        half = self.last(self.sum_half(half, F.pixel_shuffle(self.up(quarter), 2)))
         change = self.out(half)
         luma = 4 * c.scale**2
         base_y, base_uv = y[:, c.radius : c.radius + 1], uv[:, 2 * c.radius : 2 * c.radius + 2]

@@ -24,7 +24,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from training.dataset import Batch, Batches, validation
-from training.network import ALIGN, Lite, LiteConfig
+from training.muon import Muon
+from training.network import ALIGN, Lite, LiteConfig, Round
 from vsanimup.tasks import TASKS
 
 CHROMA_WEIGHT = 0.5
@@ -33,12 +34,16 @@ SSIM_WEIGHT = 0.05
 """Weight of 1 - SSIM: about a quarter of the gradient; it keeps faint lines and textures that L1 gives up."""
 FLOOR = 0.02
 """Added to a distance before its logarithm: without it, what is perfect already would weigh most."""
-OUTPUT_GAIN = 0.2
-"""Learning rate of the last layers, as a share of the others'."""
+ADAM_GAIN = 0.1
+"""Learning rate of what Adam trains - offsets, attention's biases, task biases -, as a share of Muon's."""
+OUTPUT_GAIN = 0.025
+"""The same of the last layers, whose few rows sum hundreds of inputs each."""
 CLIP = 3.0
-"""Largest norm of a step's gradient, about the usual one: without it a run at 1.5e-3 fell apart after 8,000 steps."""
+"""Largest norm of a step's gradient, about the usual one: one bad step would stay in the momentum for twenty."""
 DECAY_SHARE = 0.35
 """Last part of the run over which the learning rate falls to nothing."""
+WATCH_STEPS = 40
+"""Steps in which the ranges of activations are found before rounding begins."""
 AVERAGE = 0.999
 """Share of the running average of the weights that a step leaves."""
 
@@ -131,6 +136,13 @@ def save(path: Path, state: dict[str, Any]) -> None:
     partial.replace(path)
 
 
+CONFIGS = {
+    "restore": LiteConfig(scale=1, radius=2, half=32, inner=2, last=1, tasks=len(TASKS)),
+    "upscale": LiteConfig(scale=2, radius=0, half=48, inner=1, last=2),
+}
+"""Shapes of the shipped networks. Enlarging is a matter of fine detail, and has its channels at half resolution."""
+
+
 def networks(restore: LiteConfig, upscale: LiteConfig) -> Networks:
     """Fresh networks of two shapes."""
     return torch.nn.ModuleDict({"restore": Lite(restore), "upscale": Lite(upscale)})
@@ -144,6 +156,30 @@ def load_checkpoint(path: Path) -> Networks:
     return nets.eval()
 
 
+def set_rounding(nets: Networks, mode: str) -> None:
+    """Put both networks into a mode of :class:`training.network.Round`."""
+    for net in nets.values():
+        assert isinstance(net, Lite)
+        net.set_rounding(mode)
+
+
+def optimizers(nets: Networks, lr: float) -> list[torch.optim.Optimizer]:
+    """Muon for the weights of the layers, Adam for all else. Every group has its peak learning rate as ``peak``."""
+    outputs = [p for net in nets.values() if isinstance(net, Lite) for p in net.output_parameters()]
+    known = {id(p) for p in outputs}
+    layers = [p for p in nets.parameters() if p.dim() == 4 and id(p) not in known]
+    known |= {id(p) for p in layers}
+    others = [p for p in nets.parameters() if id(p) not in known]
+    groups = [
+        {"params": others, "peak": ADAM_GAIN * lr},
+        {"params": outputs, "peak": OUTPUT_GAIN * lr},
+    ]
+    adam = torch.optim.AdamW(groups, lr, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    muon = Muon(layers, lr)
+    muon.param_groups[0]["peak"] = lr
+    return [muon, adam]
+
+
 def main(
     data: Annotated[Path, typer.Option(help="folder of clip files")],
     out: Annotated[Path, typer.Option(help="folder of the run: checkpoint and log")],
@@ -151,15 +187,9 @@ def main(
     batch: Annotated[int, typer.Option(help="windows a step")] = 8,
     plain: Annotated[int, typer.Option(help="single frames a step, enlarged without restoring")] = 6,
     crop: Annotated[int, typer.Option(help=f"side of a crop, a multiple of {ALIGN}")] = 96,
-    lr: float = 1e-3,
-    radius: int = 2,
-    half: int = 32,
-    quarter: int = 64,
-    dim: int = 96,
-    depth: int = 2,
-    inner: int = 2,
-    last: Annotated[int, typer.Option(help="pairs at half resolution at the end of the enlarging network")] = 2,
-    rank: int = 2,
+    lr: float = 0.02,
+    size: Annotated[float, typer.Option(help="channels, as a multiple of the shipped networks'")] = 1.0,
+    round_from: Annotated[float, typer.Option(help="part of the run after which integers are imitated")] = 0.75,
     seed: int = 0,
     bf16: Annotated[bool, typer.Option(help="bfloat16 arithmetic: twice as fast on AVX512-BF16 and GPUs")] = False,
     threads: int = 0,
@@ -171,24 +201,11 @@ def main(
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    shape = {
-        "half": half, "quarter": quarter, "dim": dim, "depth": depth, "first": 0, "inner": inner,
-        "heads": max(1, dim // 32),
-    }  # fmt: skip
-    configs = {
-        "restore": LiteConfig(scale=1, radius=radius, tasks=len(TASKS), rank=rank, **shape),
-        "upscale": LiteConfig(scale=2, radius=0, last=last, **shape),
-    }
+    configs = {name: config.scaled(size) for name, config in CONFIGS.items()}
     nets = networks(configs["restore"], configs["upscale"]).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = networks(configs["restore"], configs["upscale"]).to(device)
     average.load_state_dict(nets.state_dict())
-    outputs = [p for net in nets.values() if isinstance(net, Lite) for p in net.output_parameters()]
-    last_ids = {id(p) for p in outputs}
-    groups = [
-        {"params": [p for p in nets.parameters() if id(p) not in last_ids], "gain": 1.0},
-        {"params": outputs, "gain": OUTPUT_GAIN},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    both = optimizers(nets, lr)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint, log = out / "checkpoint.pt", out / "log.jsonl"
     step = 0
@@ -196,8 +213,10 @@ def main(
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         nets.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(both, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         step = state["step"]
+    radius = configs["restore"].radius
     batches = Batches(data, radius=radius, crop=crop, batch=batch, plain=plain, steps=steps, seed=seed)
     # one worker process, so that its copy of the clips is the only one
     loader: DataLoader[Batch] = DataLoader(
@@ -205,15 +224,21 @@ def main(
     )
     running: dict[str, float] = defaultdict(float)
     began, first = time.monotonic(), step
+    begin = int(round_from * steps)
     for sample in loader:
-        for group in optimizer.param_groups:
-            group["lr"] = group["gain"] * learning_rate(step, steps, lr)
+        rounding = Round.ROUND if step >= begin + WATCH_STEPS else Round.WATCH if step >= begin else Round.OFF
+        set_rounding(nets, rounding)
+        for group in (group for optimizer in both for group in optimizer.param_groups):
+            group["lr"] = learning_rate(step, steps, group["peak"])
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             losses = loss_of(nets, sample.to(device))
-        optimizer.zero_grad(set_to_none=True)
+        nets.zero_grad(set_to_none=True)
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(nets.parameters(), CLIP)
-        optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(nets.parameters(), CLIP)
+        if not torch.isfinite(norm):
+            raise SystemExit(f"step {step}: the gradient is not finite; go on from the checkpoint with a lower --lr")
+        for optimizer in both:
+            optimizer.step()
         step += 1
         with torch.no_grad():
             share = min(AVERAGE, (step + 1) / (step + 10))
@@ -221,10 +246,14 @@ def main(
         for name, loss in zip(configs, losses, strict=True):
             running[name] += float(loss.detach())
         if step % every == 0 or step in (steps, stop):
+            for kept, buffer in zip(average.buffers(), nets.buffers(), strict=True):
+                kept.copy_(buffer)
+            set_rounding(average, Round.ROUND if rounding == Round.ROUND else Round.OFF)
             seconds = (time.monotonic() - began) / (step - first)
             save(checkpoint, {
-                "net": nets.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-                "step": step, "config": {name: config.to_dict() for name, config in configs.items()},
+                "net": nets.state_dict(), "average": average.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in both], "step": step,
+                "config": {name: config.to_dict() for name, config in configs.items()},
             })  # fmt: skip
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 scores = validate(average, data)
