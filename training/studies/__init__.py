@@ -1,0 +1,1 @@
+"""Experiments on the networks whose results the documentation quotes."""
