@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from export.folder import write_model
 from export.quantise import Feed, Ranges, corrected, quantise
-from training.network import ALIGN, Conv, Lite, Round, TaskConv
+from training.network import ALIGN, TOKEN, Conv, Lite, Round, TaskConv
 from training.train import load_checkpoint
 from vsanimup.tasks import TASKS
 
@@ -180,6 +180,7 @@ def folder_of(
         "scale": net.config.scale,
         "radius": net.config.radius,
         "align": ALIGN,
+        "multiple": TOKEN,
         "value_range": "unit",
         "tasks": list(TASKS) if net.config.tasks else [],
         "bytes_per_pixel": BYTES_PER_PIXEL[net.config.scale],

@@ -21,8 +21,8 @@ Ranges = dict[str, tuple[float, float]]
 
 OPERATORS = ["Conv", "Add", "Relu", "DepthToSpace"]
 """Operators that run on integers."""
-MOVES = ["DepthToSpace", "Transpose", "Reshape"]
-"""Operators that keep the values."""
+MOVES = ["DepthToSpace", "Transpose", "Reshape", "Pad", "Slice"]
+"""Operators whose results are values of their input."""
 
 
 def prepared(network: bytes) -> onnx.ModelProto:
@@ -31,7 +31,7 @@ def prepared(network: bytes) -> onnx.ModelProto:
 
 
 def spread(network: bytes, ranges: Ranges) -> Ranges:
-    """``ranges`` with those of tensors that hold the same values in another order."""
+    """``ranges`` with those of tensors that hold the same values in other places."""
     known = dict(ranges)
     for node in prepared(network).graph.node:
         if node.op_type in MOVES and node.input[0] in known:

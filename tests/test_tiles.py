@@ -40,6 +40,8 @@ def test_grid_covers_the_frame_on_aligned_corners(width, height, tile, overlap):
 
 def test_without_a_tile_size_the_limit_is_kept_and_small_frames_stay_whole():
     assert len(plan(640, 360, tile=None, overlap=(32, 32), align=ALIGN, most=640 * 384)) == 1
+    whole = plan(642, 364, tile=None, overlap=(32, 32), align=48, multiple=8, most=1000 * 1000)
+    assert (whole.columns.padded, whole.rows.padded) == (648, 368)
     grid = plan(1920, 1080, tile=None, overlap=(32, 32), align=ALIGN, most=1280 * 736)
     assert len(grid) > 1
     assert grid.rows.tile * grid.columns.tile <= 1280 * 736

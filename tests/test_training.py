@@ -13,7 +13,7 @@ from export.folder import write_model
 from training.dataset import Batches, mix_vector, window_indices
 from training.faults import FAULTS, lay
 from training.muon import orthogonal
-from training.network import ALIGN, Head, Lite, LiteConfig, Round, TaskConv
+from training.network import ALIGN, TOKEN, Head, Lite, LiteConfig, Round, TaskConv
 from training.train import distance
 from training.train import main as train
 from vsanimup.errors import AnimupError
@@ -186,7 +186,7 @@ def test_a_mix_of_tasks_is_the_sum_of_their_biases():
 
 
 @pytest.mark.parametrize("scale", [1, 2])
-@pytest.mark.parametrize("size", [(ALIGN, ALIGN), (2 * ALIGN, 3 * ALIGN)])
+@pytest.mark.parametrize("size", [(ALIGN, ALIGN), (2 * ALIGN, 3 * ALIGN), (3 * TOKEN, ALIGN + TOKEN)])
 def test_export_agrees_with_torch_at_any_size(scale, size):
     net = randomised(scale)
     assert export_lite.largest_difference(net, export_lite.to_onnx(net), *size) < 1e-4

@@ -22,7 +22,7 @@ Rng = np.random.Generator
 
 TAPE = {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0}
 """Task mix of a captured tape (kind ``vhs``)."""
-SHARES = {"codec": 0.48, "tape": 0.32, "faults": 0.20}
+SHARES = {"codec": 0.50, "tape": 0.30, "faults": 0.20}
 """Shares of the windows: real encoders, tapes, and the faults of ``faults.py``."""
 BACKBONE_SHARE = 0.08
 """Share of the windows that train the backbone alone, without task biases."""

@@ -148,10 +148,11 @@ def _quantiser(low: float, centre: float, high: float, rng: Rng) -> float:
 
 
 def mpeg2(clip: Planes, rng: Rng, gentle: bool = False) -> Planes:
-    """DVD-like: a little blur, then MPEG-2 with B-frames and a short GOP."""
+    """DVD-like: a little blur, as most masters of the time have, then MPEG-2 with B-frames and a short GOP."""
     quantiser = _quantiser(2, 3, 6, rng) if gentle else _quantiser(2, 5, 14, rng)
     options = {"g": str(int(rng.integers(6, 16))), "bf": "2", **_fixed(quantiser)}
-    return encode(blur(clip, float(rng.uniform(0, 0.65))), "mpeg2video", options)
+    soft = float(rng.uniform(0.35, 0.8) if rng.random() < 0.75 else rng.uniform(0, 0.35))
+    return encode(blur(clip, soft), "mpeg2video", options)
 
 
 def asp(clip: Planes, rng: Rng, gentle: bool = False) -> Planes:

@@ -25,7 +25,7 @@ WINDOW = 6
 TOKEN = 8
 """Side of a token, in luma samples."""
 ALIGN = WINDOW * TOKEN
-"""Luma width and height of the network's input must divide by this."""
+"""Side of an attention window in luma samples; tiles lie on multiples of it, so that their windows agree."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +262,11 @@ class WindowAttention(nn.Module):
         return t.transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens ``[batch, dim, rows, columns]`` (rows and columns divide by 6) to the same shape."""
+        """Map tokens ``[batch, dim, rows, columns]`` to the same shape. The last are repeated to fill their windows."""
+        rows, columns = x.shape[-2:]
+        down, across = -rows % WINDOW, -columns % WINDOW
+        if torch.onnx.is_in_onnx_export() or down or across:
+            x = F.pad(x, (0, across, 0, down), mode="replicate")
         b, c, h, w = x.shape
         q, k, v = (self._windows(part(x)) for part in (self.q, self.k, self.v))
         # written out, not F.scaled_dot_product_attention: plain operators export the same everywhere
@@ -270,7 +274,7 @@ class WindowAttention(nn.Module):
         t = self.mixed(weights @ v).transpose(1, 2).reshape(b, h // WINDOW, w // WINDOW, WINDOW, WINDOW * c)
         t = t.transpose(2, 3)
         result: Tensor = self.proj(t.reshape(b, h, w, c).permute(0, 3, 1, 2))
-        return result
+        return result[:, :, :rows, :columns]
 
 
 class Block(nn.Module):
@@ -312,7 +316,7 @@ class Lite(nn.Module):
 
     Input: ``y`` ``[batch, frames, height, width]`` in 0..1 and ``uv`` ``[batch, 2 * frames, height / 2, width / 2]``
     in -0.5..0.5 (all frames' U and V interleaved by frame: U0 V0 U1 V1 ...), height and width dividing by
-    :data:`ALIGN`. Output: the centre frame's ``y`` ``[batch, 1, scale * height, scale * width]`` and ``uv``
+    :data:`TOKEN`. Output: the centre frame's ``y`` ``[batch, 1, scale * height, scale * width]`` and ``uv``
     ``[batch, 2, scale * height / 2, scale * width / 2]``.
     """
 

@@ -40,7 +40,7 @@ OUTPUT_GAIN = 0.025
 """The same of the last layers, whose few rows sum hundreds of inputs each."""
 CLIP = 3.0
 """Largest norm of a step's gradient, about the usual one: one bad step would stay in the momentum for twenty."""
-DECAY_SHARE = 0.35
+DECAY_SHARE = 0.8
 """Last part of the run over which the learning rate falls to nothing."""
 WATCH_STEPS = 40
 """Steps in which the ranges of activations are found before rounding begins."""
@@ -137,10 +137,10 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 CONFIGS = {
-    "restore": LiteConfig(scale=1, radius=2, half=32, inner=2, last=1, tasks=len(TASKS)),
+    "restore": LiteConfig(scale=1, radius=2, half=48, inner=2, last=1, tasks=len(TASKS)),
     "upscale": LiteConfig(scale=2, radius=0, half=48, inner=1, last=2),
 }
-"""Shapes of the shipped networks. Enlarging is a matter of fine detail, and has its channels at half resolution."""
+"""Shapes of the shipped networks. Enlarging is a matter of fine detail, and has its layers at half resolution."""
 
 
 def networks(restore: LiteConfig, upscale: LiteConfig) -> Networks:

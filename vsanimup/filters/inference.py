@@ -59,7 +59,13 @@ class Inference:
         if tile is not None:  # one as large as the clip means the clip in one piece
             tile = (wide if tile[0] >= width else tile[0], high if tile[1] >= height else tile[1])
         self.grid = plan(
-            wide, high, tile=tile, overlap=overlap, align=model.align, most=MEMORY // model.bytes_per_pixel
+            wide,
+            high,
+            tile=tile,
+            overlap=overlap,
+            align=model.align,
+            most=MEMORY // model.bytes_per_pixel,
+            multiple=model.multiple or None,
         )
         if precision == "int8" and INT8 not in model.files:
             raise AnimupError(

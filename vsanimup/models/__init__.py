@@ -36,7 +36,9 @@ class Model:
     radius: int
     """Frames seen on each side."""
     align: int
-    """Luma width and height of the network's input must divide by this."""
+    """Corners of tiles lie on multiples of this many luma samples."""
+    multiple: int
+    """Luma width and height of the network's input must divide by this; 0 stands for ``align``."""
     value_range: str
     """Values the network takes: ``unit`` is luma 0..1 and chroma -0.5..0.5."""
     tasks: tuple[str, ...]
@@ -80,11 +82,12 @@ class Model:
 
 
 _TYPES: dict[str, type] = {
-    "name": str, "kind": str, "scale": int, "radius": int, "align": int, "value_range": str, "tasks": list,
-    "bytes_per_pixel": int, "parameters": int, "licence": str, "source": str, "files": dict, "modulation": dict,
+    "name": str, "kind": str, "scale": int, "radius": int, "align": int, "multiple": int, "value_range": str,
+    "tasks": list, "bytes_per_pixel": int, "parameters": int, "licence": str, "source": str, "files": dict,
+    "modulation": dict,
 }  # fmt: skip
 
-_OPTIONAL: dict[str, Any] = {"modulation": {}}
+_OPTIONAL: dict[str, Any] = {"modulation": {}, "multiple": 0}
 
 
 def open_model(folder: Path) -> Model:
@@ -117,8 +120,9 @@ def open_model(folder: Path) -> Model:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise AnimupError(f"model manifest {path}: {field.name} must be a {kind.__name__}, got {value!r}")
         values[field.name] = tuple(value) if isinstance(value, list) else value
-    if values["scale"] not in (1, 2) or values["radius"] < 0 or values["align"] < 2 or values["align"] % 2:
-        raise AnimupError(f"model manifest {path}: scale, radius or align is out of range")
+    aligned = all(side % 2 == 0 for side in (values["align"], values["multiple"])) and values["align"] > 0
+    if values["scale"] not in (1, 2) or values["radius"] < 0 or values["multiple"] < 0 or not aligned:
+        raise AnimupError(f"model manifest {path}: scale, radius, align or multiple is out of range")
     for name in values["files"]:
         if Path(name).name != name:
             raise AnimupError(f"model manifest {path}: file names must be plain, got {name!r}")

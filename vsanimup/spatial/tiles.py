@@ -86,18 +86,21 @@ class Grid:
                 yield row, column
 
 
-def plan(width: int, height: int, *, tile: tuple[int, int] | None, overlap: tuple[int, int], align: int,
-         most: int) -> Grid:  # fmt: skip
+def plan(
+    width: int, height: int, *, tile: tuple[int, int] | None, overlap: tuple[int, int], align: int, most: int,
+    multiple: int | None = None,
+) -> Grid:  # fmt: skip
     """The grid for a frame of ``width`` x ``height``.
 
-    ``tile`` and ``overlap`` are (width, height) and are rounded up to multiples of ``align``. Without ``tile``
-    the frame is cut into the fewest equal tiles of at most ``most`` samples each.
+    ``tile`` and ``overlap`` are (width, height) and are rounded up to multiples of ``align``; a frame that is one tile
+    across, to a multiple of ``multiple`` (of ``align`` unless given). Without ``tile`` the frame is cut into the fewest
+    equal tiles of at most ``most`` samples each.
     """
 
     def axis(length: int, size: int, shared: int) -> Axis:
         size, shared = round_up(size, align), round_up(shared, align)
         if size >= round_up(length, align):
-            return Axis(length, round_up(length, align), 0)
+            return Axis(length, round_up(length, multiple or align), 0)
         return Axis(length, max(size, 2 * shared, align), shared)
 
     if tile is not None:
