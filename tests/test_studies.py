@@ -101,7 +101,7 @@ def test_the_command_goes_on_where_it_was(clips, tmp_path, monkeypatch):
     out = tmp_path / "out"
     study.main(data=clips, out=out, **sizes)
     results, tables = json.loads((out / "results.json").read_text()), (out / "tables.md").read_text()
-    assert "(c) biases as in the shipped networks" in tables and "share of (b)'s gain" in tables
+    assert "(c) biases of rank 2" in tables and "share of (b)'s gain" in tables
     for name in ("sensitivity/out/all", "cut/muon/denoise/2", "energy/muon/deblock"):
         assert results.pop(name)
     results["joint"] = {"deblock": 1.0, "denoise": 1.0}  # is there, so it is not made again

@@ -92,17 +92,22 @@ NAMES = {
     "backbone": "backbone as it was before tuning",
     "joint": "(a) backbone alone",
     "muon": "(b) one network a task",
-    "biases": "(c) biases as in the shipped networks",
-    "biases recommended": "(c') biases where the two experiments put them",
-    "added": "biases as shipped, put on the finished backbone, which stays",
-    "joint/long": "(a) backbone alone, steps of all networks of (b)",
-    "biases/long": "(c), steps of all networks of (b)",
-    "biases recommended/long": "(c'), steps of all networks of (b)",
+    "biases": "(c) biases of rank 2 at a quarter resolution, from scratch",
+    "biases recommended": "(c') biases where the experiments put them, from scratch",
+    "added": "(c), put on the finished backbone, which stays",
+    "together": "(c), put on the finished backbone, tuned with it",
+    "together recommended": "(c'), put on the finished backbone, tuned with it",
+    "joint/long": "(a), tuned for the steps of all networks of (b)",
+    "together/long": "(c), put on the finished backbone, likewise",
+    "together recommended/long": "(c'), put on the finished backbone, likewise",
 }
 
 
 def comparison(results: Results, tasks: Sequence[str]) -> str:
-    """PSNR in dB by way of training, extra parameters, and share of the gain of one network a task over one for all."""
+    """PSNR in dB by way of training, extra parameters, and share of the gain of one network a task over one for all.
+
+    The one for all is the one that was trained for as many steps.
+    """
     scores = {name: results[name] for name in NAMES if name in results}
     if f"muon/{tasks[-1]}" in results:
         scores["muon"] = {task: results[f"muon/{task}"] for task in tasks}
@@ -112,12 +117,12 @@ def comparison(results: Results, tasks: Sequence[str]) -> str:
     for name, words in NAMES.items():
         if name not in scores:
             continue
-        extra = results.get(
-            f"extra/{name.removesuffix('/long')}", results.get("extra/biases") if name == "added" else 0
-        )
+        biases = "biases recommended" if "recommended" in name else "biases"
+        extra = results[f"extra/{biases}"] if any(word in name for word in ("biases", "added", "together")) else 0
         share = ""
-        if name not in ("input", "joint") and {"joint", "muon"} <= totals.keys():
-            share = f"{100 * (totals[name] - totals['joint']) / (totals['muon'] - totals['joint']):.0f} %"
+        alone = "joint/long" if name.endswith("/long") else "joint"
+        if name not in ("input", "backbone", alone) and {alone, "muon"} <= totals.keys():
+            share = f"{100 * (totals[name] - totals[alone]) / (totals['muon'] - totals[alone]):.0f} %"
         more = f"{100 * (len(tasks) - 1)} %" if name == "muon" else f"{100 * extra / size:.1f} %"
         rows.append(
             (words, more, *(f"{scores[name][task]:.2f}" for task in tasks), f"{totals[name]:.3f}", share)

@@ -39,19 +39,23 @@ from training.studies.weights import (
     recommend,
 )
 from training.studies.windows import Windows, cut_windows
-from training.train import CLIP, DECAY_SHARE, distance, optimizers, save
+from training.train import CLIP, distance, optimizers, save
 
 TASKS = ("deblock", "denoise", "dehalo", "descratch", "derain", "desnow")
 """Tasks of the study: those whose faults a short training of a small network mends well enough to tell."""
 RANKS = (1, 2, 4, 8, 16)
 """Ranks looked at."""
-PRESENT = ("before", "behind")
-"""Groups whose layers carry the biases of the shipped networks, at :data:`PRESENT_RANK`."""
-PRESENT_RANK = 2
+FORMER = ("before", "behind")
+"""Groups whose layers carried the biases of the networks before this study, at :data:`FORMER_RANK`."""
+FORMER_RANK = 2
 BUDGET = 0.15
 """Most parameters of all biases together, as a share of the backbone's."""
 LR = 0.02
 """Muon's learning rate from scratch, and that of biases put on a finished backbone."""
+ADAM_GAIN = 0.1
+"""Rate of what Adam trains beside Muon, as a share of Muon's. Kept here, whatever the trainer's is by now."""
+DECAY_SHARE = 0.35
+"""Last part of a run over which the rate falls to nothing; likewise."""
 TUNING_LRS = (0.002, 0.005, 0.01)
 """Rates for tuning to choose from."""
 ADAM_LR = 5e-4
@@ -167,6 +171,7 @@ class Bench:
         for p in net.parameters():
             p.requires_grad_(id(p) in chosen)
         used: list[torch.optim.Optimizer] = optimizers(torch.nn.ModuleDict({"restore": net}), lr)
+        used[1].param_groups[0]["peak"] = ADAM_GAIN * lr
         if adam:
             used = [
                 torch.optim.AdamW([{"params": list(net.parameters()), "peak": lr}], betas=(0.9, 0.99), weight_decay=0)
@@ -286,7 +291,7 @@ def recommended(bench: Bench, results: Results) -> dict[str, int]:
     return ranks
 
 
-def biased(bench: Bench, results: Results, name: str, ranks: Mapping[str, int], lr: float, long: int) -> None:
+def biased(bench: Bench, results: Results, name: str, ranks: Mapping[str, int], lr: float) -> None:
     """A network whose backbone and biases are trained together from scratch, then tuned as all others are."""
     plan = bench.plan
 
@@ -296,8 +301,6 @@ def biased(bench: Bench, results: Results, name: str, ranks: Mapping[str, int], 
     results.get(f"extra/{name}", extra)
     base = results.network(f"{name}/base", lambda: bench.train(bench.fresh(ranks), bench.tasks, plan.base, LR))
     after(bench, results, name, ranks, base, plan.tune, lr)
-    if long:
-        after(bench, results, f"{name}/long", ranks, base, long, lr)
 
 
 def after(
@@ -359,24 +362,28 @@ def main(
     sensitivity(bench, results, start, lr)
     whole(bench, results, start, lr, "muon")
     after(bench, results, "joint", {}, start, tune, lr)
-    present = {name: PRESENT_RANK for name in layers(bench.fresh()) if group_of(name) in PRESENT}
-    biased(bench, results, "biases", present, lr, 0)
-    biased(bench, results, "biases recommended", recommended(bench, results), lr, 0)
+    former = {name: FORMER_RANK for name in layers(bench.fresh()) if group_of(name) in FORMER}
+    biased(bench, results, "biases", former, lr)
+    chosen = recommended(bench, results)
+    biased(bench, results, "biases recommended", chosen, lr)
 
     def added() -> Lite:
-        net = bench.fresh(present, start)
+        net = bench.fresh(former, start)
         return bench.train(net, TASKS, tune, LR, only=bias_parameters(net))
 
     late = results.network("added", added)
-    results.get("added", lambda: bench.score(bench.fresh(present, late)))
-    (out / "tables.md").write_text(tables(results.all, TASKS, RANKS))
-    whole(bench, results, start, ADAM_LR, "adam")
+    results.get("added", lambda: bench.score(bench.fresh(former, late)))
+    # from one finished backbone, since what a network finds from scratch is partly luck
+    after(bench, results, "together", former, start, tune, lr)
+    after(bench, results, "together recommended", chosen, start, tune, lr)
     (out / "tables.md").write_text(tables(results.all, TASKS, RANKS))
     # as many steps as all the networks of one task together
     long = len(TASKS) * tune
     after(bench, results, "joint/long", {}, start, long, lr)
-    biased(bench, results, "biases", present, lr, long)
-    biased(bench, results, "biases recommended", recommended(bench, results), lr, long)
+    after(bench, results, "together recommended/long", chosen, start, long, lr)
+    after(bench, results, "together/long", former, start, long, lr)
+    (out / "tables.md").write_text(tables(results.all, TASKS, RANKS))
+    whole(bench, results, start, ADAM_LR, "adam")
     (out / "tables.md").write_text(tables(results.all, TASKS, RANKS))
 
 
