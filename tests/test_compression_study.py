@@ -10,7 +10,7 @@ from training.dataset import Batch
 from training.studies.compression import Cases, Options, Study, Tapes, build, count, main
 from training.studies.compression_gradients import choose, contrastive_loss, gradients, measure, part_of
 from training.studies.compression_report import reached
-from training.studies.vit import CROP, WHOLE, Strategy, Vit, VitConfig, resize_embedding, resize_picture
+from training.studies.vit import CROP, WHOLE, Strategy, Vit, VitConfig, inverse_matrix, resize_embedding, resize_picture
 from vsanimup.tasks import TASKS
 
 SIDE = 2 * CROP
@@ -70,6 +70,9 @@ def test_an_enlarged_patch_gives_the_same_token(patch):
     before = torch.einsum("dcp,cp->d", weight, small[0].flatten(1))
     after = torch.einsum("dcp,cp->d", resize_embedding(weight, patch), large[0].flatten(1))
     torch.testing.assert_close(before, after, atol=1e-4, rtol=1e-4)
+    inverse_matrix.cache_clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert inverse_matrix(4, patch).dtype == torch.float32
     drawn = resize_picture(weight, patch)[0, 0].reshape(1, 1, patch, patch)
     torch.testing.assert_close(
         drawn, torch.nn.functional.interpolate(weight[:1, :1].reshape(1, 1, 4, 4), size=(patch, patch), mode="bilinear")

@@ -30,13 +30,14 @@ import typer
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.packages import demand
 from training.dataset import TAPE, Batch, Batches, validation
 from training.muon import Muon
 from training.network import Lite
-from training.studies.compression_gradients import apply, choose, gradients, measure
-from training.studies.compression_report import report
+from training.studies.compression_gradients import apply, choose, gradients, matrices, measure
+from training.studies.compression_report import AIM, COMMON, report
 from training.studies.vit import CROP, WHOLE, Strategy, Vit, VitConfig
-from training.train import ADAM_GAIN, CLIP, CONFIGS, OUTPUT_GAIN, psnr
+from training.train import ADAM_GAIN, CLIP, CONFIGS, DECAY_SHARE, OUTPUT_GAIN, psnr
 
 RADIUS = CONFIGS["restore"].radius
 """Frames seen on each side of the centre frame."""
@@ -73,7 +74,7 @@ class Options:
     data: Path
     out: Path
     steps: int
-    """Steps of the run on whole crops; the others may spend as many operations."""
+    """Steps of the run on whole crops; the others may spend :data:`COMMON` of its operations."""
     batch: int
     """Crops a step."""
     clips: int
@@ -94,9 +95,9 @@ def build(network: str) -> nn.Module:
 def optimizers(net: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
     """Muon for the weights of layers, Adam for all else, as :func:`training.train.optimizers`."""
     assert isinstance(net, Vit | Lite)
-    outputs = net.output_parameters()
-    rest = [p for p in net.parameters() if all(p is not o for o in outputs)]
-    layers, others = [p for p in rest if p.dim() in (2, 4)], [p for p in rest if p.dim() not in (2, 4)]
+    layers, outputs = list(matrices(net).values()), net.output_parameters()
+    known = {id(p) for p in (*layers, *outputs)}
+    others = [p for p in net.parameters() if id(p) not in known]
     groups = [{"params": others, "peak": ADAM_GAIN * lr}, {"params": outputs, "peak": OUTPUT_GAIN * lr}]
     muon = Muon(layers, lr)
     muon.param_groups[0]["peak"] = lr
@@ -198,30 +199,39 @@ class Study:
         """Operations of a step."""
         return sum(self.counts(strategy, contrast))
 
-    def run(self, name: str, seed: int, schedule: Sequence[Strategy], *, contrast: bool = False) -> None:
-        """Train with a strategy a quarter until as many operations are spent as ``steps`` on whole crops take."""
+    def run(
+        self, name: str, seed: int, schedule: Sequence[Strategy], *, share: float = COMMON, contrast: bool = False,
+        decay: bool = False,
+    ) -> None:  # fmt: skip
+        """Train with a strategy for each quarter of ``steps``, and on with the last until ``share`` is spent.
+
+        ``share`` is of the operations that ``steps`` on whole crops take; ``decay`` lets the learning rate fall to
+        nothing over the last part of it, as real training does.
+        """
         path = self.folder / f"{name} {seed}.json"
         if path.exists():
             return
         o = self.options
         limit = o.steps * self.flops(WHOLE, contrast)
+        last = share * limit
         torch.manual_seed(seed)
         net, average = build(self.network), build(self.network)
         average.load_state_dict(net.state_dict())
         both = optimizers(net, o.lr)
         generator = torch.Generator().manual_seed(seed)
-        keep = self._states() if schedule == [WHOLE] * QUARTERS and not contrast and not seed else {}
+        keep = self._states() if name == "whole" and not seed else {}
         curve: list[dict[str, Any]] = []
         step = spent = 0
         seconds = 0.0
-        while spent < limit:
+        while spent < last:
             if step in keep:
                 torch.save(net.state_dict(), keep[step])
             strategy = schedule[min(QUARTERS - 1, QUARTERS * step // o.steps)]
             batch = self.data(seed + 1, step)
             began = time.process_time()
+            left = (1 - spent / last) / DECAY_SHARE if decay else 1.0
             for group in (group for optimizer in both for group in optimizer.param_groups):
-                group["lr"] = group["peak"] * min(1.0, (step + 1) / WARM_UP)
+                group["lr"] = group["peak"] * min(1.0, (step + 1) / WARM_UP, left)
             loss = gradients(net, batch, strategy, generator, contrast=contrast, bf16=o.bf16)
             nn.utils.clip_grad_norm_(net.parameters(), CLIP)
             for optimizer in both:
@@ -232,7 +242,7 @@ class Study:
             with torch.no_grad():
                 share = 1 / (1 + AVERAGED * step)
                 torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), share)
-            if spent >= limit * (len(curve) + 1) / SCORES or spent >= limit:
+            if spent >= limit * (len(curve) + 1) / SCORES or spent >= last:
                 score = self.cases.score(average, o.bf16)
                 curve.append({"step": step, "flops": spent, "seconds": seconds, "loss": loss, "psnr": score})
                 print(f"{self.network} {name} {seed} {step} {spent / limit:.2f} {score:.3f} dB", flush=True)
@@ -302,6 +312,8 @@ def main(
     plot: Annotated[bool, typer.Option(help="draw the curves; needs matplotlib")] = True,
 ) -> None:
     """Do the runs that OUT lacks, and write the report."""
+    if plot:
+        demand("matplotlib")
     torch.set_num_threads(1)
     options = Options(
         data=data, out=out, steps=steps, batch=batch, clips=clips, lr=lr, bf16=bf16, samples=samples, budget=budget
@@ -310,19 +322,24 @@ def main(
     studies = [Study(network, options, batches, cases) for network in networks.split(",")]
     for seed in range(seeds):
         for study in studies:
-            study.run("whole", seed, [WHOLE] * QUARTERS)
+            study.run("whole", seed, [WHOLE] * QUARTERS, share=1.0)
             schedule = study.schedule()
             study.run("schedule", seed, schedule)
             study.run("smaller batch", seed, study.smaller_batches(schedule))
             report(out, plot)
-    for seed in range(seeds):
         for study in studies:
             if study.network == "vit":
                 study.run("schedule, contrast", seed, study.schedule(), contrast=True)
+            else:
+                study.run("whole, decay", seed, [WHOLE] * QUARTERS, share=1.0, decay=True)
+                study.run(f"schedule, decay at {AIM:g}", seed, study.schedule(), share=AIM, decay=True)
+            report(out, plot)
+    for seed in range(seeds):
+        for study in studies:
             by_steps = study.schedule(whole_steps=True)
             if by_steps != study.schedule():
                 study.run("schedule by step cost", seed, by_steps)
-            report(out, plot)
+                report(out, plot)
 
 
 if __name__ == "__main__":

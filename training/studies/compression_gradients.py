@@ -16,12 +16,20 @@ from torch.nn import functional as F
 from training.dataset import Batch
 from training.network import Lite
 from training.studies.vit import CROP, Output, Strategy, Vit
-from training.train import CHROMA_WEIGHT, FLOOR
+from training.train import CHROMA_WEIGHT, CLIP, FLOOR
 
 CONTRAST_WEIGHT = 0.1
 """Weight of the contrastive loss beside the logarithm of the distance."""
 TEMPERATURE = 0.2
 """Of the contrastive loss."""
+
+
+def matrices(net: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights of a network that Muon trains: those of layers but the last, and no task offsets."""
+    assert isinstance(net, Vit | Lite)
+    dims = (2, 4) if isinstance(net, Vit) else (4,)
+    outputs = {id(p) for p in net.output_parameters()}
+    return {name: p for name, p in net.named_parameters() if p.dim() in dims and id(p) not in outputs}
 
 
 def part_of(batch: Batch, strategy: Strategy, generator: torch.Generator) -> tuple[Batch, Tensor]:
@@ -105,18 +113,21 @@ def measure(net: nn.Module, batches: Sequence[Batch], menu: Sequence[Strategy], 
     """Squared bias and variance of each strategy's gradient of one batch, ``menu[0]`` being the uncompressed one.
 
     Both are shares of the mean squared norm of the uncompressed gradient, averaged over the weights that Muon trains:
-    it scales the step of each to the same norm. The bias is that of paired differences, less what their own variance
-    adds to it.
+    it scales the step of each to the same norm. (Where none of them has a gradient yet, as behind a last layer of
+    zeros, it is that layer that counts.) The bias is that of paired differences, less what their own variance adds.
     """
-    names = [name for name, p in net.named_parameters() if p.dim() in (2, 4)]
+    assert isinstance(net, Vit | Lite)
+    layers, last = list(matrices(net)), next(name for name, p in net.named_parameters() if p is net.out.weight)
+    weights = {name: net.get_parameter(name) for name in (*layers, last)}
     sums: dict[tuple[int, str, str], Any] = defaultdict(float)
     n = len(batches)
     for number, batch in enumerate(batches):
         whole: dict[str, Tensor] = {}
         for index, strategy in enumerate(menu):
             gradients(net, batch, strategy, torch.Generator().manual_seed(number), contrast=False, bf16=bf16)
-            for name in names:
-                gradient = net.get_parameter(name).grad
+            nn.utils.clip_grad_norm_(net.parameters(), CLIP)  # as in training
+            for name, weight in weights.items():
+                gradient = weight.grad
                 assert gradient is not None
                 if not index:
                     whole[name] = gradient
@@ -124,13 +135,12 @@ def measure(net: nn.Module, batches: Sequence[Batch], menu: Sequence[Strategy], 
                     sums[index, name, key] = sums[index, name, key] + value / n
                     sums[index, name, key + " squared"] += float(value.square().sum()) / n
     net.zero_grad(set_to_none=True)
+    counted = [name for name in layers if sums[0, name, "own squared"]] or [last]
     rows = []
     for index in range(len(menu)):
         bias, variance = [], []
-        for name in names:
+        for name in counted:
             scale = sums[0, name, "own squared"]
-            if not scale:  # behind a last layer that is still zero
-                continue
             own, apart = (float(sums[index, name, key].square().sum()) for key in ("own", "apart"))
             variance.append((sums[index, name, "own squared"] - own) * n / (n - 1) / scale)
             bias.append((apart - (sums[index, name, "apart squared"] - apart) / (n - 1)) / scale)

@@ -16,10 +16,12 @@ Run = dict[str, Any]
 """One run, as its file has it."""
 AIM = 0.4
 """Share of the compute at which the score of the whole run is aimed for."""
+COMMON = 0.7
+"""Share of the compute of the whole run that the others get, if their name does not say otherwise."""
 
 
 def reached(curve: Sequence[dict[str, float]], target: float, axis: str) -> float | None:
-    """Compute after which a curve, of straight lines, first has a score; ``axis``: what of its points to take for it."""
+    """Compute after which a curve, of straight lines, first has a score; ``axis`` names what counts as compute."""
     before: dict[str, float] | None = None
     for point in curve:
         if point["psnr"] >= target:
@@ -31,11 +33,13 @@ def reached(curve: Sequence[dict[str, float]], target: float, axis: str) -> floa
     return None
 
 
-def score_at(run: Run, share: float) -> float:
-    """Score in dB after a share of the compute."""
+def gain_at(run: Run, share: float) -> float | None:
+    """What is gained over the input, in dB, after a share of the compute, if that much was spent."""
     curve = run["curve"]
     flops = [point["flops"] / run["limit"] for point in curve]
-    return float(np.interp(share, flops, [point["psnr"] for point in curve]))
+    if flops[-1] < share - 0.001:
+        return None
+    return float(np.interp(share, flops, [point["psnr"] for point in curve])) - float(run["input"])
 
 
 def summaries(runs: Sequence[Run], update: int) -> list[dict[str, Any]]:
@@ -58,18 +62,19 @@ def summaries(runs: Sequence[Run], update: int) -> list[dict[str, Any]]:
             for axis, values in shares.items():
                 value = reached(run["curve"], end["psnr"], axis)
                 values.append(value and value / end[axis])
-        gains = {at: [score_at(run, at) - run["input"] for run in group] for at in (AIM, 1.0)}
         rows.append({
             "name": name, "seeds": [run["seed"] for run in group], "strategies": group[0]["strategies"], **shares,
             "steps": [run["curve"][-1]["step"] for run in group],
-            "gain at aim": gains[AIM], "gain at end": gains[1.0],
+            "gain at aim": [gain_at(run, AIM) for run in group],
+            "ends at": group[0]["curve"][-1]["flops"] / group[0]["limit"],
+            "gain at end": [run["curve"][-1]["psnr"] - run["input"] for run in group],
         })  # fmt: skip
     return rows
 
 
 def listed(values: Sequence[float | None]) -> str:
     """Mean and the single seeds' values."""
-    each = ", ".join("not reached" if v is None else f"{v:.2f}" for v in values)
+    each = ", ".join("–" if v is None else f"{v:.2f}" for v in values)
     known = [v for v in values if v is not None]
     if len(known) < len(values):
         return each
@@ -80,14 +85,15 @@ def table(network: str, rows: Sequence[dict[str, Any]], measured: dict[str, Any]
     """The results of one network in Markdown."""
     lines = [
         f"### {network}", "",
-        f"| run | strategy by quarter | operations | gradients' alone | CPU seconds | dB gained at {AIM:g} | at the end |",
+        f"| run | strategy by quarter | operations | gradients' | CPU seconds | dB gained at {AIM:g} | dB at its end |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]  # fmt: skip
     for row in rows:
         strategies = "; ".join(row["strategies"]) if len(set(row["strategies"])) > 1 else row["strategies"][0]
         lines.append(
             f"| {row['name']} | {strategies} | {listed(row['flops'])} | {listed(row['gradients'])} "
-            f"| {listed(row['seconds'])} | {listed(row['gain at aim'])} | {listed(row['gain at end'])} |"
+            f"| {listed(row['seconds'])} | {listed(row['gain at aim'])} "
+            f"| {row['ends at']:.1f}: {listed(row['gain at end'])} |"
         )
     lines += [
         "", "Squared bias / variance of a step's gradient:", "",
@@ -113,10 +119,12 @@ def draw(networks: dict[str, list[Run]], path: Path) -> None:
     for panel, (network, runs) in zip(panels[0], networks.items(), strict=True):
         names = list(dict.fromkeys(run["name"] for run in runs))
         for number, name in enumerate(names):
-            gains = [[score_at(run, s) - run["input"] for s in shares] for run in runs if run["name"] == name]
+            these = [run for run in runs if run["name"] == name]
+            spent = shares[shares < 0.001 + min(run["curve"][-1]["flops"] / run["limit"] for run in these)]
+            gains = [[gain_at(run, s) for s in spent] for run in these]
             for gain in gains:
-                panel.plot(shares, gain, color=f"C{number}", linewidth=0.7, alpha=0.35)
-            panel.plot(shares, np.mean(gains, 0), color=f"C{number}", linewidth=2, label=name)
+                panel.plot(spent, gain, color=f"C{number}", linewidth=0.7, alpha=0.35)
+            panel.plot(spent, np.mean(np.array(gains, float), 0), color=f"C{number}", linewidth=2, label=name)
         panel.axvline(AIM, color="black", linewidth=0.7, linestyle=":")
         panel.set(title=network, xlabel="operations, as a share of the run on whole crops")
         panel.set_ylim(bottom=0)

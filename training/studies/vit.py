@@ -66,7 +66,8 @@ def resize_matrix(small: int, large: int) -> Tensor:
 @cache
 def inverse_matrix(small: int, large: int) -> Tensor:
     """Pseudo-inverse of :func:`resize_matrix`."""
-    inverse: Tensor = torch.linalg.pinv(resize_matrix(small, large))
+    with torch.autocast("cpu", enabled=False):
+        inverse: Tensor = torch.linalg.pinv(resize_matrix(small, large))
     return inverse
 
 
