@@ -57,7 +57,8 @@ def plain(net: Lite) -> Lite:
     head, out = net.head, net.out
     surplus = -head.conv.in_channels % LANES
     head.basis_uv = F.pad(head.basis_uv, (0, 0, 0, 0, 0, 0, 0, surplus))
-    head.conv = convolution(head.conv, F.pad(head.conv.weight, (0, 0, 0, 0, 0, surplus)), head.conv.bias)
+    wide = convolution(head.conv, F.pad(head.conv.weight, (0, 0, 0, 0, 0, surplus)), head.conv.bias)
+    head.conv = wide  # type: ignore[assignment]
     surplus = -out.out_channels % LANES
     assert out.bias is not None
     net.out = convolution(out, F.pad(out.weight, (0, 0, 0, 0, 0, 0, 0, surplus)), F.pad(out.bias, (0, surplus)))
@@ -136,14 +137,19 @@ def largest_difference(net: Lite, network: bytes, height: int = 2 * ALIGN, width
 
 def task_weights(net: Lite) -> dict[str, np.ndarray[Any, Any]]:
     """The arrays of ``tasks.npz``: see :class:`vsanimup.models.modulation.Modulation`. Half precision."""
-    arrays = {}
+    arrays, exported = {}, plain(net)
     for name, module in net.named_modules():
-        if isinstance(module, TaskConv) and module.task_a is not None:
-            parts = {"weight": module.weight, "bias": module.bias, "a": module.task_a, "b": module.task_b}
-            for part, value in (parts | {"c": module.task_c}).items():
-                assert value is not None
-                # the 8-bit network's scales span a hundred times more than half precision loses
-                arrays[f"{name}.{part}"] = value.detach().cpu().numpy().astype(np.float16)
+        if not isinstance(module, TaskConv) or module.task_a is None:
+            continue
+        layer = exported.get_submodule(name)
+        assert isinstance(layer, Conv) and module.task_b is not None and module.task_c is not None
+        # the head's inputs are filled up
+        surplus = (layer.in_channels - module.in_channels) * layer.kernel_size[0] * layer.kernel_size[1]
+        parts = {"weight": layer.weight, "bias": layer.bias, "a": F.pad(module.task_a, (0, surplus))}
+        for part, value in (parts | {"b": module.task_b, "c": module.task_c}).items():
+            assert value is not None
+            # the 8-bit network's scales span a hundred times more than half precision loses
+            arrays[f"{name}.{part}"] = value.detach().cpu().numpy().astype(np.float16)
     return arrays
 
 

@@ -56,7 +56,7 @@ class LiteConfig:
     """Hidden channels of the feed-forward layer, as a multiple of ``dim``."""
     tasks: int = 0
     """Tasks that have biases of their own."""
-    rank: int = 2
+    rank: int = 4
     """Rank of a task's bias of one weight."""
 
     @property
@@ -178,14 +178,14 @@ class Head(nn.Module):
     basis_y: Tensor
     basis_uv: Tensor
 
-    def __init__(self, frames: int, width: int) -> None:
+    def __init__(self, frames: int, width: int, tasks: int = 0, rank: int = 0) -> None:
         super().__init__()
         basis, luma = contrast_basis(frames), 4 * frames
         # unshuffling by 2 and the change of basis at once: a convolution with 2x2 samples at stride 2
         self.register_buffer("basis_y", basis[:luma, :luma].reshape(luma, frames, 2, 2), persistent=False)
         self.register_buffer("basis_uv", basis[luma:, luma:, None, None], persistent=False)
         self.round = Round()
-        self.conv = Conv(6 * frames, width, 3)
+        self.conv = TaskConv(6 * frames, width, 3, tasks, rank)
 
     def forward(self, y: Tensor, uv: Tensor) -> Tensor:
         """Map ``y`` and ``uv`` as :class:`Lite` takes them to ``[batch, width, height / 2, width / 2]``."""
@@ -323,16 +323,17 @@ class Lite(nn.Module):
     def __init__(self, config: LiteConfig) -> None:
         super().__init__()
         self.config = c = config
-        self.head = Head(c.frames, c.half)
-        self.first = nn.Sequential(*(Pair(c.half) for _ in range(c.first)))
+        # The biases of tasks sit where tasks differ most for their size, at half resolution: see docs/tasks.md.
+        self.head = Head(c.frames, c.half, c.tasks, c.rank)
+        self.first = nn.Sequential(*(Pair(c.half, c.tasks, c.rank) for _ in range(c.first)))
         self.down = Conv(c.half, c.quarter, 2, 2)
-        self.before = nn.Sequential(*(Pair(c.quarter, c.tasks, c.rank) for _ in range(c.inner)))
+        self.before = nn.Sequential(*(Pair(c.quarter) for _ in range(c.inner)))
         self.enter = Conv(c.quarter, c.dim, 2, 2)
         self.body = nn.Sequential(*(Block(c.dim, c.heads, c.ratio) for _ in range(c.depth)))
         self.leave = Conv(c.dim, 4 * c.quarter)
-        self.behind = nn.Sequential(*(Pair(c.quarter, c.tasks, c.rank) for _ in range(c.inner)))
+        self.behind = nn.Sequential(*(Pair(c.quarter) for _ in range(c.inner)))
         self.up = Conv(c.quarter, 4 * c.half)
-        self.last = nn.Sequential(*(Pair(c.half) for _ in range(c.last)))
+        self.last = nn.Sequential(*(Pair(c.half, c.tasks, c.rank) for _ in range(c.last)))
         self.out = Conv(c.half, 6 * c.scale**2, 3)
         self.sum_quarter, self.sum_half = Sum(), Sum()
         self._start_quietly()

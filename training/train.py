@@ -34,7 +34,7 @@ SSIM_WEIGHT = 0.05
 """Weight of 1 - SSIM: about a quarter of the gradient; it keeps faint lines and textures that L1 gives up."""
 FLOOR = 0.02
 """Added to a distance before its logarithm: without it, what is perfect already would weigh most."""
-ADAM_GAIN = 0.1
+ADAM_GAIN = 0.2
 """Learning rate of what Adam trains - offsets, attention's biases, task biases -, as a share of Muon's."""
 OUTPUT_GAIN = 0.025
 """The same of the last layers, whose few rows sum hundreds of inputs each."""
