@@ -18,7 +18,7 @@ from benchmarks.pictures import HEIGHT, WIDTH, picture, video
 
 OURS = "animup"
 OURS_CLEAN = "animup-upscale"
-OURS_INT8 = "animup-int8"
+OURS_FLOAT = "animup-fp32"
 CLEAN = "clean"
 
 LEAD = 8
@@ -161,10 +161,10 @@ def ours(clip: Any, kind: str) -> Any:
     return animup.Upscale(clip if kind == CLEAN else animup.Restore(clip))
 
 
-def ours_int8(clip: Any, kind: str) -> Any:
-    """animup's two filters in integer arithmetic."""
+def ours_float(clip: Any, kind: str) -> Any:
+    """animup's two filters in float arithmetic."""
     animup = need("vapoursynth").core.animup
-    return animup.Upscale(clip if kind == CLEAN else animup.Restore(clip, precision="int8"), precision="int8")
+    return animup.Upscale(clip if kind == CLEAN else animup.Restore(clip, precision="fp32"), precision="fp32")
 
 
 def missing_ours() -> str:

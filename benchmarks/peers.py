@@ -120,7 +120,7 @@ def contenders(options: argparse.Namespace) -> tuple[list[Contender], list[Conte
         say(f"animup is not measured: {missing}")
         return peers, []
     return peers, [
-        chain(c.OURS, c.ours, "degraded"), chain(c.OURS_INT8, c.ours_int8, "degraded"),
+        chain(c.OURS, c.ours, "degraded"), chain(c.OURS_FLOAT, c.ours_float, "degraded"),
         chain(c.OURS_CLEAN, c.ours, c.CLEAN),
     ]  # fmt: skip
 

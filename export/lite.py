@@ -38,7 +38,7 @@ KEEP_FLOAT = (
 the products of attention, and what is added to the picture in the end."""
 LANES = 8
 """Integer kernels take a third to half as long again where the channels are no multiple of this."""
-BYTES_PER_PIXEL = {1: 200, 2: 240}
+BYTES_PER_PIXEL = {1: 300, 2: 290}
 """Working memory of onnxruntime a luma sample of input, by scale; measured with benchmarks.memory, rounded up."""
 
 

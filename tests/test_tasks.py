@@ -94,7 +94,7 @@ def test_what_is_noisy_does_not():
 
 def test_diagnosis_and_tasks_keep_random_access():
     clip = moving(length=30, cut=17)
-    for arguments in ({}, {"precision": "int8"}, {"task": "deblock+0.5*dehalo"}):
+    for arguments in ({}, {"precision": "fp32"}, {"task": "deblock+0.5*dehalo"}):
         linear = digests(core.animup.Restore(clip, **arguments))
         restored = core.animup.Restore(clip, **arguments)
         for n in (29, 3, 17, 16, 0):
@@ -126,12 +126,12 @@ def test_integers_draw_the_picture_that_floats_draw(function):
     for a, b in zip(rough, fine, strict=True):
         off = np.abs(a.astype(float) - b)
         assert off.mean() < 0.8 and off.max() < 12
-    default, same = (filters(clip, **arguments | more).get_frame(2) for more in ({}, {"precision": "fp32"}))
+    default, same = (filters(clip, **arguments | more).get_frame(2) for more in ({}, {"precision": "int8"}))
     assert digest(default) == digest(same)
 
 
 def test_merging_nothing_gives_the_file_and_something_another_of_its_length():
-    model = find("lite", "lite-tasks", 1)
+    model = find("lite", "lite-restore", 1)
     modulation = Modulation(model)
     for file in (FLOAT, INT8):
         network = model.read(file)

@@ -50,7 +50,7 @@ def weights(out):
 
 
 def run(clips, out, steps, **kw):
-    options = {"batch": 2, "plain": 2, "crop": ALIGN, "every": 4, "threads": 1, "size": 0.2}
+    options = {"batch": 2, "plain": 2, "crop": 2 * ALIGN, "every": 4, "threads": 1, "size": 0.2}
     train(data=clips, out=out, steps=steps, **(options | kw))
 
 

@@ -96,16 +96,21 @@ def read_clip(path: Path) -> dict[str, Array]:
 
 
 class Batches(Dataset[Batch]):
-    """Item ``step`` is the batch of that step: ``batch`` windows of ``batch`` clips, and ``plain`` single frames."""
+    """Item ``step`` is the batch of that step: ``batch`` windows of ``batch`` clips, and ``plain`` single frames.
+
+    Before step ``small`` crops have half the side, a quarter of the work, and are half as many again: their gradient is
+    noisier for each crop, but better for its cost, see docs/cheaper_training.md.
+    """
 
     def __init__(
         self, folder: Path, *, radius: int, crop: int, batch: int, plain: int, steps: int, seed: int = 0,
-        keep: int = 2000,
+        small: int = 0, keep: int = 2000,
     ) -> None:  # fmt: skip
         self.files = sorted(folder.glob("train_*.npz"))
         if not self.files:
             raise FileNotFoundError(f"{folder}: no train_*.npz; make them with python -m training.clips")
         self.radius, self.crop, self.size, self.plain, self.steps, self.seed = radius, crop, batch, plain, steps, seed
+        self._small = small
         self._keep = keep
         self._clips: OrderedDict[Path, dict[str, Array]] = OrderedDict()
 
@@ -122,12 +127,15 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng((self.seed, step))
+        size, plain, crop = self.size, self.plain, self.crop
+        if step < self._small:
+            size, plain, crop = round(1.5 * size), round(1.5 * plain), crop // 2
         windows, mixes = [], []
-        for _ in range(self.size):
+        for _ in range(size):
             kind, tasks, mix = self._faults(rng)
-            windows.append(self._window(self._clip(rng), kind, tasks, rng))
+            windows.append(self._window(self._clip(rng), kind, tasks, crop, rng))
             mixes.append(mix_vector({} if rng.random() < BACKBONE_SHARE else mix))
-        singles = [self._single(self._clip(rng), "clean" if i else "any", rng) for i in range(self.plain)]
+        singles = [self._single(self._clip(rng), "clean" if i else "any", crop, rng) for i in range(plain)]
         y, uv, goal_y, goal_uv, sharp_y, sharp_uv = (torch.stack(part) for part in zip(*windows, strict=True))
         small_y, small_uv, large_y, large_uv = (torch.stack(part) for part in zip(*singles, strict=True))
         shares = torch.stack(mixes)
@@ -145,18 +153,20 @@ class Batches(Dataset[Batch]):
             return "codec", tasks, {"deblock": 1.0} | dict.fromkeys(tasks, 1.0)
         return "clean", tasks, dict.fromkeys(tasks, 1.0)
 
-    def _place(self, clip: Mapping[str, Array], rng: Rng) -> tuple[int, int]:
+    def _place(self, clip: Mapping[str, Array], crop: int, rng: Rng) -> tuple[int, int, int]:
         height, width = clip["lr_y"].shape[-2:]
-        return 2 * int(rng.integers((height - self.crop) // 2 + 1)), 2 * int(rng.integers((width - self.crop) // 2 + 1))
+        return 2 * int(rng.integers((height - crop) // 2 + 1)), 2 * int(rng.integers((width - crop) // 2 + 1)), crop
 
-    def _cut(self, y: Array, uv: Array, top: int, left: int, scale: int = 1) -> tuple[Tensor, Tensor]:
+    def _cut(self, y: Array, uv: Array, place: tuple[int, int, int], scale: int = 1) -> tuple[Tensor, Tensor]:
         """The crop of ``y`` ``[n, H, W]`` and ``uv`` ``[n, 2, H / 2, W / 2]``, as floats, chroma flattened."""
-        top, left, size = scale * top, scale * left, scale * self.crop
+        top, left, size = (scale * n for n in place)
         half = (slice(top // 2, (top + size) // 2), slice(left // 2, (left + size) // 2))
         return to_luma(y[:, top : top + size, left : left + size]), to_chroma(uv[:, :, *half]).flatten(0, 1)
 
-    def _window(self, clip: Mapping[str, Array], kind: str, tasks: list[str], rng: Rng) -> tuple[Tensor, ...]:
-        top, left = self._place(clip, rng)
+    def _window(
+        self, clip: Mapping[str, Array], kind: str, tasks: list[str], crop: int, rng: Rng
+    ) -> tuple[Tensor, ...]:
+        place = self._place(clip, crop, rng)
         centre = int(rng.integers(1, clip["cut"].shape[0] - 1))
         reach = int(rng.integers(self.radius)) if self.radius and rng.random() < SHORT_SHARE else self.radius
         frames = window_indices(clip["cut"].astype(np.int8), centre, self.radius, reach)
@@ -164,14 +174,14 @@ class Batches(Dataset[Batch]):
         variant = 0 if clean else self._variant(clip, kind, rng)
         # a span of consecutive frames, so that rain falls and a held frame keeps its noise
         low, high = min(frames), max(frames) + 1
-        y, uv = self._cut(clip["lr_y"][variant][low:high], clip["lr_uv"][variant][low:high], top, left)
+        y, uv = self._cut(clip["lr_y"][variant][low:high], clip["lr_uv"][variant][low:high], place)
         if tasks and not clean:
             y, uv = lay(tasks, y, uv, rng)
         order = torch.tensor(frames) - low
         y, uv = y[order], uv.reshape(-1, 2, *uv.shape[1:])[order].flatten(0, 1)
         this = slice(centre, centre + 1)
-        goal = self._cut(clip["lr_y"][0][this], clip["lr_uv"][0][this], top, left)
-        sharp = self._cut(clip["hr_y"][this], clip["hr_uv"][this], top, left, 2)
+        goal = self._cut(clip["lr_y"][0][this], clip["lr_uv"][0][this], place)
+        sharp = self._cut(clip["hr_y"][this], clip["hr_uv"][this], place, 2)
         parts = (y, uv, *goal, *sharp)
         if rng.random() < FLAT_SHARE:
             colour = rng.uniform((0, -0.5, -0.5), (1, 0.5, 0.5)).astype(np.float32)
@@ -185,12 +195,12 @@ class Batches(Dataset[Batch]):
         wanted = {"codec": CODEC_KINDS, "tape": ("vhs",), "clean": ("clean",), "any": tuple(kinds[1:])}[kind]
         return int(rng.choice([i for i, k in enumerate(kinds) if k in wanted]))
 
-    def _single(self, clip: Mapping[str, Array], kind: str, rng: Rng) -> tuple[Tensor, ...]:
-        top, left = self._place(clip, rng)
+    def _single(self, clip: Mapping[str, Array], kind: str, crop: int, rng: Rng) -> tuple[Tensor, ...]:
+        place = self._place(clip, crop, rng)
         centre = int(rng.integers(clip["cut"].shape[0]))
         this, variant = slice(centre, centre + 1), self._variant(clip, kind, rng)
-        small = self._cut(clip["lr_y"][variant][this], clip["lr_uv"][variant][this], top, left)
-        return *small, *self._cut(clip["hr_y"][this], clip["hr_uv"][this], top, left, 2)
+        small = self._cut(clip["lr_y"][variant][this], clip["lr_uv"][variant][this], place)
+        return *small, *self._cut(clip["hr_y"][this], clip["hr_uv"][this], place, 2)
 
 
 @dataclass(frozen=True)

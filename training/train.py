@@ -189,6 +189,7 @@ def main(
     crop: Annotated[int, typer.Option(help=f"side of a crop, a multiple of {ALIGN}")] = 96,
     lr: float = 0.02,
     size: Annotated[float, typer.Option(help="channels, as a multiple of the shipped networks'")] = 1.0,
+    small_until: Annotated[float, typer.Option(help="part of the run in which crops have half the side")] = 0.7,
     round_from: Annotated[float, typer.Option(help="part of the run after which integers are imitated")] = 0.75,
     seed: int = 0,
     bf16: Annotated[bool, typer.Option(help="bfloat16 arithmetic: twice as fast on AVX512-BF16 and GPUs")] = False,
@@ -217,7 +218,10 @@ def main(
             optimizer.load_state_dict(kept)
         step = state["step"]
     radius = configs["restore"].radius
-    batches = Batches(data, radius=radius, crop=crop, batch=batch, plain=plain, steps=steps, seed=seed)
+    batches = Batches(
+        data, radius=radius, crop=crop, batch=batch, plain=plain, steps=steps, seed=seed,
+        small=int(small_until * steps),
+    )  # fmt: skip
     # one worker process, so that its copy of the clips is the only one
     loader: DataLoader[Batch] = DataLoader(
         batches, batch_size=None, sampler=range(step, min(steps, stop or steps)), num_workers=1, prefetch_factor=6

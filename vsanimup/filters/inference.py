@@ -18,7 +18,7 @@ from vsanimup.spatial.tiles import Blend, plan, surround
 FLOAT, INT8 = "network.onnx", "network.int8.onnx"
 """The network's files in a model folder of kind ``lite``; the one of 8-bit integers may be missing."""
 PRECISIONS = ("auto", "int8", "fp32")
-"""What ``precision=`` takes; ``auto`` is floats: integers still cost more than a tenth of a decibel."""
+"""What ``precision=`` takes; ``auto`` is integers where the model has such a network."""
 MEMORY = 1 << 30
 """Bytes of working memory that one tile may take when the tile size is left to us. Fixed, not what happens to
 be free: the grid, and with it the picture, must not depend on the moment."""
@@ -71,7 +71,7 @@ class Inference:
             raise AnimupError(
                 f"precision='int8' needs {INT8}, which model {model.name} does not have; leave precision out"
             )
-        self._file = INT8 if precision == "int8" else FLOAT
+        self._file = INT8 if precision != "fp32" and INT8 in model.files else FLOAT
         self._network = model.read(self._file)
         self._modulation = Modulation(model)
         self._engines: OrderedDict[Mix, Engine] = OrderedDict()

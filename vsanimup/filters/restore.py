@@ -42,9 +42,7 @@ def create(
     planes.check_clip(clip)
     target = planes.output_format(clip, format)
     settings = arguments.settings(strength=strength, **shared)
-    asked = prompt is not None or task not in (None, AUTO)
-    # The blind network mends codecs and tape better than the one with task biases under the right mix, so far.
-    found = find(model, "lite-tasks" if asked or settings.precision == "int8" else "lite-restore", scale=1)
+    found = find(model, "lite-restore", scale=1)
     mix = _mix(task, prompt, found, model)
     if strength == 0:
         return clip if target.id == clip.format.id else clip.resize.Bicubic(format=target.id)
