@@ -12,7 +12,7 @@ from conftest import core, digests, moving
 
 from vsanimup import engines
 from vsanimup.errors import AnimupError
-from vsanimup.filters.inference import FLOAT
+from vsanimup.filters.inference import INT8
 from vsanimup.models import SHIPPED
 
 
@@ -92,9 +92,9 @@ def test_a_model_folder_works(folder):
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
 def test_a_damaged_network_is_refused_at_create(folder, damage):
-    network = folder / FLOAT
+    network = folder / INT8
     network.unlink() if damage == "missing" else network.write_bytes(network.read_bytes()[:1000])
-    with pytest.raises(vs.Error, match=r"Upscale: model file .*network\.onnx.*get the model again"):
+    with pytest.raises(vs.Error, match=r"Upscale: model file .*network\.int8\.onnx.*get the model again"):
         core.animup.Upscale(moving(length=1), model=str(folder))
 
 
@@ -102,13 +102,13 @@ def test_a_network_that_is_no_network(folder):
     import hashlib
     import json
 
-    (folder / FLOAT).write_bytes(b"not a network")
+    (folder / INT8).write_bytes(b"not a network")
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"][FLOAT] = hashlib.sha256(b"not a network").hexdigest()
+    manifest["files"][INT8] = hashlib.sha256(b"not a network").hexdigest()
     manifest["modulation"] = {}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     clip = core.animup.Upscale(moving(length=1), model=str(folder))
-    with pytest.raises(vs.Error, match=r"Upscale: onnxruntime .* cannot load the network .*network\.onnx"):
+    with pytest.raises(vs.Error, match=r"Upscale: onnxruntime .* cannot load the network .*network\.int8\.onnx"):
         clip.get_frame(0)
 
 

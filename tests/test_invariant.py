@@ -54,18 +54,23 @@ def test_two_filters_at_once_do_not_disturb_each_other():
     assert all(digest(future.result(timeout=60)) == expected for future, expected in waiting)
 
 
+def restored(clip, **arguments):
+    """With one task throughout: what is chosen by looking at the clip depends on a whole cell of frames."""
+    return core.animup.Restore(clip, task="deblock", **arguments)
+
+
 def test_a_trimmed_clip_inside_a_scene_differs_only_where_the_window_is_cut():
     """The result depends on the source frames of the window alone."""
     clip = moving(length=14)
-    whole, part = digests(core.animup.Restore(clip)), digests(core.animup.Restore(clip[4:12]))
+    whole, part = digests(restored(clip)), digests(restored(clip[4:12]))
     assert part[2:-2] == whole[6:10]
 
 
 def test_windows_do_not_cross_a_detected_cut():
     clip = moving(length=12, cut=6)
-    parts = digests(core.animup.Restore(clip[:6])) + digests(core.animup.Restore(clip[6:]))
-    assert digests(core.animup.Restore(clip)) == parts
-    assert digests(core.animup.Restore(clip, scenecut=0)) != parts
+    parts = digests(restored(clip[:6])) + digests(restored(clip[6:]))
+    assert digests(restored(clip)) == parts
+    assert digests(restored(clip, scenecut=0)) != parts
 
 
 @pytest.mark.parametrize("prop", ["_SceneChangePrev", "_SceneChangeNext"])
@@ -78,11 +83,11 @@ def test_scene_properties_rule(prop):
         frame.props[prop] = int(n == marked)
         return frame
 
-    parts = digests(core.animup.Restore(clip[:5])) + digests(core.animup.Restore(clip[5:]))
-    assert digests(core.animup.Restore(clip.std.ModifyFrame(clip, mark))) == parts
-    assert digests(core.animup.Restore(clip)) != parts
+    parts = digests(restored(clip[:5])) + digests(restored(clip[5:]))
+    assert digests(restored(clip.std.ModifyFrame(clip, mark))) == parts
+    assert digests(restored(clip)) != parts
     never = moving(length=10, cut=5).std.SetFrameProps(_SceneChangePrev=0, _SceneChangeNext=0)
-    assert digests(core.animup.Restore(never)) != digests(core.animup.Restore(moving(length=10, cut=5)))
+    assert digests(restored(never)) != digests(restored(moving(length=10, cut=5)))
 
 
 def test_the_window_is_used():

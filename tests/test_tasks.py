@@ -70,7 +70,7 @@ def test_each_task_mends_its_own_fault_better_than_another():
 
     before = np.square(planes_of(noisy.get_frame(2))[0].astype(float) - planes_of(clean.get_frame(2))[0]).mean()
     assert error("denoise") < 0.7 * before
-    assert error("denoise") < error("deband")
+    assert error("denoise") < error("deblur")
 
 
 def test_what_is_clean_comes_through_untouched():
