@@ -1,0 +1,228 @@
+"""Reading checkpoints: tensors one by one, and errors that say what is wrong with a file and what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from vsanimup.errors import AnimupError
+
+FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
+NAMED = 6
+"""How many names of tensors an error holds."""
+
+
+class Tensors(Mapping[str, Tensor]):
+    """The tensors of a file, read when they are asked for."""
+
+    def __init__(self, path: Path, names: Iterable[str], read: Callable[[str], Tensor]) -> None:
+        self.path = path
+        self._names = dict.fromkeys(names)
+        self._read = read
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def part(self, rename: Callable[[str], str | None], prefix: str = "") -> Tensors:
+        """The tensors whose names start with ``prefix`` under new names; those renamed to ``None`` are left out."""
+        names = {}
+        for old in self._names:
+            new = rename(old.removeprefix(prefix)) if old.startswith(prefix) else None
+            if new is not None:
+                names[new] = old
+        return Tensors(self.path, names, lambda name: self._read(names[name]))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of one tensor. Raises :class:`AnimupError` where there is none."""
+        if name not in self._names:
+            raise AnimupError(f"{self.path} lacks the tensor {name}: it is no model of the kind that is wanted here")
+        return tuple(self[name].shape)
+
+
+def open_tensors(path: Path) -> Tensors:
+    """The tensors of a ``.safetensors`` file, or of a ``.ckpt``, ``.pt``, ``.pth`` or ``.bin`` that holds tensors only.
+
+    Raises :class:`AnimupError` where it cannot be read.
+    """
+    if not path.is_file():
+        raise AnimupError(f"{path} {'is no file' if path.exists() else 'does not exist'}: give the checkpoint's path")
+    if path.suffix == ".safetensors":
+        try:
+            file = safe_open(path, "pt")
+            names = list(file.keys())
+        except (SafetensorError, OSError) as error:
+            raise AnimupError(f"{path} is no whole safetensors file ({error}): download it again") from error
+        return Tensors(path, names, file.get_tensor)
+    if path.suffix not in {".ckpt", ".pt", ".pth", ".bin"}:
+        raise AnimupError(f"{path} must be a .safetensors, .ckpt, .pt, .pth or .bin file")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise AnimupError(
+            f"{path} holds more than tensors, which could run foreign code, and is not loaded: "
+            f"convert it to safetensors where you trust it ({str(error).splitlines()[0]})"
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        raise AnimupError(f"{path} is no whole PyTorch file ({error}): download it again") from error
+    tensors = loaded
+    while isinstance(tensors, dict) and isinstance(tensors.get("state_dict"), dict):
+        tensors = tensors["state_dict"]
+    if not isinstance(tensors, dict):
+        raise AnimupError(f"{path} holds no tensors but a {type(tensors).__name__}")
+    tensors = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
+    return Tensors(path, tensors, tensors.__getitem__)
+
+
+def sha256(path: Path) -> str:
+    """Of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def config_of(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """A component's configuration. Raises :class:`AnimupError` where there is none."""
+    path = folder / name
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AnimupError(
+            f"{path} cannot be read ({error.strerror}): give a folder as diffusers saves it, with its {name}"
+        ) from error
+    except ValueError as error:
+        raise AnimupError(f"{path} is damaged: {error}") from error
+    if not isinstance(config, dict):
+        raise AnimupError(f"{path} is damaged: it holds no object")
+    return config
+
+
+def weights_of(folder: Path, stem: str = "diffusion_pytorch_model") -> Path:
+    """The file with a component's weights in a folder of diffusers or transformers.
+
+    Raises :class:`AnimupError` where there is none.
+    """
+    stems = (stem, "pytorch_model") if stem == "model" else (stem,)
+    names = [f"{s}{variant}{end}" for end in (".safetensors", ".bin") for variant in ("", ".fp16") for s in stems]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    if list(folder.glob("*.index.json")):
+        raise AnimupError(f"{folder} holds its weights in several pieces: save it again with a larger max_shard_size")
+    raise AnimupError(f"{folder} has no weights: it needs one of {', '.join(names[:2])} (or .bin)")
+
+
+def named(names: Iterable[str]) -> str:
+    """Some names and how many there are besides."""
+    every = sorted(names)
+    more = f" and {len(every) - NAMED} more" if len(every) > NAMED else ""
+    return ", ".join(every[:NAMED]) + more
+
+
+def load(net: nn.Module, tensors: Tensors, what: str) -> None:
+    """Give ``net``, built on the device ``meta``, its weights as float32, one tensor at a time.
+
+    Raises :class:`AnimupError` naming tensors that are missing, surplus, of another shape or no floats.
+    """
+    wanted = {name: parameter for name, parameter in net.state_dict().items()}
+    missing, surplus = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
+    if missing or surplus:
+        parts = [f"lacks {named(missing)}"] if missing else []
+        parts += [f"has {named(surplus)}, which nothing takes"] if surplus else []
+        raise AnimupError(f"{tensors.path} is not {what}: it {'; it '.join(parts)}")
+    for name, parameter in wanted.items():
+        value = tensors[name]
+        if value.dtype not in FLOATS:
+            raise AnimupError(f"{tensors.path}: {name} is {value.dtype}; give weights in float32, float16 or bfloat16")
+        if value.shape != parameter.shape:
+            # the autoencoder's attention was convolutions once
+            if value.shape[: parameter.ndim] != parameter.shape or value.numel() != parameter.numel():
+                raise AnimupError(
+                    f"{tensors.path} is not {what}: {name} is {list(value.shape)}, wanted {list(parameter.shape)}"
+                )
+            value = value.reshape(parameter.shape)
+        net.load_state_dict({name: value.to(torch.float32)}, strict=False, assign=True)
+    net.requires_grad_(False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A low-rank change of some modules' weights."""
+
+    down: Tensor
+    up: Tensor
+    alpha: float
+    """The change is ``up @ down`` times alpha over the rank."""
+
+    def change(self, like: Tensor) -> Tensor:
+        """The change in the shape of the weight, float32."""
+        rank = self.down.shape[0]
+        down, up = self.down.float().flatten(1), self.up.float().flatten(1)
+        return (up @ down * (self.alpha / rank)).reshape(like.shape)
+
+
+def read_lora(path: Path) -> dict[str, Lora]:
+    """A LoRA file in kohya's layout, by the names of modules in it.
+
+    Raises :class:`AnimupError` where it is none.
+    """
+    tensors = open_tensors(path)
+    parts: dict[str, dict[str, str]] = {}
+    strange = []
+    for name in tensors:
+        module, _, part = name.partition(".")
+        if module.startswith("lora_") and part in {"lora_down.weight", "lora_up.weight", "alpha"}:
+            parts.setdefault(module, {})[part.split(".")[0]] = name
+        else:
+            strange.append(name)
+    incomplete = [module for module, found in parts.items() if not {"lora_down", "lora_up"} <= found.keys()]
+    if strange or incomplete or not parts:
+        said = f"it has {named(strange)}" if strange else f"down or up is missing for {named(incomplete)}"
+        raise AnimupError(
+            f"{path} is no LoRA in kohya's layout (lora_unet_….lora_down.weight, .lora_up.weight, .alpha): "
+            f"{said if strange or incomplete else 'it is empty'}; convert it, or give the official file"
+        )
+    loras = {}
+    for module, found in parts.items():
+        down = tensors[found["lora_down"]]
+        alpha = float(tensors[found["alpha"]]) if "alpha" in found else float(down.shape[0])
+        loras[module] = Lora(down=down, up=tensors[found["lora_up"]], alpha=alpha)
+    return loras
+
+
+def merge(net: nn.Module, loras: Mapping[str, Lora], names: Mapping[str, str], weight: float, path: Path) -> int:
+    """Add those of ``loras`` that are meant for ``net`` to its weights; gives how many they were.
+
+    ``names`` are the names of modules of ``net`` by those in the file. Raises :class:`AnimupError` where a shape
+    does not fit.
+    """
+    done = 0
+    for name, module in names.items():
+        if name not in loras:
+            continue
+        parameter = net.get_submodule(module).weight
+        assert isinstance(parameter, Tensor)
+        lora = loras[name]
+        if lora.up.shape[0] != parameter.shape[0] or lora.down[0].numel() != parameter[0].numel():
+            raise AnimupError(
+                f"{path} does not fit the base: {name} changes a weight of [{lora.up.shape[0]}, "
+                f"{lora.down[0].numel()}], the base's is {list(parameter.shape)}; give a LoRA for SD1.5"
+            )
+        parameter.data = parameter.data + weight * lora.change(parameter)
+        done += 1
+    return done

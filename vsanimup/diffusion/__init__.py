@@ -1,0 +1,1 @@
+"""What the diffusion networks need at run time. Nothing here imports torch."""
