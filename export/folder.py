@@ -2,16 +2,62 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from vsanimup.models import FORMAT, MANIFEST, open_model
+
+
+def sha256(path: Path) -> str:
+    """Of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder lies on the disk."""
+    if path.is_dir() and os.name == "nt":  # folders cannot be opened there
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def model_folder(out: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
+    """A new folder for a model's files, which takes the place of ``out`` when the block ends without an error.
+
+    It lies beside ``out`` under a temporary name. At the end the manifest is written, with the SHA-256 of each file;
+    ``manifest`` may be filled until then.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        new = Path(temporary) / "new"
+        new.mkdir()
+        yield new
+        paths = sorted(new.iterdir())
+        for path in paths:
+            sync(path)
+        hashes = {path.name: sha256(path) for path in paths}
+        text = json.dumps({"format": FORMAT, **manifest, "files": hashes}, indent=2) + "\n"
+        (new / MANIFEST).write_text(text, encoding="utf-8")
+        sync(new / MANIFEST)
+        open_model(new)
+        sync(new)
+        if out.exists():
+            out.rename(Path(temporary) / "old")
+        new.rename(out)
+        sync(out.parent)
+        shutil.rmtree(Path(temporary) / "old", ignore_errors=True)
 
 
 def write_model(out: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
@@ -19,21 +65,9 @@ def write_model(out: Path, files: Mapping[str, bytes], manifest: Mapping[str, An
 
     The folder is built beside ``out`` under a temporary name, read back, and put in place by renaming.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
-        new = Path(temporary) / "new"
-        new.mkdir()
-        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-        text = json.dumps({"format": FORMAT, **manifest, "files": hashes}, indent=2) + "\n"
-        for name, data in {**files, MANIFEST: text.encode()}.items():
-            with (new / name).open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        model = open_model(new)
-        for name in files:
-            model.read(name)
-        if out.exists():
-            out.rename(Path(temporary) / "old")
-        new.rename(out)
-        shutil.rmtree(Path(temporary) / "old", ignore_errors=True)
+    with model_folder(out, manifest) as new:
+        for name, data in files.items():
+            (new / name).write_bytes(data)
+            sync(new / name)
+            if (new / name).read_bytes() != data:
+                raise OSError(f"{new / name} does not hold what was written to it")

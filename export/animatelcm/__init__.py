@@ -1,4 +1,4 @@
-'''AnimateLCM to a model folder: an SD1.5 base, the motion module and the LoRA in; ONNX graphs without torch out.
+"""AnimateLCM to a model folder: an SD1.5 base, the motion module and the LoRA in; ONNX graphs without torch out.
 
     python -m export animatelcm --base FOLDER_OR_SAFETENSORS --motion AnimateLCM_sd15_t2v.ckpt \\
         --lora AnimateLCM_sd15_t2v_lora.safetensors --out FOLDER
@@ -49,4 +49,4 @@ one that of the middle block; zeros mean no control. ``strength`` [1] scales the
 
 What the official weights do in these graphs was never tested where this was written, for want of them: it is tested on
 random ones of the same layout, against diffusers.
-'''
+"""

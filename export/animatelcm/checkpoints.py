@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -49,6 +48,10 @@ class Tensors(Mapping[str, Tensor]):
                 names[new] = old
         return Tensors(self.path, names, lambda name: self._read(names[name]))
 
+    def count(self) -> int:
+        """How many numbers they are."""
+        return sum(self[name].numel() for name in self._names)
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of one tensor. Raises :class:`AnimupError` where there is none."""
         if name not in self._names:
@@ -66,7 +69,7 @@ def open_tensors(path: Path) -> Tensors:
     if path.suffix == ".safetensors":
         try:
             file = safe_open(path, "pt")
-            names = list(file.keys())
+            names = list(file.keys())  # type: ignore[no-untyped-call]
         except (SafetensorError, OSError) as error:
             raise AnimupError(f"{path} is no whole safetensors file ({error}): download it again") from error
         return Tensors(path, names, file.get_tensor)
@@ -88,12 +91,6 @@ def open_tensors(path: Path) -> Tensors:
         raise AnimupError(f"{path} holds no tensors but a {type(tensors).__name__}")
     tensors = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
     return Tensors(path, tensors, tensors.__getitem__)
-
-
-def sha256(path: Path) -> str:
-    """Of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def config_of(folder: Path, name: str = "config.json") -> dict[str, Any]:
@@ -139,7 +136,7 @@ def load(net: nn.Module, tensors: Tensors, what: str) -> None:
 
     Raises :class:`AnimupError` naming tensors that are missing, surplus, of another shape or no floats.
     """
-    wanted = {name: parameter for name, parameter in net.state_dict().items()}
+    wanted = dict(net.named_parameters())
     missing, surplus = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
     if missing or surplus:
         parts = [f"lacks {named(missing)}"] if missing else []
@@ -156,8 +153,8 @@ def load(net: nn.Module, tensors: Tensors, what: str) -> None:
                     f"{tensors.path} is not {what}: {name} is {list(value.shape)}, wanted {list(parameter.shape)}"
                 )
             value = value.reshape(parameter.shape)
-        net.load_state_dict({name: value.to(torch.float32)}, strict=False, assign=True)
-    net.requires_grad_(False)
+        module, _, own = name.rpartition(".")
+        setattr(net.get_submodule(module), own, nn.Parameter(value.to(torch.float32), requires_grad=False))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -302,13 +301,10 @@ def residual_shapes(widths: tuple[int, ...], frames: int, height: int, width: in
     return [*shapes, shapes[-1]]
 
 
-def residual_axes(count: int) -> Mapping[str, dict[int, str]]:
-    """Symbolic axes of residuals: the frames; sizes of the lower levels get names of their own."""
-    levels = [0, *(level for level in range(4) for _ in range(3))][:count]
-    # the third state of a level is already halved
-    halved = [level + (i % 3 == 0 and i > 0) for i, level in enumerate(levels[: count - 1])] + [3]
-    names = ("", "_2", "_4", "_8")
+def residual_axes(widths: tuple[int, ...]) -> dict[str, dict[int, str]]:
+    """Symbolic axes of residuals by name: the frames, and sizes that have names of their own at lower levels."""
+    suffixes = {LATENT_ALIGN >> level: f"_{1 << level}" if level else "" for level in range(4)}
     return {
-        f"residual_{i}": {0: "frames", 2: f"height{names[level]}", 3: f"width{names[level]}"}
-        for i, level in enumerate(halved)
+        f"residual_{i}": {0: "frames", 2: f"height{suffixes[side]}", 3: f"width{suffixes[side]}"}
+        for i, (_, _, side, _) in enumerate(residual_shapes(widths, 1, LATENT_ALIGN, LATENT_ALIGN))
     }

@@ -73,7 +73,9 @@ def softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
     return F.softmax(wide if mask is None else wide + mask, dim=-1).to(scores.dtype)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None, slices: int = 1) -> Tensor:
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None, slices: int = 1
+) -> Tensor:
     """Attention ``[batch, queries, channels]`` of projected tokens ``[batch, tokens, channels]``.
 
     ``key`` and ``value`` may have batch 1 and serve every query. With ``slices`` the queries go in so many parts, one

@@ -192,7 +192,9 @@ def open_base(path: Path) -> Base:
     Raises :class:`AnimupError` where it is missing, damaged or not of SD1.5's kind.
     """
     if path.is_dir():
-        if "XL" in str((path / "model_index.json").is_file() and config_of(path, "model_index.json").get("_class_name")):
+        if "XL" in str(
+            (path / "model_index.json").is_file() and config_of(path, "model_index.json").get("_class_name")
+        ):
             raise AnimupError(f"base {path} is of SDXL, and AnimateLCM's motion module does not fit it: {REMEDY}")
         config = config_of(path / "unet")
         check_base(config, path)
@@ -200,11 +202,14 @@ def open_base(path: Path) -> Base:
         if scheduler.is_file():
             kind = config_of(scheduler.parent, scheduler.name).get("prediction_type", "epsilon")
             if kind != "epsilon":
-                raise AnimupError(f"base {path} predicts {kind!r}, AnimateLCM needs one that predicts the noise: {REMEDY}")
+                raise AnimupError(
+                    f"base {path} predicts {kind!r}, AnimateLCM needs one that predicts the noise: {REMEDY}"
+                )
         return Base(path=path, single=None, config=config)
     tensors = open_tensors(path)
     for start, found in (
-        ("conditioner.", "of SDXL"), (UNET + "label_emb.", "of SDXL"), ("cond_stage_model.model.", "of Stable Diffusion 2"),
+        ("conditioner.", "of SDXL"), (UNET + "label_emb.", "of SDXL"),
+        ("cond_stage_model.model.", "of Stable Diffusion 2"),
     ):  # fmt: skip
         if any(name.startswith(start) for name in tensors):
             raise AnimupError(f"base {path} is {found}, and AnimateLCM's motion module does not fit it: {REMEDY}")
@@ -247,7 +252,9 @@ def read_motion(path: Path, base: Base, pooling: Pooling, sources: list[Path]) -
         config = config_of(path)
         heads = config.get("motion_num_attention_heads", MOTION_HEADS)
         if heads != MOTION_HEADS or config.get("motion_layers_per_block", LAYERS) != LAYERS:
-            raise AnimupError(f"motion module {path} has {heads} heads or other layers than AnimateLCM's: give AnimateLCM's")
+            raise AnimupError(
+                f"motion module {path} has {heads} heads or other layers than AnimateLCM's: give AnimateLCM's"
+            )
         groups = int(config.get("motion_norm_num_groups", groups))
         file = weights_of(path)
     else:

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,8 +92,7 @@ class Tokenizer:
         if not isinstance(numbers, dict) or not all(type(number) is int for number in numbers.values()):
             raise AnimupError(f"{VOCABULARY} is damaged: it is no object of numbers; get the model again")
         pairs = []
-        for i, line in enumerate(lines):
-            line = line.removesuffix("\r")
+        for i, line in enumerate(line.removesuffix("\r") for line in lines):
             if not line or (i == 0 and line.startswith("#version")):
                 continue
             pair = line.split(" ")
@@ -112,7 +112,7 @@ class Tokenizer:
         while True:
             ranks = [
                 (self._ranks.get((a, b), len(self._ranks)), i)
-                for i, (a, b) in enumerate(zip(parts, parts[1:], strict=False))
+                for i, (a, b) in enumerate(pairwise(parts))
                 if a is not None and b is not None
             ]
             rank, i = min(ranks, default=(len(self._ranks), 0))

@@ -1,0 +1,290 @@
+"""``python -m export animatelcm``: see :mod:`export.animatelcm`."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vsanimup.doctor import free_memory
+from vsanimup.errors import AnimupError
+from vsanimup.sizes import show_bytes
+
+PRECISIONS = ("fp32", "fp16")
+POOLINGS = ("frame", "clip")
+TRAINED_FRAMES = 16
+MEMORY = 2.4
+"""Memory that an export takes at most, of the largest network's weights as float32. Reckoned: the network once, and
+onnxruntime's copies of it when it is compared."""
+BYTES_PER_PIXEL = 12000
+"""Working memory a luma sample of a 16-frame window; reckoned for SD1.5 with 8 slices, not measured."""
+UNKNOWN = "LicenseRef-unknown"
+Make = Callable[[], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command was asked for."""
+
+    base: Path
+    motion: Path
+    lora: Path
+    lora_weight: float
+    controlnet: Path | None
+    vae: Path | None
+    tiny_vae: Path | None
+    tokenizer: Path | None
+    out: Path
+    precision: str
+    clip_skip: int
+    slices: int
+    motion_norm: str
+    licences: Mapping[str, str]
+    """SPDX identifiers by part."""
+
+    def check(self) -> None:
+        """Raises :class:`AnimupError` when the arguments contradict one another."""
+        if self.precision not in PRECISIONS:
+            raise AnimupError(f"--precision must be {' or '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.motion_norm not in POOLINGS:
+            raise AnimupError(f"--motion-norm must be {' or '.join(POOLINGS)}, got {self.motion_norm!r}")
+        if self.slices not in (1, 2, 4, 8, 16, 32, 64):
+            raise AnimupError(f"--slices must be a power of two up to 64, got {self.slices}")
+        if self.vae and self.tiny_vae:
+            raise AnimupError("--vae and --tiny-vae are both given: give one of them")
+        if not 0 <= self.lora_weight <= 2:
+            raise AnimupError(f"--lora-weight must be 0 to 2, got {self.lora_weight}")
+        if self.out.exists() and not (self.out.is_dir() and (self.out / "manifest.json").exists()):
+            raise AnimupError(f"--out {self.out} exists and is no model folder: give a new name, or remove it")
+
+
+def check_resources(largest: int, total: int, request: Request) -> None:
+    """``largest`` and ``total`` are the parameters of the largest part, and of all.
+
+    Raises :class:`AnimupError` when memory or disk do not suffice.
+    """
+    needed, free = int(MEMORY * 4 * largest) + (1 << 29), free_memory()
+    if free is not None and free < needed:
+        raise AnimupError(
+            f"the export needs about {show_bytes(needed)} of memory and {show_bytes(free)} are free: close other "
+            "programs, or export on a machine with more and copy the folder"
+        )
+    place = next(parent for parent in request.out.absolute().parents if parent.exists())
+    size, room = total * (2 if request.precision == "fp16" else 4) + (1 << 26), shutil.disk_usage(place).free
+    if room < size:
+        raise AnimupError(
+            f"the model takes about {show_bytes(size)} and {show_bytes(room)} are free at {place}: make room, "
+            "give another --out, or --precision fp16"
+        )
+
+
+def export(request: Request) -> Iterator[str]:
+    """Do it; says what it is doing. Raises :class:`AnimupError` where it cannot."""
+    request.check()
+    import torch
+
+    from export.animatelcm import graphs, layouts, parts
+    from export.animatelcm.checkpoints import merge, named, open_tensors, read_lora, weights_of
+    from export.animatelcm.layers import POSITIONS, Pooling
+    from export.animatelcm.onnx_files import export as export_graph
+    from export.folder import model_folder, sha256
+
+    base = parts.open_base(request.base)
+    if odd := parts.unused(base):
+        yield f"base: left out what is of no use here: {named(odd)}"
+    tokenizer = base.tokenizer(request.tokenizer)
+    loras = read_lora(request.lora)
+    motion_file = request.motion if not request.motion.is_dir() else weights_of(request.motion)
+    unet_file = base.single.part(layouts.base, parts.UNET) if base.single else base.tensors("unet")
+    largest = unet_file.count() + open_tensors(motion_file).count()
+    others = [weights_of(folder) for folder in (request.controlnet, request.vae, request.tiny_vae) if folder]
+    # text encoder and autoencoder of SD1.5 are a sixth of its denoiser
+    total = largest + unet_file.count() // 4 + sum(open_tensors(path).count() for path in others)
+    check_resources(largest, total, request)
+    sources: list[Path] = [request.lora]
+    parameters = 0
+
+    def merged(net: torch.nn.Module, start: str, prefix: str, left_out: tuple[str, ...] = ()) -> None:
+        """Those changes of the LoRA whose names have this start, into the network with this prefix."""
+        mine = {name: lora for name, lora in loras.items() if name.startswith(start) and not name.startswith(left_out)}
+        names = {layouts.kohya(prefix, path): path for path, module in net.named_modules() if hasattr(module, "weight")}
+        if surplus := mine.keys() - names.keys():
+            raise AnimupError(
+                f"LoRA {request.lora} changes {named(surplus)}, which the base lacks: give AnimateLCM's LoRA for SD1.5"
+            )
+        merge(net, mine, names, request.lora_weight, request.lora)
+
+    def counted(net: Any) -> Any:
+        nonlocal parameters
+        parameters += sum(parameter.numel() for parameter in net.parameters())
+        return net
+
+    def text() -> Any:
+        net = base.text(request.clip_skip)
+        prefix, first = "lora_te_text_model", len(net.encoder["layers"])
+        # what the LoRA would change in a layer that is left out is no mistake
+        left_out = [f"{prefix}_encoder_layers_{first + i}_" for i in range(request.clip_skip - 1)]
+        merged(net, "lora_te_", prefix, tuple(left_out))
+        return counted(net)
+
+    def denoiser() -> Any:
+        motion = parts.read_motion(request.motion, base, Pooling(request.motion_norm), sources)
+        unet = base.unet()
+        merged(unet, "lora_", "lora_unet", ("lora_te_",))
+        return counted(graphs.Denoiser(unet, motion, request.slices).eval())
+
+    def vae() -> Any:
+        if request.tiny_vae:
+            return parts.read_tiny_vae(request.tiny_vae, sources)
+        return parts.read_vae(request.vae, sources) if request.vae else base.vae()
+
+    def control() -> Any:
+        assert request.controlnet
+        return counted(graphs.Control(parts.read_control(request.controlnet, base, sources), request.slices).eval())
+
+    picture = {0: "frames", 2: "height", 3: "width"}
+    image = {0: "frames", 2: "image_height", 3: "image_width"}
+    with_control = request.controlnet is not None
+    residuals = graphs.residual_axes(base.widths) if with_control else {}
+    denoise = {"latents": picture, "noise": picture, "mask": {0: "frames", 1: "frames"}, "next_latents": picture}
+
+    def latents(n: int, height: int, width: int) -> dict[str, torch.Tensor]:
+        return {"latents": torch.randn(n, 4, height, width)}
+
+    def images(n: int, height: int, width: int) -> dict[str, torch.Tensor]:
+        return {"image": torch.rand(n, 3, 8 * height, 8 * width) * 2 - 1}
+
+    def step(n: int, height: int, width: int) -> dict[str, torch.Tensor]:
+        return graphs.example_of_denoise(base.widths, base.text_channels, n, height, width, with_control)
+
+    def hints(n: int, height: int, width: int) -> dict[str, torch.Tensor]:
+        whole = step(n, height, width)
+        return {
+            "latents": whole["latents"], "timestep": whole["timestep"], "text": whole["text"],
+            "image": torch.rand(n, 3, 8 * height, 8 * width), "strength": torch.tensor([0.7]),
+        }  # fmt: skip
+
+    def tokens(*_: int) -> dict[str, torch.Tensor]:
+        return {"tokens": torch.randint(0, 400, (1, graphs.CONTEXT), dtype=torch.int32)}
+
+    # the denoiser first: most mistakes show there
+    both = {"image": image, "latents": picture}
+    jobs: dict[str, tuple[Make, Callable[..., dict[str, torch.Tensor]], list[str], dict[str, dict[int, str]]]] = {
+        "denoise": (denoiser, step, ["next_latents"], {**denoise, **residuals}),
+        "text": (text, tokens, ["text"], {}),
+        "encode": (lambda: counted(graphs.Encode(vae()).eval()), images, ["latents"], both),
+        "decode": (lambda: counted(graphs.Decode(vae()).eval()), latents, ["image"], both),
+    }
+    if with_control:
+        axes = {"latents": picture, "image": image, **residuals}
+        jobs["control"] = (control, hints, list(residuals), axes)
+    torch.manual_seed(0)
+    manifest: dict[str, Any] = {}
+    differences = {}
+    with model_folder(request.out, manifest) as folder:
+        for name, (make, inputs, outputs, axes) in jobs.items():
+            for said in export_graph(
+                make, name=name, folder=folder, example=inputs(2, 8, 16), other=inputs(3, 16, 8),
+                outputs=outputs, axes=axes, precision=request.precision,
+            ):  # fmt: skip
+                yield said
+            differences[name] = said.rpartition(" ")[2]
+        for name, data in tokenizer.items():
+            (folder / name).write_bytes(data)
+        yield "hashing the sources"
+        given = ["base", "motion", "lora", *(["controlnet"] if with_control else [])]
+        given += ["vae"] if request.vae or request.tiny_vae else []
+        if strange := request.licences.keys() - set(given):
+            raise AnimupError(f"--licence names {named(strange)}; the parts are {', '.join(given)}")
+        licences = {part: request.licences.get(part, UNKNOWN) for part in given}
+        manifest.update(
+            name=request.out.name,
+            kind="animatelcm",
+            scale=1,
+            radius=0,
+            align=8 * graphs.LATENT_ALIGN,
+            value_range="rgb",
+            tasks=[],
+            bytes_per_pixel=BYTES_PER_PIXEL,
+            licence=" AND ".join(sorted(set(licences.values()))),
+            licences=licences,
+            source="exported from the files under sources",
+            sources=[{"name": path.name, "sha256": sha256(path)} for path in dict.fromkeys([*base.sources, *sources])],
+            command=shlex.join(["python", "-m", "export", *sys.argv[1:]]),
+            parameters=parameters,
+            animatelcm={
+                "precision": request.precision,
+                "frames": TRAINED_FRAMES,
+                "most_frames": POSITIONS,
+                "text_channels": base.text_channels,
+                "control": with_control,
+                "residuals": len(residuals),
+                "autoencoder": "tiny" if request.tiny_vae else "full",
+                "betas": graphs.BETAS,
+                "timesteps": graphs.TIMESTEPS,
+                "original_steps": graphs.ORIGINAL_STEPS,
+                "lora_weight": request.lora_weight,
+                "clip_skip": request.clip_skip,
+                "motion_norm": request.motion_norm,
+                "slices": request.slices,
+                "differences": differences,
+            },
+        )
+    yield f"{request.out}: {parameters} parameters, licence {manifest['licence']}"
+
+
+def licences_of(texts: list[str]) -> dict[str, str]:
+    """``part=SPDX`` apart. Raises :class:`AnimupError` where one is not of that form."""
+    found = {}
+    for text in texts:
+        part, equals, spdx = text.partition("=")
+        if not (part and equals and spdx):
+            raise AnimupError(f"--licence must be like base=CreativeML-OpenRAIL-M, got {text!r}")
+        found[part] = spdx
+    return found
+
+
+def main(
+    base: Annotated[Path, typer.Option(help="SD1.5: a folder of diffusers, or a single .safetensors file")],
+    motion: Annotated[Path, typer.Option(help="AnimateLCM_sd15_t2v.ckpt, or a folder of diffusers' MotionAdapter")],
+    lora: Annotated[Path, typer.Option(help="AnimateLCM_sd15_t2v_lora.safetensors")],
+    out: Annotated[Path, typer.Option(help="model folder to write; an earlier one there is replaced")],
+    lora_weight: Annotated[float, typer.Option(help="share of the LoRA that is merged")] = 0.8,
+    controlnet: Annotated[Path | None, typer.Option(help="folder of a ControlNet for SD1.5, such as tile")] = None,
+    vae: Annotated[Path | None, typer.Option(help="folder of another autoencoder than the base's")] = None,
+    tiny_vae: Annotated[Path | None, typer.Option(help="folder of a tiny autoencoder (TAESD) instead")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="folder with vocab.json and merges.txt, for a single file")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32 or fp16")] = "fp16",
+    clip_skip: Annotated[int, typer.Option(help="2: without the text encoder's last layer, as many anime bases")] = 1,
+    slices: Annotated[int, typer.Option(help="parts that the largest attention is computed in; 1 suits GPUs")] = 8,
+    motion_norm: Annotated[
+        str, typer.Option(help="frame: norms of motion modules as AnimateLCM's code has them; clip: as diffusers does")
+    ] = "frame",
+    licence: Annotated[list[str] | None, typer.Option(help="SPDX identifier of a part, as base=…; repeatable")] = None,
+) -> None:
+    """Export AnimateLCM on an SD1.5 base: graphs of text encoder, autoencoder and denoiser, and the tokenizer."""
+    try:
+        request = Request(
+            base=base, motion=motion, lora=lora, lora_weight=lora_weight, controlnet=controlnet, vae=vae,
+            tiny_vae=tiny_vae, tokenizer=tokenizer, out=out, precision=precision, clip_skip=clip_skip, slices=slices,
+            motion_norm=motion_norm, licences=licences_of(licence or []),
+        )  # fmt: skip
+        for said in export(request):
+            print(said, flush=True)
+    except AnimupError as error:
+        raise SystemExit(f"animatelcm: {error}") from error
+    except MemoryError as error:
+        raise SystemExit("animatelcm: out of memory; nothing was written: close other programs") from error
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "make room, or give another --out" if full else "see to that, or give another --out"
+        raise SystemExit(f"animatelcm: {error.strerror or error}; nothing was written to {out}: {remedy}") from error

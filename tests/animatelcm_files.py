@@ -1,0 +1,207 @@
+"""AnimateLCM's checkpoints with random weights, in every layout that the export reads.
+
+    python -m tests.animatelcm_files FOLDER
+
+makes them at full size (13 GB of memory, 9 GB of disk) for a trial of the export, and says how to run it. Their weights
+are random: such a model makes noise.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from vsanimup.diffusion.tokenizer import END, LAST, START, _signs
+
+TINY = {"widths": (32, 64, 64, 64), "text": 64, "layers": 2, "inner": 128, "vae": (32, 32, 64, 64), "rank": 4}
+FULL = {
+    "widths": (320, 640, 1280, 1280), "text": 768, "layers": 12, "inner": 3072, "vae": (128, 256, 512, 512), "rank": 64,
+}  # fmt: skip
+
+RESNET = {
+    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
+    "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
+}  # fmt: skip
+WHOLE = {
+    "conv_in": "input_blocks.0.0", "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+    "conv_norm_out": "out.0", "conv_out": "out.2",
+}  # fmt: skip
+
+
+def single_base(name):
+    """A name of diffusers' UNet in a single file."""
+    part, tensor = name.rsplit(".", 1)
+    if part in WHOLE:
+        return f"{WHOLE[part]}.{tensor}"
+    block, kind, number, rest = re.fullmatch(
+        r"(.+?)\.(resnets|attentions|downsamplers|upsamplers)\.(\d)\.(.+)", name
+    ).groups()
+    number = int(number)
+    way, _, level = block.partition("_blocks.")
+    if block == "mid_block":
+        place = f"middle_block.{1 if kind == 'attentions' else 2 * number}"
+    elif kind == "downsamplers":
+        return f"input_blocks.{3 * int(level) + 3}.0.{rest.replace('conv', 'op')}"
+    elif kind == "upsamplers":
+        return f"output_blocks.{3 * int(level) + 2}.{1 if level == '0' else 2}.{rest}"
+    else:
+        first = "input_blocks", 3 * int(level) + number + 1
+        if way == "up":
+            first = "output_blocks", 3 * int(level) + number
+        place = f"{first[0]}.{first[1]}.{0 if kind == 'resnets' else 1}"
+    if kind == "resnets":
+        part, tensor = rest.rsplit(".", 1)
+        rest = f"{RESNET[part]}.{tensor}"
+    return f"{place}.{rest}"
+
+
+def single_vae(name):
+    """A name of diffusers' AutoencoderKL in a single file."""
+    name = re.sub(r"down_blocks\.(\d)\.resnets", r"down.\1.block", name)
+    name = re.sub(r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample", name)
+    name = re.sub(r"up_blocks\.(\d)\.resnets", lambda m: f"up.{3 - int(m[1])}.block", name)
+    name = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{3 - int(m[1])}.upsample", name)
+    for new, old in (
+        ("mid_block.resnets.0", "mid.block_1"), ("mid_block.resnets.1", "mid.block_2"),
+        ("mid_block.attentions.0.group_norm", "mid.attn_1.norm"), ("mid_block.attentions.0.to_q", "mid.attn_1.q"),
+        ("mid_block.attentions.0.to_k", "mid.attn_1.k"), ("mid_block.attentions.0.to_v", "mid.attn_1.v"),
+        ("mid_block.attentions.0.to_out.0", "mid.attn_1.proj_out"), ("conv_norm_out", "norm_out"),
+        ("conv_shortcut", "nin_shortcut"),
+    ):  # fmt: skip
+        name = name.replace(new, old)
+    return name
+
+
+def official_motion(name):
+    """A name of diffusers' MotionAdapter in AnimateLCM's own file; ``None`` for positions, which it has not."""
+    if "pos_embed" in name:
+        return None
+    name = re.sub(r"(motion_modules\.\d\.)", r"\1temporal_transformer.", name)
+    for new, old in (
+        ("attn1", "attention_blocks.0"), ("attn2", "attention_blocks.1"), ("norm1", "norms.0"), ("norm2", "norms.1"),
+        ("norm3", "ff_norm"),
+    ):  # fmt: skip
+        name = name.replace(f"transformer_blocks.0.{new}.", f"transformer_blocks.0.{old}.")
+    return name
+
+
+def networks(sizes):
+    """Base, autoencoder and motion modules of diffusers, and the text encoder of transformers, without weights."""
+    from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            block_out_channels=sizes["widths"], cross_attention_dim=sizes["text"], attention_head_dim=8
+        )
+        vae = AutoencoderKL(
+            block_out_channels=sizes["vae"], down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=4,
+        )  # fmt: skip
+        motion = MotionAdapter(block_out_channels=sizes["widths"])
+        text = CLIPTextModel(
+            CLIPTextConfig(
+                hidden_size=sizes["text"], intermediate_size=sizes["inner"], num_hidden_layers=sizes["layers"],
+                num_attention_heads=sizes["text"] // 64, max_position_embeddings=77,
+                vocab_size=49408 if sizes is FULL else 600, hidden_act="quick_gelu",
+            )
+        )  # fmt: skip
+    return unet, vae, motion, text
+
+
+def random(net, dtype=torch.float32):
+    """Weights that keep numbers about as large as they come in; the keys are the network's."""
+    weights = {}
+    for name, like in net.state_dict().items():
+        if name.endswith(("pos_embed.pe", "position_ids")):
+            continue
+        if like.ndim == 1:
+            value = 0.1 * torch.randn(like.shape) + (1.0 if "norm" in name and name.endswith("weight") else 0.0)
+        else:
+            value = torch.randn(like.shape) * (0.1 if "embedding" in name else 0.7 / like[0].numel() ** 0.5)
+        weights[name] = value.to(dtype)
+    return weights
+
+
+def single(unet, vae, text):
+    """State dictionaries as one file has them."""
+    whole = {f"model.diffusion_model.{single_base(name)}": value for name, value in unet.items()}
+    for name, value in vae.items():
+        convolution = "attentions.0.to_" in name and name.endswith("weight")
+        whole[f"first_stage_model.{single_vae(name)}"] = value[..., None, None] if convolution else value
+    for name, value in text.items():
+        whole[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = value
+    whole["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    whole["alphas_cumprod"] = torch.ones(1000)
+    return {name: value.contiguous() for name, value in whole.items()}
+
+
+def lora_of(unet, rank, text=(), alpha=None):
+    """A LoRA in kohya's layout for attention and a convolution of ``unet`` and layers of ``text``."""
+    lora = {}
+    found = [
+        ("lora_unet", name, value) for name, value in unet.items()
+        if re.search(r"(to_[qkv]|to_out\.0|resnets\.0\.conv1|proj_in)\.weight$", name)
+    ]  # fmt: skip
+    found += [("lora_te", name, value) for name, value in dict(text).items() if name.endswith("q_proj.weight")]
+    for prefix, name, value in found:
+        module = name.removesuffix(".weight").removeprefix("text_model.").replace(".", "_")
+        key = f"{prefix}_{module}" if prefix == "lora_unet" else f"{prefix}_text_model_{module}"
+        down = torch.randn(rank, *value.shape[1:]) * 0.1
+        up = torch.randn(value.shape[0], rank, *(1,) * (value.ndim - 2)) * 0.1
+        lora |= {f"{key}.lora_down.weight": down.to(value.dtype), f"{key}.lora_up.weight": up.to(value.dtype)}
+        lora[f"{key}.alpha"] = torch.tensor(float(alpha if alpha is not None else rank / 8))
+    return lora
+
+
+def write_tokenizer(folder):
+    """A tiny vocabulary in CLIP's layout: all bytes, some merges."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = {sign: i for i, sign in enumerate((*_signs(), *(sign + LAST for sign in _signs())))}
+    merges = []
+    for pair in (
+        "c a",
+        "ca t</w>",
+        "t h",
+        "th e</w>",
+        "! !</w>",
+        "! !",
+        "' s</w>",
+        "a n",
+        "an i",
+        "m e</w>",
+        "ani me</w>",
+    ):
+        merges.append(pair)
+        vocabulary.setdefault(pair.replace(" ", ""), len(vocabulary))
+    vocabulary[START], vocabulary[END] = len(vocabulary), len(vocabulary) + 1
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+
+
+def main(folder):
+    """Full size, float16, as the official files are."""
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    unet, vae, motion, text = networks(FULL)
+    weights = random(unet, torch.float16)
+    save_file(lora_of(weights, FULL["rank"]), folder / "AnimateLCM_sd15_t2v_lora.safetensors")
+    save_file(single(weights, random(vae, torch.float16), random(text, torch.float16)), folder / "base.safetensors")
+    del weights
+    found = {official_motion(name): value for name, value in random(motion).items()}
+    torch.save(found, folder / "AnimateLCM_sd15_t2v.ckpt")
+    write_tokenizer(folder / "tokenizer")
+    print(
+        f"/usr/bin/time -v python -m export animatelcm --base {folder}/base.safetensors --motion "
+        f"{folder}/AnimateLCM_sd15_t2v.ckpt --lora {folder}/AnimateLCM_sd15_t2v_lora.safetensors "
+        f"--tokenizer {folder}/tokenizer --out {folder}/model"
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
