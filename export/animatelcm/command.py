@@ -128,7 +128,7 @@ def export(request: Request) -> Iterator[str]:
 
     def text() -> Any:
         net = base.text(request.clip_skip)
-        prefix, first = "lora_te_text_model", len(net.encoder["layers"])
+        prefix, first = "lora_te_text_model", net.layers
         # what the LoRA would change in a layer that is left out is no mistake
         left_out = [f"{prefix}_encoder_layers_{first + i}_" for i in range(request.clip_skip - 1)]
         merged(net, "lora_te_", prefix, tuple(left_out))

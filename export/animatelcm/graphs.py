@@ -71,7 +71,8 @@ class Denoiser(nn.Module):
 
     def noise_of(self, latents: Tensor, timestep: Tensor, text: Tensor, mask: Tensor, *residuals: Tensor) -> Tensor:
         """The noise ε that the network sees in ``latents``, in the network's precision."""
-        unet, motion = self.unet, self.motion
+        unet: Any = self.unet
+        motion: Any = self.motion
         dtype = unet.conv_in.weight.dtype
         embedding = unet.time_embedding(unet.time_proj(timestep).to(dtype))
         text = text.to(dtype)
@@ -142,9 +143,10 @@ class Encode(nn.Module):
 
     def __init__(self, vae: AutoencoderKL | AutoencoderTiny) -> None:
         super().__init__()
-        self.encoder, self.scale = plain(vae.encoder), float(vae.config.scaling_factor)
+        config: Any = vae.config
+        self.encoder, self.scale = plain(vae.encoder), float(config.scaling_factor)
         self.quant_conv = getattr(vae, "quant_conv", None)
-        self.channels = int(vae.config.latent_channels)
+        self.channels = int(config.latent_channels)
 
     def forward(self, image: Tensor) -> Tensor:
         moments = self.encoder(image.to(next(p.dtype for p in self.encoder.parameters())))
@@ -159,7 +161,8 @@ class Decode(nn.Module):
 
     def __init__(self, vae: AutoencoderKL | AutoencoderTiny) -> None:
         super().__init__()
-        self.decoder, self.scale = plain(vae.decoder), float(vae.config.scaling_factor)
+        config: Any = vae.config
+        self.decoder, self.scale = plain(vae.decoder), float(config.scaling_factor)
         self.post_quant_conv = getattr(vae, "post_quant_conv", None)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -241,6 +244,7 @@ class TextEncoder(nn.Module):
             }
         )
         self.encoder = nn.ModuleDict({"layers": nn.ModuleList([TextLayer(config) for _ in range(config.layers)])})
+        self.layers = config.layers
         self.final_layer_norm = nn.LayerNorm(config.channels, config.eps)
 
     def prepared(self) -> TextEncoder:
@@ -251,8 +255,8 @@ class TextEncoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.embeddings["token_embedding"](tokens) + self.embeddings["position_embedding"].weight
-        for layer in self.encoder["layers"]:  # type: ignore[union-attr]
-            x = layer(x, self.get_buffer("mask"))
+        for i in range(self.layers):
+            x = self.get_submodule(f"encoder.layers.{i}")(x, self.get_buffer("mask"))
         y: Tensor = self.final_layer_norm(x)
         return y.float()
 

@@ -151,7 +151,8 @@ class GatedProjection(nn.Module):
         self.proj = nn.Linear(channels, 2 * inner)
 
     def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.proj(x).chunk(2, -1)
+        both: Tensor = self.proj(x)
+        value, gate = both.chunk(2, -1)
         return value * F.gelu(gate)
 
 

@@ -55,7 +55,8 @@ def tidy(model: onnx.ModelProto, weights: Mapping[str, Tensor]) -> dict[str, Ten
     Weights that are alike are passed on by Identity, and those of linear layers are transposed: the latter get the name
     ``….T``.
     """
-    known, names = dict(weights), {}
+    known = dict(weights)
+    names: dict[str, str] = {}
     nodes = []
     for node in model.graph.node:
         for i, name in enumerate(node.input):

@@ -90,11 +90,10 @@ class Base:
 
     def unet(self) -> UNet2DConditionModel:
         """The denoiser."""
-        net = built(lambda: UNet2DConditionModel.from_config(self.config))
+        net: UNet2DConditionModel = built(lambda: UNet2DConditionModel.from_config(self.config))
         tensors = self.single.part(layouts.base, UNET) if self.single else self.tensors("unet")
         load(net, tensors, "the denoiser of an SD1.5 base")
-        assert isinstance(net, UNet2DConditionModel)
-        return net
+            return net
 
     def vae(self) -> AutoencoderKL:
         """The autoencoder. Raises :class:`AnimupError` where the base has none."""
@@ -108,10 +107,9 @@ class Base:
             "block_out_channels": widths, "layers_per_block": LAYERS, "latent_channels": 4, "scaling_factor": SCALING,
             "down_block_types": ["DownEncoderBlock2D"] * LEVELS, "up_block_types": ["UpDecoderBlock2D"] * LEVELS,
         }  # fmt: skip
-        net = built(lambda: AutoencoderKL.from_config(config))
+        net: AutoencoderKL = built(lambda: AutoencoderKL.from_config(config))
         load(net, tensors, "an SD1.5 base with its autoencoder")
-        assert isinstance(net, AutoencoderKL)
-        return net
+            return net
 
     def text(self, clip_skip: int) -> TextEncoder:
         """The text encoder without its last ``clip_skip - 1`` layers.
@@ -293,11 +291,10 @@ def read_vae(path: Path, sources: list[Path]) -> AutoencoderKL:
     config = config_of(path)
     if config.get("latent_channels", 4) != 4 or len(config.get("block_out_channels", ())) != LEVELS:
         raise AnimupError(f"autoencoder {path} is not of SD1.5: its latents have other channels or another size")
-    net = built(lambda: AutoencoderKL.from_config(config))
+    net: AutoencoderKL = built(lambda: AutoencoderKL.from_config(config))
     file = weights_of(path)
     load(net, open_tensors(file).part(layouts.autoencoder), "an autoencoder of SD1.5")
     sources.append(file)
-    assert isinstance(net, AutoencoderKL)
     return net
 
 
@@ -307,11 +304,10 @@ def read_tiny_vae(path: Path, sources: list[Path]) -> AutoencoderTiny:
     widths = config.get("encoder_block_out_channels", ())
     if config.get("latent_channels", 4) != 4 or len(widths) != LEVELS:
         raise AnimupError(f"tiny autoencoder {path} is not for SD1.5: give the folder of TAESD (madebyollin/taesd)")
-    net = built(lambda: AutoencoderTiny.from_config(config))
+    net: AutoencoderTiny = built(lambda: AutoencoderTiny.from_config(config))
     file = weights_of(path)
     load(net, open_tensors(file), "a tiny autoencoder for SD1.5")
     sources.append(file)
-    assert isinstance(net, AutoencoderTiny)
     return net
 
 
@@ -324,9 +320,8 @@ def read_control(path: Path, base: Base, sources: list[Path]) -> ControlNetModel
             f"ControlNet {path} does not fit the base: it has {list(widths)} channels and texts of {text}, the base "
             f"{list(base.widths)} and {base.text_channels}; give one for SD1.5, such as control_v11f1e_sd15_tile"
         )
-    net = built(lambda: ControlNetModel.from_config(config))
+    net: ControlNetModel = built(lambda: ControlNetModel.from_config(config))
     file = weights_of(path)
     load(net, open_tensors(file), "a ControlNet for SD1.5")
     sources.append(file)
-    assert isinstance(net, ControlNetModel)
     return net
