@@ -220,5 +220,5 @@ class Motion(nn.Module):
         tokens = self.proj_in(normal.permute(2, 3, 0, 1).reshape(-1, frames, channels))
         for block in self.transformer_blocks:
             tokens = block(tokens, positions, mask)
-        moved = self.proj_out(tokens).reshape(height, width, frames, channels).permute(2, 3, 0, 1)
+        moved: Tensor = self.proj_out(tokens).reshape(height, width, frames, channels).permute(2, 3, 0, 1)
         return x + moved

@@ -93,7 +93,7 @@ class Base:
         net: UNet2DConditionModel = built(lambda: UNet2DConditionModel.from_config(self.config))
         tensors = self.single.part(layouts.base, UNET) if self.single else self.tensors("unet")
         load(net, tensors, "the denoiser of an SD1.5 base")
-            return net
+        return net
 
     def vae(self) -> AutoencoderKL:
         """The autoencoder. Raises :class:`AnimupError` where the base has none."""
@@ -109,7 +109,7 @@ class Base:
         }  # fmt: skip
         net: AutoencoderKL = built(lambda: AutoencoderKL.from_config(config))
         load(net, tensors, "an SD1.5 base with its autoencoder")
-            return net
+        return net
 
     def text(self, clip_skip: int) -> TextEncoder:
         """The text encoder without its last ``clip_skip - 1`` layers.
