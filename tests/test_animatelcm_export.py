@@ -192,9 +192,10 @@ def step_of(net, inputs, timestep, last):
     assert scheduler.timesteps.tolist() == [999, 749, 499, 249]
     video = inputs["latents"].transpose(0, 1)[None]
     residuals = [inputs[name] for name in inputs if name.startswith("residual")]
+    text = inputs["text"].expand(video.shape[2], -1, -1)  # diffusers wants one for each frame
     with torch.no_grad():
         found = net(
-            video, timestep, inputs["text"], down_block_additional_residuals=residuals[:-1] or None,
+            video, timestep, text, down_block_additional_residuals=residuals[:-1] or None,
             mid_block_additional_residual=residuals[-1] if residuals else None,
         ).sample  # fmt: skip
         seed = torch.Generator().manual_seed(7)
@@ -355,7 +356,8 @@ def test_folder_is_a_model(exported, made):
     for name in model.files:
         assert model.read(name)
     manifest = json.loads((exported / "manifest.json").read_text())
-    assert [source["name"] for source in manifest["sources"]].count("motion.ckpt") == 1
+    names = {source["name"] for source in manifest["sources"]}
+    assert {"motion.ckpt", "lora.safetensors", "unet/diffusion_pytorch_model.safetensors"} <= names
     assert manifest["command"].startswith("python -m export") and manifest["parameters"] > 3_000_000
     assert manifest["animatelcm"]["residuals"] == 13
     assert [path.name for path in made.glob(".exported*")] == []
@@ -384,9 +386,9 @@ def test_half_precision_keeps_norms_and_softmax_wide(halved):
     assert "unet.conv_in.weight" in half and not any("norm" in name for name in half)
     shapes = onnx.shape_inference.infer_shapes(model).graph
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*shapes.value_info, *shapes.output)}
-    wide = [node for node in model.graph.node if node.op_type in ("Softmax", "LayerNormalization", "ReduceMean")]
-    assert len(wide) > 100
-    assert {kinds.get(node.output[0], onnx.TensorProto.FLOAT) for node in wide} == {onnx.TensorProto.FLOAT}
+    for kind in ("Softmax", "LayerNormalization", "InstanceNormalization", "ReduceMean"):
+        found = [kinds.get(node.output[0]) for node in model.graph.node if node.op_type == kind]
+        assert len(found) > 20 and set(found) == {onnx.TensorProto.FLOAT}, kind
     assert sum(path.stat().st_size for path in halved.glob("denoise.*")) < 13_000_000
 
 

@@ -47,6 +47,9 @@ none. Nothing passes between frames that do not see each other (in motion module
 ``residual_i`` have the shapes of the states that the base hands across from its down blocks to its up blocks, the last
 one that of the middle block; zeros mean no control. ``strength`` [1] scales them.
 
+The first runs at full size are best made on random files, ``python -m tests.animatelcm_files FOLDER``, which also says
+how to measure the memory that an export takes.
+
 What the official weights do in these graphs was never tested where this was written, for want of them: it is tested on
 random ones of the same layout, against diffusers.
 """

@@ -204,6 +204,13 @@ def export(request: Request) -> Iterator[str]:
         if strange := request.licences.keys() - set(given):
             raise AnimupError(f"--licence names {named(strange)}; the parts are {', '.join(given)}")
         licences = {part: request.licences.get(part, UNKNOWN) for part in given}
+        every = dict.fromkeys([*base.sources, *sources])
+        given_files = (request.base, request.motion, request.lora)
+
+        def named_source(path: Path) -> str:
+            """A component's file has the same name in every folder."""
+            return path.name if path in given_files else f"{path.parent.name}/{path.name}"
+
         manifest.update(
             name=request.out.name,
             kind="animatelcm",
@@ -216,7 +223,7 @@ def export(request: Request) -> Iterator[str]:
             licence=" AND ".join(sorted(set(licences.values()))),
             licences=licences,
             source="exported from the files under sources",
-            sources=[{"name": path.name, "sha256": sha256(path)} for path in dict.fromkeys([*base.sources, *sources])],
+            sources=[{"name": named_source(path), "sha256": sha256(path)} for path in every],
             command=shlex.join(["python", "-m", "export", *sys.argv[1:]]),
             parameters=parameters,
             animatelcm={
