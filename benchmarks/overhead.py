@@ -13,11 +13,12 @@ import argparse
 import itertools
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import vapoursynth as vs
 
-from vsanimup.engines import BACKENDS, Array
+from vsanimup.engines import BACKENDS, Array, Feed
 
 WIDTH, HEIGHT = 640, 360
 
@@ -39,7 +40,7 @@ class InstantEngine:
         ]
         self._results = itertools.cycle(results)
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Feed]) -> dict[str, Array]:
         """The next result, whatever the input."""
         return dict(next(self._results))
 
@@ -60,6 +61,10 @@ class InstantBackend:
     def load(self, network: bytes, *, origin: str, sizes: Mapping[str, int], device_id: int) -> InstantEngine:
         """An engine for the sizes; whether it enlarges is told by the folder's name."""
         return InstantEngine(sizes["height"], sizes["width"], 2 if "upscale" in origin else 1)
+
+    def load_file(self, path: Path, *, sizes: Mapping[str, int], device_id: int) -> InstantEngine:
+        """As :meth:`load`."""
+        return self.load(b"", origin=str(path), sizes=sizes, device_id=device_id)
 
 
 def pan(length: int) -> vs.VideoNode:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vsanimup.engines.base import Array, Backend, Engine
+from vsanimup.engines.base import Array, Backend, Engine, Feed
 from vsanimup.engines.cpu import CpuBackend
 from vsanimup.errors import AnimupError
 
-__all__ = ["BACKENDS", "Array", "Backend", "Engine", "choose"]
+__all__ = ["BACKENDS", "Array", "Backend", "Engine", "Feed", "choose"]
 
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (CpuBackend(),)}
 """All backends by name, best first."""

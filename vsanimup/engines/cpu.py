@@ -6,9 +6,10 @@ import importlib.util
 import os
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsanimup.engines.base import Array, Engine
+from vsanimup.engines.base import Array, Engine, Feed
 from vsanimup.errors import AnimupError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class CpuEngine:
         self._origin = origin
         self._outputs = [output.name for output in session.get_outputs()]
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Feed]) -> dict[str, Array]:
         """See :class:`vsanimup.engines.base.Engine`."""
         try:
             with _places:
@@ -65,6 +66,14 @@ class CpuBackend:
 
     def load(self, network: bytes, *, origin: str, sizes: Mapping[str, int], device_id: int) -> Engine:
         """See :class:`vsanimup.engines.base.Backend`; ``device_id`` must be 0."""
+        return self._open(network, origin, sizes, device_id)
+
+    def load_file(self, path: Path, *, sizes: Mapping[str, int], device_id: int) -> Engine:
+        """See :class:`vsanimup.engines.base.Backend`; ``device_id`` must be 0."""
+        return self._open(str(path), str(path), sizes, device_id)
+
+    def _open(self, network: bytes | str, origin: str, sizes: Mapping[str, int], device_id: int) -> Engine:
+        """An engine of a network's bytes, or of the file of this name."""
         import onnxruntime as ort
 
         if device_id != 0:

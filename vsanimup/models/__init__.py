@@ -55,26 +55,54 @@ class Model:
     """SHA-256 of each file, by name."""
     modulation: Mapping[str, Any]
     """Task biases: their file and where they go, see :mod:`vsanimup.models.modulation`; empty where there are none."""
+    sections: Mapping[str, Any]
+    """Whatever else the manifest holds, such as the section of its kind."""
+
+    def path(self, name: str) -> Path:
+        """Where one file lies, whether it is there or not.
+
+        Raises :class:`AnimupError` when the manifest names none such.
+        """
+        if name not in self.files:
+            raise AnimupError(f"model {self.folder}: the manifest names no file {name}; {self._remedy()}")
+        return self.folder / name
+
+    def _remedy(self) -> str:
+        return "install the package again" if self.folder.is_relative_to(SHIPPED) else "get the model again"
 
     def read(self, name: str) -> bytes:
         """The bytes of one file, verified.
 
         Raises :class:`AnimupError` naming the file when it is missing, truncated or altered.
         """
-        path = self.folder / name
-        remedy = "install the package again" if self.folder.is_relative_to(SHIPPED) else "get the model again"
-        if name not in self.files:
-            raise AnimupError(f"model {self.folder}: the manifest names no file {name}; {remedy}")
+        path = self.path(name)
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise AnimupError(f"model file {path} cannot be read ({error.strerror}); {remedy}") from error
-        if hashlib.sha256(data).hexdigest() != self.files[name]:
-            raise AnimupError(
-                f"model file {path} is damaged: its {len(data)} bytes do not have the SHA-256 that "
-                f"{MANIFEST} gives; {remedy}"
-            )
+            raise AnimupError(f"model file {path} cannot be read ({error.strerror}); {self._remedy()}") from error
+        self._compare(name, hashlib.sha256(data).hexdigest(), len(data))
         return data
+
+    def verify(self, name: str) -> Path:
+        """Where one file lies, its contents verified without ever holding them all.
+
+        Raises :class:`AnimupError` as :meth:`read` does.
+        """
+        path = self.path(name)
+        try:
+            with path.open("rb") as file:
+                digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+        except OSError as error:
+            raise AnimupError(f"model file {path} cannot be read ({error.strerror}); {self._remedy()}") from error
+        self._compare(name, digest, size)
+        return path
+
+    def _compare(self, name: str, digest: str, size: int) -> None:
+        if digest != self.files[name]:
+            raise AnimupError(
+                f"model file {self.folder / name} is damaged: its {size} bytes do not have the SHA-256 that "
+                f"{MANIFEST} gives; {self._remedy()}"
+            )
 
     def size(self) -> int:
         """Bytes of all files together, missing ones not counted."""
@@ -114,7 +142,7 @@ def open_model(folder: Path) -> Model:
         )
     values: dict[str, Any] = {"folder": folder}
     for field in fields(Model):
-        if field.name == "folder":
+        if field.name not in _TYPES:
             continue
         value, kind = manifest.get(field.name, _OPTIONAL.get(field.name)), _TYPES[field.name]
         if not isinstance(value, kind) or isinstance(value, bool):
@@ -126,7 +154,8 @@ def open_model(folder: Path) -> Model:
     for name in values["files"]:
         if Path(name).name != name:
             raise AnimupError(f"model manifest {path}: file names must be plain, got {name!r}")
-    return Model(**values)
+    known = {"format", *_TYPES}
+    return Model(**values, sections={name: value for name, value in manifest.items() if name not in known})
 
 
 def shipped() -> list[Model]:

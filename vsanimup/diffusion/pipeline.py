@@ -1,0 +1,228 @@
+"""A window of pictures through AnimateLCM: encoded, partly noised, denoised in few steps, decoded."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsanimup.diffusion import colour, noise
+from vsanimup.diffusion.model import CONTROL, HALVINGS, AnimateLcm
+from vsanimup.diffusion.schedule import Step
+from vsanimup.engines import Array, Backend, Engine, Feed
+from vsanimup.errors import AnimupError
+from vsanimup.spatial.tiles import Axis, Blend, Grid, plan
+
+TILE, OVERLAP = 512, 64
+"""Samples of a tile and of what neighbours share, along each axis, unless told otherwise: what SD1.5 was trained on.
+The autoencoder's tiles, which are of one frame each, always have them."""
+LEAST = 16
+"""Samples along each axis that a picture must have."""
+APART = -10000.0
+"""Added to the attention between frames of different scenes, of which nothing is left then."""
+MOST_CFG, MOST_CONTROL = 30.0, 2.0
+
+Cancelled = Callable[[], bool]
+
+
+class Enhancer:
+    """Runs one model on windows of pictures of one size.
+
+    The result is a pure function of the window and of what was given here: the same bytes from whichever thread, and
+    any number of threads may call at once.
+
+    A window of F frames takes, per megapixel of a picture, 12 MB a frame for the result, as much as for the pictures
+    that are given, 60 MB for the frame at work and 0.3 MB a frame for latents: 0.45 GB with its pictures for 16
+    frames, each call. To this come an engine's weights and ``bytes_per_pixel`` of the model's manifest for every sample
+    of a tile, 3.1 GB for 16 frames of 512x512, and with a ControlNet another 0.45 GB for what it hands over; neither
+    grows with the picture. The autoencoder runs frame by frame.
+    """
+
+    def __init__(
+        self, *, model: AnimateLcm, width: int, height: int, backend: Backend, device_id: int = 0,
+        tilesize: tuple[int, int] | None = None, overlap: tuple[int, int] = (OVERLAP, OVERLAP), steps: int = 2,
+        strength: float = 0.3, prompt: str = "", negative_prompt: str = "", cfg: float = 1.0, seed: int = 0,
+        colorfix: str = "wavelet", control: float | None = None,
+    ) -> None:  # fmt: skip
+        """``width`` and ``height`` are those of the pictures, ``tilesize`` and ``overlap`` (width, height) in their
+        samples, rounded up to multiples of the model's ``align``; without ``tilesize`` the picture is cut into the
+        fewest tiles of at most 512x512, all equal. ``steps`` and ``strength`` are those of
+        :class:`vsanimup.diffusion.schedule.Schedule`. ``cfg`` is the weight of the prompt against the negative prompt,
+        1 to 30, where 1 leaves out the latter and halves the time. ``seed`` is any number of 64 bits, ``colorfix`` one
+        of :data:`vsanimup.diffusion.colour.COLOURFIXES`, ``control`` the strength of the ControlNet, 0 to 2; it is 1
+        unless given where the model has one.
+
+        Encodes the text; the other networks are loaded when they are first used. Raises :class:`AnimupError` naming
+        the argument, its value and what would do, or the file that is damaged.
+        """
+        if width < LEAST or height < LEAST:
+            raise AnimupError(f"pictures must be {LEAST}x{LEAST} at least, got {width}x{height}")
+        if not math.isfinite(cfg) or not 1 <= cfg <= MOST_CFG:
+            raise AnimupError(f"cfg must lie between 1 (no negative prompt) and {MOST_CFG:g}, got {cfg:g}")
+        if control is not None and not model.control:
+            raise AnimupError(
+                f"control needs a model with a ControlNet, which {model.model.name} has not; leave it out"
+            )
+        if control is not None and not 0 <= control <= MOST_CONTROL:  # also what is no number
+            raise AnimupError(f"control must lie between 0 and {MOST_CONTROL:g}, got {control:g}")
+        colour.check(colorfix)
+        self._model, self._backend, self._device = model, backend, device_id
+        self._width, self._height = width, height
+        self._cfg, self._colorfix = float(cfg), colorfix
+        self._control = np.array([1.0 if control is None else control], np.float32)
+        self._steps: list[Step] = list(model.schedule(steps, strength))
+        if tilesize is None:
+            self.grid = even_grid(width, height, overlap, model.align)
+        else:
+            self.grid = plan(width, height, tile=tilesize, overlap=overlap, align=model.align, most=0)
+        """The denoiser's tiles, in samples of pictures."""
+        shared = (OVERLAP, OVERLAP)
+        # the denoiser sees latents of all that its tiles cover, and only the picture is decoded
+        self._encoded = even_grid(self.grid.columns.padded, self.grid.rows.padded, shared, model.align)
+        self._decoded = even_grid(width, height, shared, model.align)
+        rows, columns = (axis.padded // model.factor for axis in (self.grid.rows, self.grid.columns))
+        self._shape = model.latent_channels, rows, columns
+        self._noise = [noise.field(seed, step, self._shape) for step in range(len(self._steps))]
+        self._engines: dict[str, Engine] = {}
+        self._loading = threading.Lock()
+        self._texts = self._encode_texts([prompt] if self._cfg == 1 else [prompt, negative_prompt])
+
+    def __call__(self, images: Array, scenes: NDArray[np.integer], cancelled: Cancelled) -> Array:
+        """Enhanced pictures ``[frames, 3, height, width]``, RGB in 0..1, of such ``images``.
+
+        ``scenes [frames]`` numbers the scene of each: nothing passes between frames of different numbers. There may be
+        as many frames as the model's ``most_frames``. Raises :class:`AnimupError` when ``cancelled()`` says so between
+        two runs of a network, or when one fails.
+        """
+        frames = len(images)
+        if images.shape[1:] != (3, self._height, self._width) or scenes.shape != (frames,):
+            raise ValueError(f"pictures {images.shape} and scenes {scenes.shape} do not fit")
+        if not 1 <= frames <= self._model.most_frames:
+            raise AnimupError(f"a window must have 1 to {self._model.most_frames} frames, got {frames}")
+        latents = self._encode(images, cancelled)
+        latents = self._denoise(images, latents, scenes, cancelled)
+        return self._decode(images, latents, cancelled)
+
+    def _encode_texts(self, texts: list[str]) -> list[Array]:
+        """What the denoiser sees of each text, ``[1, 77, channels]``. The network is let go at once."""
+        tokenizer = self._model.tokenizer()
+        engine = self._model.load("text", self._backend, sizes={}, device_id=self._device)
+        return [engine.run({"tokens": tokenizer(text)})["text"] for text in texts]
+
+    def _engine(self, network: str, grid: Grid) -> Engine:
+        """A network for tiles of a grid, loaded on first use: scripts are often evaluated without a frame asked for."""
+        with self._loading:
+            if network not in self._engines:
+                sizes = {}
+                for name, axis in (("height", grid.rows), ("width", grid.columns)):
+                    sizes[f"image_{name}"] = axis.tile
+                    # the ControlNet's lower levels have names of their own
+                    for level in (1, 2, 4, HALVINGS):
+                        suffix = "" if level == 1 else f"_{level}"
+                        sizes[f"{name}{suffix}"] = axis.tile // self._model.factor // level
+                engine = self._model.load(network, self._backend, sizes=sizes, device_id=self._device)
+                self._engines[network] = engine
+            return self._engines[network]
+
+    def _run(self, network: str, grid: Grid, inputs: Mapping[str, Feed], cancelled: Cancelled) -> dict[str, Array]:
+        """One run of a network on a tile."""
+        if cancelled():
+            raise AnimupError("the clip was closed")
+        return self._engine(network, grid).run(inputs)
+
+    def _encode(self, images: Array, cancelled: Cancelled) -> Array:
+        """Latents ``[frames, channels, rows, columns]`` of all that the denoiser's tiles cover."""
+        latents = np.empty((len(images), *self._shape), np.float32)
+        for picture, target in zip(images, latents, strict=True):
+            blend = Blend(self._encoded, self._shape[0], 1, self._model.factor)
+            for row, column in self._encoded:
+                tile = 2 * _cut(picture[None], self._encoded, row, column) - 1
+                blend.add(row, column, self._run("encode", self._encoded, {"image": tile}, cancelled)["latents"][0])
+            target[:] = blend.result(0, *self._shape[1:])
+        return latents
+
+    def _denoise(self, images: Array, latents: Array, scenes: NDArray[np.integer], cancelled: Cancelled) -> Array:
+        """Latents of the enhanced pictures: each tile through all steps, then put together."""
+        frames, channels = latents.shape[:2]
+        mask = np.where(scenes[:, None] == scenes[None, :], 0, APART).astype(np.float32)
+        blend = Blend(self.grid, frames * channels, 1, self._model.factor)
+        first = self._steps[0]
+        for row, column in self.grid:
+            area = _area(self.grid, row, column, self._model.factor)
+            hint = _cut(images, self.grid, row, column) if self._model.control else None
+            tile = np.float32(first.signal) * latents[..., *area] + np.float32(first.spread) * self._noise[0][:, *area]
+            for i, step in enumerate(self._steps, 1):
+                # the last step adds none, whatever it is given
+                added = self._noise[i % len(self._steps)][:, *area]
+                inputs = {"latents": tile, "noise": np.repeat(added[None], frames, 0), "mask": mask, **step.inputs()}
+                tile, *without = [self._step(inputs, text, hint, cancelled) for text in self._texts]
+                for negative in without:
+                    tile = negative + np.float32(self._cfg) * (tile - negative)
+            blend.add(row, column, tile.reshape(frames * channels, *tile.shape[2:]))
+        return blend.result(0, *self._shape[1:]).reshape(latents.shape)
+
+    def _step(self, inputs: Mapping[str, Array], text: Array, hint: Array | None, cancelled: Cancelled) -> Array:
+        """One step of one tile with one text."""
+        every = {**inputs, "text": text}
+        if hint is not None:
+            seen = {name: every[name] for name in ("latents", "timestep", "text")}
+            given = {**seen, "image": hint, "strength": self._control}
+            every |= self._run(CONTROL, self.grid, given, cancelled)
+        return self._run("denoise", self.grid, every, cancelled)["next_latents"]
+
+    def _decode(self, images: Array, latents: Array, cancelled: Cancelled) -> Array:
+        """Pictures of latents, in the colours of ``images``."""
+        grid, factor = self._decoded, self._model.factor
+        result = np.empty(images.shape, np.float32)
+        for n, frame in enumerate(latents):
+            blend = Blend(grid, 3, 1, 1)
+            for row, column in grid:
+                tile = _cut(frame[None], grid, row, column, factor)
+                blend.add(row, column, self._run("decode", grid, {"latents": tile}, cancelled)["image"][0])
+            picture = result[n : n + 1]
+            picture[0] = blend.result(0, self._height, self._width)
+            if not np.isfinite(picture).all():
+                raise AnimupError(
+                    f"model {self._model.folder}: its networks gave values that are no numbers at "
+                    f"{self._model.precision}; export it with --precision fp32"
+                )
+            picture += 1
+            picture *= 0.5
+            colour.correct(picture, images[n : n + 1], self._colorfix)
+            np.clip(picture, 0, 1, out=picture)
+        return result
+
+
+def even_grid(width: int, height: int, overlap: tuple[int, int], align: int) -> Grid:
+    """The fewest tiles of at most :data:`TILE` samples along each axis, all equal and no larger than they need be."""
+
+    def least(axis: Axis) -> int:
+        return -(-(axis.length + (axis.count - 1) * axis.overlap) // axis.count)
+
+    whole = plan(width, height, tile=(TILE, TILE), overlap=overlap, align=align, most=0)
+    return plan(
+        width, height, tile=(least(whole.columns), least(whole.rows)), overlap=overlap, align=align, most=0
+    )  # fmt: skip
+
+
+def _area(grid: Grid, row: int, column: int, divide: int) -> tuple[slice, slice]:
+    """Where a tile lies in planes of which one sample stands for ``divide`` of the grid's."""
+    top, left = grid.rows.starts()[row], grid.columns.starts()[column]
+    return (
+        slice(top // divide, (top + grid.rows.tile) // divide),
+        slice(left // divide, (left + grid.columns.tile) // divide),
+    )
+
+
+def _cut(planes: Array, grid: Grid, row: int, column: int, divide: int = 1) -> Array:
+    """A tile of ``planes [..., height, width]``, which go on by reflection beyond their borders; contiguous."""
+    down, across = (
+        np.pad(np.arange(length), (0, max(0, axis.padded // divide - length)), mode="reflect")[part]
+        for length, axis, part in zip(
+            planes.shape[-2:], (grid.rows, grid.columns), _area(grid, row, column, divide), strict=True
+        )
+    )
+    return np.ascontiguousarray(planes[..., down[:, None], across])
