@@ -1,0 +1,100 @@
+"""An AnimateLCM without networks: a model folder of empty graphs, and a backend that computes something simple.
+
+What it computes is the same at every place, so that tiles change nothing but rounding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+
+import numpy as np
+
+from tests import animatelcm_files as files
+from vsanimup.models import FORMAT, MANIFEST
+
+FACTOR = 8
+SECTION = {
+    "precision": "fp32", "frames": 16, "most_frames": 32, "text_channels": 8, "control": False, "residuals": 0,
+    "betas": [0.00085, 0.012], "timesteps": 1000, "original_steps": 100,
+}  # fmt: skip
+
+
+def write_stub(folder, control=False, **changed):
+    """A model folder; ``changed`` are fields of its section."""
+    files.write_tokenizer(folder)
+    for name in ("text", "encode", "denoise", "decode", *(["control"] if control else [])):
+        (folder / f"{name}.onnx").write_bytes(b"graph of " + name.encode())
+        (folder / f"{name}.weights").write_bytes(b"weights of " + name.encode())
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    section = SECTION | {"control": control, "residuals": 13 if control else 0} | changed
+    manifest = {
+        "format": FORMAT, "name": "stub", "kind": "animatelcm", "scale": 1, "radius": 0, "align": 64,
+        "value_range": "rgb", "tasks": [], "bytes_per_pixel": 12000, "parameters": 0, "licence": "MIT", "source": "",
+        "files": hashes, "animatelcm": section,
+    }  # fmt: skip
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def pooled(image):
+    """Means of squares of 8x8 samples."""
+    frames, channels, height, width = image.shape
+    return image.reshape(frames, channels, height // FACTOR, FACTOR, width // FACTOR, FACTOR).mean((3, 5))
+
+
+class StubEngine:
+    """One of the networks, by name."""
+
+    backend = "stub"
+
+    def __init__(self, backend, name, sizes):
+        self.backend_, self.name, self.sizes = backend, name, sizes
+
+    def run(self, inputs):
+        with self.backend_.lock:
+            self.backend_.runs.append(self.name)
+        for name, value in inputs.items():
+            assert value.flags.c_contiguous and value.dtype == (np.int32 if name == "tokens" else np.float32), name
+        for name in ("image", "latents"):
+            if self.sizes and name in inputs:
+                prefix = "image_" if name == "image" else ""
+                wanted = (self.sizes[f"{prefix}height"], self.sizes[f"{prefix}width"])
+                assert inputs[name].shape[2:] == wanted
+        return getattr(self, self.name)(**inputs)
+
+    def text(self, tokens):
+        return {"text": np.full((1, 77, 8), float(tokens.mean() / 512), np.float32)}
+
+    def encode(self, image):
+        assert len(image) == 1 and image.min() >= -1 and image.max() <= 1
+        latents = pooled(image)
+        return {"latents": np.concatenate([latents, latents[:, :1]], 1)}
+
+    def decode(self, latents):
+        assert len(latents) == 1
+        return {"image": np.ascontiguousarray(latents[:, :3].repeat(FACTOR, 2).repeat(FACTOR, 3))}
+
+    def control(self, latents, timestep, text, image, strength):
+        assert image.min() >= 0 and image.max() <= 1
+        return {"residual_0": strength * (pooled(image)[:, :1] - 0.5)}
+
+    def denoise(self, latents, noise, timestep, signal, spread, next_signal, next_spread, text, mask, residual_0=0):
+        share = np.exp(mask) / np.exp(mask).sum(1, keepdims=True)
+        joined = np.einsum("fg,gchw->fchw", share, latents)
+        denoised = (0.7 * latents + 0.3 * joined) / (signal + spread) + 0.1 * text.mean() + 0.1 * residual_0
+        return {"next_latents": (next_signal * denoised + next_spread * noise).astype(np.float32)}
+
+
+class StubBackend:
+    """Makes such engines, and keeps account."""
+
+    name = "stub"
+
+    def __init__(self):
+        self.runs, self.loads, self.lock = [], [], threading.Lock()
+
+    def load_file(self, path, *, sizes, device_id):
+        self.loads.append(path.name)
+        return StubEngine(self, path.stem, sizes)
