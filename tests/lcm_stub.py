@@ -39,7 +39,7 @@ def write_stub(folder, control=False, **changed):
 
 
 def pooled(image):
-    """Means of squares of 8x8 samples."""
+    """Means over squares of 8x8 samples."""
     frames, channels, height, width = image.shape
     return image.reshape(frames, channels, height // FACTOR, FACTOR, width // FACTOR, FACTOR).mean((3, 5))
 
@@ -65,7 +65,7 @@ class StubEngine:
         return getattr(self, self.name)(**inputs)
 
     def text(self, tokens):
-        return {"text": np.full((1, 77, 8), float(tokens.mean() / 512), np.float32)}
+        return {"text": np.full((1, 77, 8), np.sin(tokens[0, 1]), np.float32)}
 
     def encode(self, image):
         assert len(image) == 1 and image.min() >= -1 and image.max() <= 1

@@ -93,3 +93,22 @@ def test_unknown_kind_and_range(folder):
     change(folder, kind="lite", value_range="byte")
     with pytest.raises(AnimupError, match="byte"):
         find(str(folder), "lite-restore", 1)
+
+
+def test_sections_of_other_kinds_are_kept(folder):
+    change(folder, kind="other", other={"steps": 4})
+    assert open_model(folder).sections["other"] == {"steps": 4}
+
+
+def test_verify_says_what_read_says(folder):
+    model = open_model(folder)
+    assert model.verify("network.onnx") == folder / "network.onnx"
+    (folder / "network.onnx").write_bytes(b"x")
+    said = []
+    for check in (model.read, model.verify):
+        with pytest.raises(AnimupError, match="is damaged: its 1 bytes") as caught:
+            check("network.onnx")
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    with pytest.raises(AnimupError, match="names no file x"):
+        model.verify("x")

@@ -34,11 +34,11 @@ class Enhancer:
     The result is a pure function of the window and of what was given here: the same bytes from whichever thread, and
     any number of threads may call at once.
 
-    A window of F frames takes, per megapixel of a picture, 12 MB a frame for the result, as much as for the pictures
-    that are given, 60 MB for the frame at work and 0.3 MB a frame for latents: 0.45 GB with its pictures for 16
-    frames, each call. To this come an engine's weights and ``bytes_per_pixel`` of the model's manifest for every sample
-    of a tile, 3.1 GB for 16 frames of 512x512, and with a ControlNet another 0.45 GB for what it hands over; neither
-    grows with the picture. The autoencoder runs frame by frame.
+    A window takes, per megapixel of a picture, 12 MB a frame for the result, as much again for the pictures that are
+    given, 30 MB for the frame at work and 0.3 MB a frame for latents: 0.42 GB for 16 frames, each call.
+    To this come the networks' weights and, while one runs, the ``bytes_per_pixel`` of the model's manifest for each
+    sample of a tile, which is 3.1 GB for 16 frames of 512x512, and what a ControlNet hands over, 0.4 GB of the same;
+    these do not grow with the picture. The autoencoder runs frame by frame.
     """
 
     def __init__(
@@ -74,10 +74,11 @@ class Enhancer:
         self._cfg, self._colorfix = float(cfg), colorfix
         self._control = np.array([1.0 if control is None else control], np.float32)
         self._steps: list[Step] = list(model.schedule(steps, strength))
-        if tilesize is None:
-            self.grid = even_grid(width, height, overlap, model.align)
-        else:
-            self.grid = plan(width, height, tile=tilesize, overlap=overlap, align=model.align, most=0)
+        self.grid = (
+            even_grid(width, height, overlap, model.align)
+            if tilesize is None
+            else plan(width, height, tile=tilesize, overlap=overlap, align=model.align, most=0)
+        )
         """The denoiser's tiles, in samples of pictures."""
         shared = (OVERLAP, OVERLAP)
         # the denoiser sees latents of all that its tiles cover, and only the picture is decoded
