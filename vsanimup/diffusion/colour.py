@@ -39,9 +39,9 @@ def correct(result: Array, source: Array, colorfix: str) -> None:
 
 
 def low_band(plane: Array) -> Array:
-    """``plane [height, width]`` smoothed by [1, 2, 1] / 4 along both axes at distances 1, 2, 4, 8, 16; edges go on.
+    """``plane [height, width]`` smoothed by [1, 2, 1] / 4 along both axes at distances 1, 2, 4, 8, 16.
 
-    May change ``plane``.
+    The picture goes on mirrored, which keeps its mean. May change ``plane``.
     """
     spare = np.empty_like(plane)
     for level in range(LEVELS):
@@ -60,9 +60,9 @@ def _smooth(plane: Array, out: Array, distance: int, axis: int) -> None:
     length = len(quarter)
     shift = min(distance, length)
     total[shift:] += quarter[: length - shift]
-    total[:shift] += quarter[:1]
+    total[:shift] += quarter[:shift][::-1]
     total[: length - shift] += quarter[shift:]
-    total[length - shift :] += quarter[-1:]
+    total[length - shift :] += quarter[length - shift :][::-1]
 
 
 def _match(plane: Array, like: Array) -> None:
