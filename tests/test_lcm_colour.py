@@ -62,13 +62,19 @@ def test_low_band_is_the_a_trous_transform():
     wanted = plane.astype(np.float64)
     for level in range(5):
         distance = 1 << level
-        around = np.pad(wanted, distance, mode="edge")
+        around = np.pad(wanted, distance, mode="symmetric")
         wanted = sum(
             weight * share / 16 * around[distance * i : distance * i + 37, distance * j : distance * j + 21]
             for i, weight in enumerate((1, 2, 1))
             for j, share in enumerate((1, 2, 1))
         )
     assert np.abs(low_band(plane.copy()) - wanted).max() < 1e-6
+
+
+@pytest.mark.parametrize("size", [(37, 21), (5, 90), (1, 1)])
+def test_low_band_keeps_the_mean(size):
+    plane = np.random.default_rng(0).random(size).astype(np.float32)
+    assert abs(low_band(plane.copy()).mean(dtype=np.float64) - plane.mean(dtype=np.float64)) < 1e-6
 
 
 def test_unknown_correction():
