@@ -7,23 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import vapoursynth as vs
-from numpy.typing import NDArray
 
 from vsanimup.bridge import FrameView, Job, block_node
 from vsanimup.diagnosis.mixes import PROPERTY, parse_mix_text
 from vsanimup.engines import Array, Backend
-from vsanimup.errors import AnimupError
 from vsanimup.filters.inference import Inference, Mix
+from vsanimup.filters.likeness import Likeness, refuse_interlaced
 from vsanimup.filters.once import Once
-from vsanimup.filters.samples import Picture, Plane, average, is_full, scales
+from vsanimup.filters.samples import Plane, average, is_full, scales
 from vsanimup.models import Model
-from vsanimup.temporal.drawings import CELL, run_of, same_drawing
-from vsanimup.temporal.scenes import is_cut, scene_window
+from vsanimup.temporal.drawings import CELL, run_of
+from vsanimup.temporal.scenes import scene_window
 
 UNSPECIFIED = 2
 """Value of ``_Matrix`` that says nothing."""
-PAIRS = 256
-"""Comparisons of frames that are remembered."""
 MEMORY = 512 << 20
 """Bytes that the finished frames of one filter may take, where there are more than a few for each stream."""
 
@@ -69,8 +66,7 @@ class LiteProcess:
             tilesize=settings.tilesize, overlap=settings.overlap, backend=settings.backend,
             device_id=settings.device_id, streams=settings.num_streams, precision=settings.precision,
         )  # fmt: skip
-        self._same = Once[tuple[int, int], bool](PAIRS)
-        self._cuts = Once[int, bool](PAIRS)
+        self._likeness = Likeness(clip.format, scenecut=settings.scenecut)
         self._drawings = Once[Run, Sequence[Plane]](CELL + 2 * settings.num_streams)
 
     def __call__(self, job: Job) -> None:
@@ -78,7 +74,7 @@ class LiteProcess:
         (output,) = job.outputs
         frames = {frame.n: frame for frame in job.inputs}
         source = frames[output.n]
-        _refuse_interlaced(source)
+        refuse_interlaced(source)
         run = self._run(frames, output.n)
         target = scales(self._target, is_full(source))
         if self._mix_of(frames, run) is None:
@@ -100,7 +96,7 @@ class LiteProcess:
         if not self._settings.drawings:
             return n, n
         first = n - n % CELL
-        return run_of(n, first, min(first + CELL - 1, max(frames)), lambda a, b: self._is_same(frames, a, b))
+        return run_of(n, first, min(first + CELL - 1, max(frames)), lambda a, b: self._likeness.same(frames, a, b))
 
     def _mix_of(self, frames: dict[int, FrameView], run: Run) -> Mix | None:
         """The task mix of a drawing; ``None`` where its frames are said to need nothing."""
@@ -109,30 +105,6 @@ class LiteProcess:
         # decisions hold for whole cells of frames, so all copies have the same
         return tuple(parse_mix_text(str(frames[run[0]].prop(PROPERTY, ""))).items()) or None
 
-    def _is_same(self, frames: dict[int, FrameView], a: int, b: int) -> bool:
-        def compare() -> bool:
-            if _layout(frames[a]) != _layout(frames[b]):
-                return False
-            one, other = self._picture(frames[a]), self._picture(frames[b])
-            return one.same_samples(other) or same_drawing(one.levels(), other.levels())
-
-        return self._same.get((a, b), compare) and not (b == a + 1 and self._is_cut(frames, b))
-
-    def _is_cut(self, frames: dict[int, FrameView], n: int) -> bool:
-        """Whether a scene starts at frame ``n``."""
-
-        def compare() -> bool:
-            before, after = frames[n - 1], frames[n]
-            # whoever writes different chroma locations has joined two clips
-            return _layout(before)[1] != _layout(after)[1] or is_cut(
-                _Values(before, self._picture(before)), _Values(after, self._picture(after))
-            )
-
-        return self._settings.scenecut and self._cuts.get(n, compare)
-
-    def _picture(self, frame: FrameView) -> Picture:
-        return Picture(frame.planes, scales(self._source, is_full(frame)))
-
     def _infer(self, job: Job, frames: dict[int, FrameView], run: Run) -> list[Array]:
         """The network's planes for one drawing, as values."""
         radius, centre = self._model.radius, (run[0] + run[1]) // 2
@@ -140,14 +112,14 @@ class LiteProcess:
         # the other copies, for more of the drawings around, came out no better.
         first, last = max(0, centre - radius), min(max(frames), centre + radius)
         window = scene_window(
-            last - first + 1, centre - first, radius, lambda _, i: self._is_cut(frames, first + i)
+            last - first + 1, centre - first, radius, lambda _, i: self._likeness.cut(frames, first + i)
         )  # fmt: skip
         pictures = {}
         for n in {first + i for i in window}:
             copies = [frames[i] for i in (range(run[0], run[1] + 1) if n == centre else (n,))]
             for frame in copies:
-                _refuse_interlaced(frame)
-            pictures[n] = average([self._picture(frame) for frame in copies])
+                refuse_interlaced(frame)
+            pictures[n] = average([self._likeness.picture(frame) for frame in copies])
         mix = self._mix_of(frames, run) or ()
         y, uv = self.inference([pictures[first + i] for i in window], mix, lambda: job.cancelled)
         return [y, *uv]
@@ -165,7 +137,7 @@ class LiteProcess:
             for plane, samples in zip(planes, source.planes, strict=True):
                 plane[:] = samples
             return
-        picture = self._picture(source)
+        picture = self._likeness.picture(source)
         for index, (scale, plane) in enumerate(zip(scales(self._target, is_full(source)), planes, strict=True)):
             values = np.empty(plane.shape, np.float32)
             picture.scales[index].read(picture.planes[index], values)
@@ -174,7 +146,7 @@ class LiteProcess:
     def _write(self, values: Sequence[Array], source: FrameView, planes: Sequence[Plane]) -> None:
         """Write the network's values, as far as the strength goes, into the planes of an output frame."""
         strength = np.float32(self._settings.strength)
-        picture = self._picture(source)
+        picture = self._likeness.picture(source)
         for index, (scale, plane) in enumerate(zip(scales(self._target, is_full(source)), planes, strict=True)):
             result = values[index]
             if strength != 1:  # only restoring has a strength, so sizes agree
@@ -182,34 +154,6 @@ class LiteProcess:
                 picture.scales[index].read(picture.planes[index], before)
                 result = before + strength * (result - before)
             scale.write(result, plane)
-
-
-class _Values:
-    """A frame for scene detection: luma as values."""
-
-    def __init__(self, frame: FrameView, picture: Picture) -> None:
-        self.prop = frame.prop
-        self._picture = picture
-
-    @property
-    def planes(self) -> tuple[NDArray[np.float32], ...]:
-        """The luma plane."""
-        luma = np.empty(self._picture.planes[0].shape, np.float32)
-        self._picture.scales[0].read(self._picture.planes[0], luma)
-        return (luma,)
-
-
-def _layout(frame: FrameView) -> tuple[bool, object]:
-    """What a frame's properties say of its samples: range and chroma location, 0 (left) where unset."""
-    return is_full(frame), frame.prop("_ChromaLocation", 0)
-
-
-def _refuse_interlaced(frame: FrameView) -> None:
-    if frame.prop("_FieldBased", 0) in (1, 2):
-        raise AnimupError(
-            f"frame {frame.n} is interlaced (_FieldBased={frame.prop('_FieldBased')}); deinterlace first, "
-            "or, if it is progressive after all, clip.std.SetFrameProps(_FieldBased=0)"
-        )
 
 
 def matrix_by_height(height: int) -> int:

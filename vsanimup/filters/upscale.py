@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import Any
 
 import vapoursynth as vs
 
+from vsanimup.bridge import log
 from vsanimup.errors import AnimupError
 from vsanimup.filters import arguments, planes
-from vsanimup.filters.lite import lite_node
-from vsanimup.models import find
+from vsanimup.filters.lite import Settings, lite_node
+from vsanimup.models import Model, find
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diffusion:
+    """Arguments that only AnimateLCM models take."""
+
+    steps: int = 2
+    """Denoising steps, at least 1."""
+    strength: float = 0.3
+    """How much is drawn anew, 0 to 1; 0 enlarges by plain interpolation."""
+    prompt: str = ""
+    """What the picture shows."""
+    negative_prompt: str = ""
+    """What it is to be kept away from; counts only with ``cfg`` other than 1."""
+    cfg: float = 1.0
+    """Classifier-free guidance; 1 goes by the prompt alone, and takes half the time."""
+    seed: int = 0
+    """Number of the noise."""
+    colorfix: str = "wavelet"
+    """How the source's colours are kept: ``wavelet``, ``adain`` or ``none``."""
+    control: float = 1.0
+    """Strength of the ControlNet, where the model has one."""
 
 
 def create(
-    clip: vs.VideoNode, *, scale: int = 2, model: str = "lite", format: int | None = None, **shared: Any
+    clip: vs.VideoNode, *, scale: int = 2, model: str = "lite", format: int | None = None, **others: Any
 ) -> vs.VideoNode:
     """Build the filter's graph.
 
-    ``scale`` is 2, 3 or 4: 4 doubles twice, 3 is 4 resized down; ``model`` is ``"lite"`` or a model folder.
-    The rest: see :func:`vsanimup.filters.arguments.settings`. The result has, unless ``format`` says
-    otherwise, the clip's format.
+    ``scale`` is 2, 3 or 4; ``model`` is ``"lite"`` or a model folder, also one of an exported AnimateLCM, which takes
+    the arguments of :class:`Diffusion`. The rest: see :func:`vsanimup.filters.arguments.settings`. The result has,
+    unless ``format`` says otherwise, the clip's format.
 
     Raises :class:`AnimupError` for anything that cannot work.
     """
@@ -29,13 +53,24 @@ def create(
     target = planes.output_format(clip, format)
     if clip.width * scale % (1 << target.subsampling_w) or clip.height * scale % (1 << target.subsampling_h):
         raise AnimupError(f"format={target.name} cannot hold a picture of {clip.width * scale}x{clip.height * scale}")
-    settings = arguments.settings(**shared)
-    found = find(model, "lite-upscale", scale=2)
+    mine = {field.name: others.pop(field.name) for field in fields(Diffusion) if field.name in others}
+    found = find(model, "lite-upscale", scale=2, diffusion=True)
+    if found.kind == "animatelcm":
+        return _diffusion(clip, scale, found, target, Diffusion(**mine), others)
+    if mine:
+        raise AnimupError(f"{', '.join(mine)} go with AnimateLCM models; model={model!r} takes none of these")
+    return _lite(clip, scale, found, target, arguments.settings(**others))
+
+
+def _lite(
+    clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, settings: Settings
+) -> vs.VideoNode:  # fmt: skip
+    """A lite network's way: 4 doubles twice, 3 is 4 resized down."""
 
     def enlarge(work: vs.VideoNode, to: int) -> vs.VideoNode:
         if scale != 2:
-            work = lite_node(work, "Upscale", found, settings, planes.floats(work))
-        return lite_node(work, "Upscale", found, settings, to)
+            work = lite_node(work, "Upscale", model, settings, planes.floats(work))
+        return lite_node(work, "Upscale", model, settings, to)
 
     if scale != 3:
         return planes.through_network(clip, scale, target, enlarge)
@@ -44,3 +79,34 @@ def create(
     )
     large = planes.through_network(clip, 4, fine, enlarge)
     return large.resize.Spline36(format=target.id, width=clip.width * 3, height=clip.height * 3)
+
+
+def _diffusion(
+    clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, chosen: Diffusion, shared: dict[str, Any]
+) -> vs.VideoNode:
+    """AnimateLCM's way: interpolation, then few steps of diffusion over windows of drawings."""
+    from vsanimup.diffusion.model import AnimateLcm
+    from vsanimup.diffusion.pipeline import Enhancer
+    from vsanimup.filters.diffusion import diffusion_clip
+
+    if "precision" in shared:
+        raise AnimupError(
+            f"precision={shared['precision']!r}: an AnimateLCM model has the precision that it was exported with; "
+            "leave precision out"
+        )
+    settings = arguments.settings(**shared)
+    width, height = clip.width * scale, clip.height * scale
+    options = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
+    if chosen.strength == 0:
+        return clip.resize.Bicubic(width, height, format=target.id, filter_param_a=0, filter_param_b=0.5)
+
+    def in_result(pair: tuple[int, int]) -> tuple[int, int]:
+        return pair[0] * scale, pair[1] * scale
+
+    enhancer = Enhancer(
+        model=AnimateLcm.of(model), width=width, height=height,
+        tilesize=settings.tilesize and in_result(settings.tilesize), overlap=in_result(settings.overlap),
+        backend=settings.backend, device_id=settings.device_id, **options,
+    )  # fmt: skip
+    log(f"Upscale: {model.name}, {chosen.steps} steps from strength {chosen.strength:g}, seed {chosen.seed}")
+    return diffusion_clip(clip, scale, target, settings, enhancer)

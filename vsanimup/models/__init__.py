@@ -163,10 +163,11 @@ def shipped() -> list[Model]:
     return [open_model(path.parent) for path in sorted(SHIPPED.glob(f"*/{MANIFEST}"))]
 
 
-def find(model: str, default_folder: str, scale: int) -> Model:
+def find(model: str, default_folder: str, scale: int, diffusion: bool = False) -> Model:
     """The model a filter was asked for: ``lite``, the name of a shipped one, or a folder.
 
-    ``default_folder`` is the shipped folder that ``lite`` stands for; ``scale`` is what the filter needs.
+    ``default_folder`` is the shipped folder that ``lite`` stands for; ``scale`` is what the filter needs of a lite
+    model; ``diffusion`` says that one of kind ``animatelcm`` will do as well.
     Raises :class:`AnimupError` when there is none such or it does something else.
     """
     name = default_folder if model == "lite" else model
@@ -177,8 +178,14 @@ def find(model: str, default_folder: str, scale: int) -> Model:
             names = ", ".join(sorted({"lite"} | {path.parent.name for path in SHIPPED.glob(f"*/{MANIFEST}")}))
             raise AnimupError(f"model must be one of {names}, or a folder with a {MANIFEST}, got {model!r}")
     found = open_model(folder)
+    if found.kind == "animatelcm":
+        if diffusion:
+            return found
+        raise AnimupError(f"model={model!r} is an AnimateLCM model, which enlarges: give it to Upscale")
     if found.kind != "lite":
-        raise AnimupError(f"model={model!r} is of kind {found.kind!r}; this version of animup runs kind 'lite'")
+        raise AnimupError(
+            f"model={model!r} is of kind {found.kind!r}; this version of animup runs kinds 'lite' and 'animatelcm'"
+        )
     if found.value_range != "unit":
         raise AnimupError(f"model={model!r} has value_range {found.value_range!r}; this version reads 'unit'")
     if found.scale != scale:

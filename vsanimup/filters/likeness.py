@@ -1,0 +1,88 @@
+"""Which frames of a clip show one drawing, and where its scenes start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import vapoursynth as vs
+from numpy.typing import NDArray
+
+from vsanimup.bridge import FrameView
+from vsanimup.errors import AnimupError
+from vsanimup.filters.once import Once
+from vsanimup.filters.samples import Picture, is_full, scales
+from vsanimup.temporal.drawings import same_drawing
+from vsanimup.temporal.scenes import is_cut
+
+PAIRS = 256
+"""Comparisons of frames that are remembered."""
+
+Frames = Mapping[int, FrameView]
+"""Source frames at hand, by number."""
+
+
+class Likeness:
+    """Compares frames of one gray or YUV clip; remembers what it found. Safe to use from several threads."""
+
+    def __init__(self, format: vs.VideoFormat, *, scenecut: bool) -> None:
+        """``scenecut`` tells whether cuts are looked for; drawings end at them too."""
+        self._format, self._scenecut = format, scenecut
+        self._same = Once[tuple[int, int], bool](PAIRS)
+        self._cuts = Once[int, bool](PAIRS)
+
+    def picture(self, frame: FrameView) -> Picture:
+        """The frame's samples and what they mean."""
+        return Picture(frame.planes, scales(self._format, is_full(frame)))
+
+    def same(self, frames: Frames, a: int, b: int) -> bool:
+        """Whether frames ``a`` < ``b`` show one drawing."""
+
+        def compare() -> bool:
+            if _layout(frames[a]) != _layout(frames[b]):
+                return False
+            one, other = self.picture(frames[a]), self.picture(frames[b])
+            return one.same_samples(other) or same_drawing(one.levels(), other.levels())
+
+        return self._same.get((a, b), compare) and not (b == a + 1 and self.cut(frames, b))
+
+    def cut(self, frames: Frames, n: int) -> bool:
+        """Whether a scene starts at frame ``n``."""
+
+        def compare() -> bool:
+            before, after = frames[n - 1], frames[n]
+            # whoever writes different chroma locations has joined two clips
+            return _layout(before)[1] != _layout(after)[1] or is_cut(
+                _Values(before, self.picture(before)), _Values(after, self.picture(after))
+            )
+
+        return self._scenecut and self._cuts.get(n, compare)
+
+
+class _Values:
+    """A frame for scene detection: luma as values."""
+
+    def __init__(self, frame: FrameView, picture: Picture) -> None:
+        self.prop = frame.prop
+        self._picture = picture
+
+    @property
+    def planes(self) -> tuple[NDArray[np.float32], ...]:
+        """The luma plane."""
+        luma = np.empty(self._picture.planes[0].shape, np.float32)
+        self._picture.scales[0].read(self._picture.planes[0], luma)
+        return (luma,)
+
+
+def _layout(frame: FrameView) -> tuple[bool, object]:
+    """What a frame's properties say of its samples: range and chroma location, 0 (left) where unset."""
+    return is_full(frame), frame.prop("_ChromaLocation", 0)
+
+
+def refuse_interlaced(frame: FrameView) -> None:
+    """Raise :class:`AnimupError` for a frame that its properties call interlaced."""
+    if frame.prop("_FieldBased", 0) in (1, 2):
+        raise AnimupError(
+            f"frame {frame.n} is interlaced (_FieldBased={frame.prop('_FieldBased')}); deinterlace first, "
+            "or, if it is progressive after all, clip.std.SetFrameProps(_FieldBased=0)"
+        )
