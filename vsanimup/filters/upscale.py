@@ -32,8 +32,8 @@ class Diffusion:
     """Number of the noise."""
     colorfix: str = "wavelet"
     """How the source's colours are kept: ``wavelet``, ``adain`` or ``none``."""
-    control: float = 1.0
-    """Strength of the ControlNet, where the model has one."""
+    control: float | None = None
+    """Strength of the ControlNet, for a model that has one; 1 unless given."""
 
 
 def create(
