@@ -1,0 +1,115 @@
+"""``core.animup.Upscale`` with a small random AnimateLCM: from arguments to frames."""
+
+import random
+import shutil
+
+import numpy as np
+import pytest
+import vapoursynth as vs
+from conftest import core, digest, digests, moving, planes_of
+
+from tests import lcm_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return lcm_model.export_parts(lcm_model.write_parts(tmp_path_factory.mktemp("animatelcm")))
+
+
+def enlarged(clip, model, **kw):
+    return core.animup.Upscale(clip, model=str(model), **kw)
+
+
+def test_any_order_gives_the_bytes_of_the_linear_run(model):
+    clip = moving(width=48, height=32, length=30, cut=13)
+    linear = digests(enlarged(clip, model))
+    order = [29, 3, 13, 24, 0, 12, 23, 25]
+    random.Random(1).shuffle(order)
+    again = enlarged(clip, model, num_streams=1)
+    assert [digest(again.get_frame(n)) for n in order] == [linear[n] for n in order]
+    core.num_threads = 1
+    assert digest(enlarged(clip, model).get_frame(20)) == linear[20]
+
+
+def test_still_pictures_stay_still_and_keep_their_colour(model):
+    still = moving(width=48, height=32, length=1, noise=0) * 50
+    result = enlarged(still, model)
+    assert len(set(digests(result))) == 1
+    flat = core.std.BlankClip(format=vs.YUV420P8, width=64, height=48, length=2, color=[120, 100, 150])
+    for plane, level in zip(planes_of(enlarged(flat, model).get_frame(0)), (120, 100, 150), strict=True):
+        assert abs(plane.mean() - level) < 1
+
+
+def test_arguments_matter(model):
+    clip = moving(width=48, height=32, length=2)
+    changes = (
+        {}, {"seed": 1}, {"steps": 1}, {"strength": 0.5}, {"prompt": "the cat"}, {"prompt": "the cat", "cfg": 1.5},
+        {"colorfix": "adain"}, {"scale": 3},
+    )  # fmt: skip
+    assert len({digest(enlarged(clip, model, **change).get_frame(0)) for change in changes}) == len(changes)
+    assert digest(enlarged(clip, model, negative_prompt="the cat").get_frame(0)) == digest(
+        enlarged(clip, model).get_frame(0)
+    )
+
+
+def test_no_strength_is_plain_enlargement(model):
+    clip = moving(width=48, height=32, length=2)
+    plain = clip.resize.Bicubic(96, 64, filter_param_a=0, filter_param_b=0.5)
+    assert digests(enlarged(clip, model, strength=0)) == digests(plain)
+
+
+def test_tiles_have_no_seams(model):
+    """A smooth picture in tiles and in one piece: what tiles do not see may differ, but not in steps."""
+    rows = np.linspace(0.3, 0.6, 96)[:, None]
+    source = core.std.BlankClip(format=vs.YUV444PS, width=160, height=96, length=1)
+
+    def fill(n, f):
+        frame = f.copy()
+        np.asarray(frame[0])[:] = rows + np.linspace(0, 0.2, 160)
+        return frame
+
+    clip = source.std.ModifyFrame(source, fill)
+    tiled = planes_of(enlarged(clip, model, tilesize=96).get_frame(0))[0]
+    whole = planes_of(enlarged(clip, model).get_frame(0))[0]
+    jumps = [np.abs(np.diff(plane, axis=axis)).max() for plane in (tiled, whole) for axis in (0, 1)]
+    assert tiled.tobytes() != whole.tobytes()
+    assert max(jumps[:2]) < 1.5 * max(jumps[2:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"steps": 0}, "Upscale: steps must .* got 0"),
+        ({"steps": 40}, "Upscale: steps must .* got 40"),
+        ({"strength": 1.5}, "Upscale: strength must .* got 1.5"),
+        ({"strength": -0.1}, "Upscale: strength must .* got -0.1"),
+        ({"cfg": -1.0}, "Upscale: cfg must .* got -1"),
+        ({"colorfix": "magic"}, "Upscale: colorfix must .* got 'magic'"),
+        ({"control": 1.0}, "Upscale: control needs a model with a ControlNet"),
+        ({"precision": "int8"}, "Upscale: precision='int8': an AnimateLCM model has the precision"),
+        ({"scale": 5}, "Upscale: scale must be 2, 3 or 4, got 5"),
+        ({"device_id": 3}, "Upscale: device_id must be 0"),
+    ],
+)
+def test_what_cannot_work_is_said_at_create(model, arguments, words):
+    with pytest.raises(vs.Error, match=words):
+        enlarged(moving(width=48, height=32, length=1), model, **arguments)
+
+
+def test_what_belongs_elsewhere_is_said(model):
+    clip = moving(width=48, height=32, length=1)
+    with pytest.raises(vs.Error, match="Upscale: steps, prompt go with AnimateLCM models; model='lite'"):
+        core.animup.Upscale(clip, steps=2, prompt="a cat")
+    with pytest.raises(vs.Error, match=r"Restore: model=.* is an AnimateLCM model, which enlarges: give it to Upscale"):
+        core.animup.Restore(clip, model=str(model))
+
+
+@pytest.mark.parametrize("file", ["denoise.onnx", "vocab.json"])
+def test_a_damaged_model_is_refused_at_create(model, tmp_path, file):
+    folder = shutil.copytree(model, tmp_path / "mine")
+    (folder / file).write_bytes((folder / file).read_bytes()[:-100])
+    with pytest.raises(vs.Error, match=rf"Upscale: model file .*{file} is damaged.*get the model again"):
+        enlarged(moving(width=48, height=32, length=1), folder)
+    (folder / file).unlink()
+    with pytest.raises(vs.Error, match=rf"Upscale: model file .*{file}"):
+        enlarged(moving(width=48, height=32, length=1), folder)
