@@ -31,13 +31,10 @@ def test_any_order_gives_the_bytes_of_the_linear_run(model):
     assert digest(enlarged(clip, model).get_frame(20)) == linear[20]
 
 
-def test_still_pictures_stay_still_and_keep_their_colour(model):
+def test_still_pictures_stay_still(model):
     still = moving(width=48, height=32, length=1, noise=0) * 50
     result = enlarged(still, model)
     assert len(set(digests(result))) == 1
-    flat = core.std.BlankClip(format=vs.YUV420P8, width=64, height=48, length=2, color=[120, 100, 150])
-    for plane, level in zip(planes_of(enlarged(flat, model).get_frame(0)), (120, 100, 150), strict=True):
-        assert abs(plane.mean() - level) < 1
 
 
 def test_arguments_matter(model):
