@@ -110,3 +110,15 @@ def test_a_damaged_model_is_refused_at_create(model, tmp_path, file):
     (folder / file).unlink()
     with pytest.raises(vs.Error, match=rf"Upscale: model file .*{file}"):
         enlarged(moving(width=48, height=32, length=1), folder)
+
+
+def test_too_little_memory_is_said_at_create(model, monkeypatch):
+    clip = moving(width=48, height=32, length=1)
+    size = sum(path.stat().st_size for path in model.iterdir())
+    monkeypatch.setattr("vsanimup.filters.upscale.total_memory", lambda: size + 128 * 64 * 12000)
+    assert enlarged(clip, model, num_streams=1).width == 96
+    with pytest.raises(vs.Error, match=r"Upscale: model .* needs about .* this machine has .*: use num_streams=1"):
+        enlarged(clip, model, num_streams=2)
+    monkeypatch.setattr("vsanimup.filters.upscale.total_memory", lambda: size)
+    with pytest.raises(vs.Error, match="use a smaller tilesize"):
+        enlarged(clip, model, num_streams=1)

@@ -1,6 +1,8 @@
-"""Sizes as people read them."""
+"""Sizes: as people read them, and of this machine."""
 
 from __future__ import annotations
+
+import os
 
 BYTES = ("B", "KiB", "MiB", "GiB")
 
@@ -12,3 +14,11 @@ def show_bytes(number: float) -> str:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1024
     return f"{number:.1f} {BYTES[-1]}"
+
+
+def total_memory() -> int | None:
+    """Bytes of memory of this machine, where the system says."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None

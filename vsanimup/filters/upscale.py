@@ -12,6 +12,7 @@ from vsanimup.errors import AnimupError
 from vsanimup.filters import arguments, planes
 from vsanimup.filters.lite import Settings, lite_node
 from vsanimup.models import Model, find
+from vsanimup.sizes import show_bytes, total_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,5 +109,22 @@ def _diffusion(
         tilesize=settings.tilesize and in_result(settings.tilesize), overlap=in_result(settings.overlap),
         backend=settings.backend, device_id=settings.device_id, **options,
     )  # fmt: skip
+    _check_memory(model, enhancer.grid.rows.tile * enhancer.grid.columns.tile, settings.num_streams)
     log(f"Upscale: {model.name}, {chosen.steps} steps from strength {chosen.strength:g}, seed {chosen.seed}")
     return diffusion_clip(clip, scale, target, settings, enhancer)
+
+
+def _check_memory(model: Model, samples: int, streams: int) -> None:
+    """Refuse what this machine has not the memory for: weights, and a tile of ``samples`` for each stream."""
+    work = model.bytes_per_pixel * samples
+    need, memory = model.size() + work * streams, total_memory()
+    if memory is None or need <= memory:
+        return
+    if model.size() + work <= memory:
+        remedy = f"num_streams={max(1, (memory - model.size()) // work)}"
+    else:
+        remedy = "a smaller tilesize, or an export with --precision fp16"
+    raise AnimupError(
+        f"model {model.name} needs about {show_bytes(need)} of memory ({show_bytes(model.size())} of weights, "
+        f"{show_bytes(work)} for each of num_streams={streams}), this machine has {show_bytes(memory)}: use {remedy}"
+    )
