@@ -184,6 +184,54 @@ def write_tokenizer(folder):
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
 
 
+def filled(net, weights):
+    """A network with these weights."""
+    missing, surplus = net.load_state_dict(weights, strict=False, assign=True)
+    assert not surplus and all("pos_embed" in name or "position_ids" in name for name in missing)
+    return net.eval().requires_grad_(False)
+
+
+def saved(kind, folder, **config):
+    """A network of diffusers with random weights, in a folder."""
+    net = kind(**config)
+    filled(net, random(net)).save_pretrained(folder)
+    return folder
+
+
+def write_all(folder):
+    """Checkpoints of one tiny model in every layout."""
+    from diffusers import AutoencoderTiny, ControlNetModel, MotionAdapter
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(0)
+    unet, vae, motion, text = networks(TINY)
+    weights = {"unet": random(unet), "vae": random(vae), "text": random(text)}
+    base = folder / "base"
+    filled(unet, weights["unet"]).save_pretrained(base / "unet")
+    filled(vae, weights["vae"]).save_pretrained(base / "vae")
+    kinds = CLIPTextConfig(**{**text.config.to_dict(), "torch_dtype": None})
+    filled(CLIPTextModel(kinds), weights["text"]).save_pretrained(base / "text_encoder")
+    write_tokenizer(base / "tokenizer")
+    (base / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    save_file(single(*weights.values()), folder / "base.safetensors")
+
+    moves = random(motion)
+    whole = MotionAdapter(block_out_channels=TINY["widths"])
+    filled(whole, moves).save_pretrained(folder / "adapter")
+    official = {official_motion(name): value for name, value in moves.items()}
+    torch.save(official, folder / "motion.ckpt")
+    torch.save({"state_dict": {f"module.{n}": v for n, v in official.items()}}, folder / "module.ckpt")
+    save_file(official, folder / "motion.safetensors")
+    save_file(lora_of(weights["unet"], 4, weights["text"]), folder / "lora.safetensors")
+    widths = TINY["widths"]
+    saved(
+        ControlNetModel, folder / "control", block_out_channels=widths, cross_attention_dim=TINY["text"],
+        attention_head_dim=8,
+    )  # fmt: skip
+    tiny = {"encoder_block_out_channels": (16,) * 4, "decoder_block_out_channels": (16,) * 4}
+    saved(AutoencoderTiny, folder / "taesd", **tiny, num_encoder_blocks=(1, 1, 1, 1), num_decoder_blocks=(1, 1, 1, 1))
+
+
 def main(folder):
     """Full size, float16, as the official files are."""
     folder.mkdir(parents=True)

@@ -1,9 +1,10 @@
-"""Clips that the tests share."""
+"""Clips and checkpoints that the tests share."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,3 +67,29 @@ def digest(frame: vs.VideoFrame) -> str:
 def digests(clip: vs.VideoNode) -> list[str]:
     """Hash of each frame, asked for in order."""
     return [digest(clip.get_frame(n)) for n in range(clip.num_frames)]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """AnimateLCM's checkpoints, tiny, in every layout."""
+    from tests import animatelcm_files
+
+    folder = tmp_path_factory.mktemp("animatelcm")
+    animatelcm_files.write_all(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def request_of(made):
+    """What the command is asked for, with some of it changed."""
+    from export.animatelcm.command import Request
+
+    def make(**changed):
+        whole = Request(
+            base=made / "base.safetensors", motion=made / "motion.ckpt", lora=made / "lora.safetensors",
+            lora_weight=0.8, controlnet=None, vae=None, tiny_vae=None, tokenizer=made / "base" / "tokenizer",
+            out=made / "out", precision="fp32", clip_skip=1, slices=2, motion_norm="frame", licences={},
+        )  # fmt: skip
+        return replace(whole, **changed)
+
+    return make
