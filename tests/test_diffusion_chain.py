@@ -119,6 +119,6 @@ def test_too_little_memory_is_said_at_create(model, monkeypatch):
     assert enlarged(clip, model, num_streams=1).width == 96
     with pytest.raises(vs.Error, match=r"Upscale: model .* needs about .* this machine has .*: use num_streams=1"):
         enlarged(clip, model, num_streams=2)
-    monkeypatch.setattr("vsanimup.filters.upscale.total_memory", lambda: size)
+    monkeypatch.setattr("vsanimup.filters.upscale.total_memory", lambda: size + 1)
     with pytest.raises(vs.Error, match="use a smaller tilesize"):
         enlarged(clip, model, num_streams=1)
