@@ -1,0 +1,168 @@
+"""Pictures for the small AnimateLCM out of the clip files: sharp ones, and faulty ones as the filter enlarges them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.dataset import to_chroma, to_luma
+
+Clip = dict[str, NDArray[np.uint8]]
+MARGIN = 4
+"""Samples of the small picture around a crop, so that its border is enlarged as in the whole picture."""
+SHARES = {"clean": 0.12, "codec": 0.53, "vhs": 0.35}
+"""Shares of the faults."""
+POOL = 240
+"""Clips, 5.5 MB each, that are in use at a time."""
+PERIOD, FRESH = 5, 10
+"""After so many steps so many clips of the pool are changed for others."""
+RED, BLUE = 0.2126, 0.0722
+"""Of BT.709."""
+CATMULL_ROM = 0.0, 0.5
+"""How the filter enlarges."""
+MITCHELL = 1 / 3, 1 / 3
+"""How VapourSynth's Bicubic enlarges chroma, unless told otherwise."""
+
+
+def taps(place: float, b: float, c: float) -> list[float]:
+    """Weights of the four samples around a point that lies ``place`` (0..1) after the second of them."""
+    found = []
+    for x in (1 + place, place, 1 - place, 2 - place):
+        if x < 1:
+            found.append(((12 - 9 * b - 6 * c) * x**3 + (-18 + 12 * b + 6 * c) * x**2 + 6 - 2 * b) / 6)
+        else:
+            found.append(((-b - 6 * c) * x**3 + (6 * b + 30 * c) * x**2 + (-12 * b - 48 * c) * x + 8 * b + 24 * c) / 6)
+    return found
+
+
+def doubled(x: Tensor, axis: int, kernel: tuple[float, float], *, sited: bool = False) -> Tensor:
+    """Twice as long along ``axis`` (-1 or -2), edges held; ``sited``: every second sample stays where it was."""
+    length = x.shape[axis]
+    padded = F.pad(x, (2, 2, 0, 0) if axis == -1 else (0, 0, 2, 2), mode="replicate")
+    phases = []
+    for place in (0.0, 0.5) if sited else (-0.25, 0.25):
+        whole = int(np.floor(place))
+        weights = taps(place - whole, *kernel)
+        parts = [w * padded.narrow(axis, 1 + whole + i, length) for i, w in enumerate(weights)]
+        phases.append(torch.stack(parts).sum(0))
+    return torch.stack(phases, axis).flatten(axis - 1, axis)
+
+
+def to_rgb(y: NDArray[np.uint8], uv: NDArray[np.uint8]) -> Tensor:
+    """``y [n, h, w]`` and ``uv [n, 2, h / 2, w / 2]`` to RGB 0..1 ``[n, 3, h, w]``."""
+    luma = to_luma(y)
+    chroma = doubled(doubled(to_chroma(uv), -2, MITCHELL), -1, MITCHELL, sited=True)
+    red = luma + 2 * (1 - RED) * chroma[:, 1]
+    blue = luma + 2 * (1 - BLUE) * chroma[:, 0]
+    green = (luma - RED * red - BLUE * blue) / (1 - RED - BLUE)
+    return torch.stack([red, green, blue], 1)
+
+
+def luma_of(rgb: Tensor) -> Tensor:
+    """Luma ``[n, 1, h, w]``."""
+    weights = rgb.new_tensor([RED, 1 - RED - BLUE, BLUE])
+    return (rgb * weights[:, None, None]).sum(1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Windows one after the other on the first axis."""
+
+    sharp: Tensor
+    """RGB in 0..1 ``[frames, 3, side, side]``."""
+    source: Tensor
+    """The same, faulty and plainly enlarged."""
+    scenes: Tensor
+    """Number of each frame's scene ``[frames]``; windows never share one."""
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def mask(self) -> Tensor:
+        """For temporal attention, ``[frames, frames]``."""
+        return torch.where(self.scenes[:, None] == self.scenes[None], 0.0, -10000.0)
+
+
+def cut_out(clip: Clip, variant: int, frames: slice, top: int, left: int, side: int) -> tuple[Tensor, Tensor]:
+    """Sharp and enlarged pictures of a crop, which is given in samples of the small picture."""
+    def part(y: NDArray[np.uint8], uv: NDArray[np.uint8], scale: int, margin: int) -> Tensor:
+        rows, columns = (slice(scale * (at - margin), scale * (at + side + margin)) for at in (top, left))
+        half = tuple(slice(s.start // 2, s.stop // 2) for s in (rows, columns))
+        return to_rgb(y[frames][:, rows, columns], uv[frames][:, :, half[0], half[1]])
+
+    def inner(x: Tensor, margin: int) -> Tensor:
+        return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
+
+    small = part(clip["lr_y"][variant], clip["lr_uv"][variant], 1, MARGIN)
+    large = doubled(doubled(small, -2, CATMULL_ROM), -1, CATMULL_ROM).clamp(0, 1)
+    sharp = part(clip["hr_y"], clip["hr_uv"], 2, MARGIN)
+    return inner(sharp, 2 * MARGIN), inner(large, 2 * MARGIN)
+
+
+class Crops:
+    """Item ``step`` is that step's data, whichever steps were asked for before."""
+
+    def __init__(self, folder: Path, *, windows: int, frames: int, side: int, seed: int = 0) -> None:
+        """``side`` is that of the enlarged crops; a window has ``frames`` frames in a row."""
+        self.files = sorted(folder.glob("train_*.npz"))
+        if not self.files:
+            raise FileNotFoundError(f"{folder}: no train_*.npz; make them with python -m training.clips")
+        self.windows, self.frames, self.side, self.seed = windows, frames, side, seed
+        self._clips: OrderedDict[Path, Clip] = OrderedDict()
+
+    def _clip(self, step: int, rng: np.random.Generator) -> Clip:
+        """A clip of those that are used about this step."""
+        path = self.files[(step // PERIOD * FRESH + int(rng.integers(POOL))) % len(self.files)]
+        if path not in self._clips:
+            with np.load(path) as data:
+                self._clips[path] = dict(data)
+            while len(self._clips) > POOL:
+                self._clips.popitem(last=False)
+        self._clips.move_to_end(path)
+        return self._clips[path]
+
+    def __getitem__(self, step: int) -> Pictures:
+        rng = np.random.default_rng((self.seed, step))
+        found = []
+        for number in range(self.windows):
+            clip = self._clip(step, rng)
+            group = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+            kinds = ["codec" if str(kind) not in SHARES else str(kind) for kind in clip["kinds"]]
+            variant = int(rng.choice([i for i, kind in enumerate(kinds) if kind == group]))
+            first = int(rng.integers(len(clip["cut"]) - self.frames + 1))
+            frames, side = slice(first, first + self.frames), self.side // 2
+            height, width = clip["lr_y"].shape[-2:]
+            top, left = (
+                2 * int(rng.integers(MARGIN // 2, (length - side - MARGIN) // 2 + 1)) for length in (height, width)
+            )
+            sharp, source = cut_out(clip, variant, frames, top, left, side)
+            turns = [axis for axis in (-1, -2) if rng.random() < 0.5]
+            sharp, source = sharp.flip(turns), source.flip(turns)
+            scenes = 100 * number + torch.from_numpy(clip["cut"][frames].astype(np.int64)).cumsum(0)
+            found.append((sharp, source, scenes, str(clip["kinds"][variant])))
+        sharps, sources, scenes_of, names = zip(*found, strict=True)
+        return Pictures(torch.cat(sharps), torch.cat(sources), torch.cat(scenes_of), names)
+
+
+def validation(folder: Path, *, frames: int, side: int, clips: int) -> Iterator[Pictures]:
+    """The middle frames and middle crops of the first validation clips, in all their variants."""
+    for path in sorted(folder.glob("val_*.npz"))[:clips]:
+        with np.load(path) as data:
+            clip = dict(data)
+        first = (len(clip["cut"]) - frames) // 2
+        window = slice(first, first + frames)
+        small = min(side // 2, clip["lr_y"].shape[-1] - 2 * MARGIN)
+        at = (clip["lr_y"].shape[-1] - small) // 4 * 2
+        scenes = torch.from_numpy(clip["cut"][window].astype(np.int64)).cumsum(0)
+        for variant, kind in enumerate(clip["kinds"]):
+            if variant and str(kind) in [str(earlier) for earlier in clip["kinds"][:variant]]:
+                continue
+            sharp, source = cut_out(clip, variant, window, at, at, small)
+            yield Pictures(sharp, source, scenes, (str(kind),))

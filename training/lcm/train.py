@@ -1,0 +1,206 @@
+"""Train a small AnimateLCM stage by stage: resumable, seeded, with a validation curve.
+
+``python -m training.lcm.train --data CLIPS --out RUN --stage autoencoder``, then ``image``, then ``motion``. The stage
+``joint`` trains what image and motion train, but all at once, for comparison.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import nn
+
+from training.lcm import stages
+from training.lcm.data import Crops
+from training.lcm.networks import Tiny, TinyConfig
+from training.muon import Muon
+from training.train import save
+
+BEFORE = {"image": "autoencoder", "motion": "image", "joint": "autoencoder"}
+"""The stage whose result a stage starts from."""
+SHAPES = {"autoencoder": (8, 1, 96), "image": (8, 1, 96), "motion": (2, 7, 96), "joint": (2, 7, 96)}
+"""Windows a step, frames of a window, side of a crop."""
+RATES = {"autoencoder": 0.02, "image": 0.02, "motion": 0.02, "joint": 0.02}
+ADAM_GAIN = 0.1
+"""Learning rate of what Adam trains, as a share of Muon's: offsets, scales, last layers."""
+WARM_UP = 50
+DECAY_SHARE = 0.6
+"""Last part of the run over which the learning rate falls to nothing."""
+CLIP = 1.0
+"""Largest norm of a step's gradient."""
+AVERAGE = 0.99
+"""Share of the running average of the weights that a step leaves."""
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Warm-up, plateau, linear decay."""
+    return peak * min(1.0, (step + 1) / WARM_UP, max(0.0, (steps - step) / (DECAY_SHARE * steps)))
+
+
+def trained(tiny: Tiny, stage: str) -> dict[str, nn.Parameter]:
+    """The parameters that a stage trains, by name."""
+    starts = {
+        "autoencoder": ("autoencoder.",), "image": ("denoiser.unet.", "control."), "motion": ("denoiser.motion.",),
+        "joint": ("denoiser.", "control."),
+    }[stage]  # fmt: skip
+    return {name: parameter for name, parameter in tiny.named_parameters() if name.startswith(starts)}
+
+
+def optimizers(parameters: dict[str, nn.Parameter], lr: float) -> list[torch.optim.Optimizer]:
+    """Muon for the weights of hidden layers, Adam for all else. Every group has its peak learning rate as ``peak``."""
+    last = ("decoder.layers.8.weight", "unet.conv_out.weight")
+    hidden = [p for name, p in parameters.items() if p.dim() >= 2 and not name.endswith(last)]
+    known = {id(p) for p in hidden}
+    others = [p for p in parameters.values() if id(p) not in known]
+    muon, adam = Muon(hidden, lr), torch.optim.AdamW(others, lr, betas=(0.9, 0.99), weight_decay=0.0)
+    muon.param_groups[0]["peak"], adam.param_groups[0]["peak"] = lr, ADAM_GAIN * lr
+    return [muon, adam]
+
+
+def load(path: Path) -> Tiny:
+    """The averaged networks of a checkpoint, ready to run."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    tiny = Tiny(TinyConfig(**state["config"]))
+    tiny.load_state_dict(state["average"])
+    return tiny.eval()
+
+
+@torch.no_grad()
+def validate(tiny: Tiny, stage: str, data: Path, clips: int, side: int) -> dict[str, dict[str, float]]:
+    """Scores by kind."""
+    if stage == "autoencoder":
+        return stages.validate_autoencoder(tiny, data, clips, side)
+    return stages.validate(tiny, data, clips, side, frames=1 if stage == "image" else 7)
+
+
+@torch.no_grad()
+def scale_latents(tiny: Tiny, crops: Crops, count: int) -> None:
+    """Find the spread of latents, and take their mean away, once the autoencoder is trained."""
+    coder = tiny.autoencoder
+    latents = torch.cat([coder.encoder(crops[step].sharp * 2 - 1).float() for step in range(count)])
+    mean = latents.mean((0, 2, 3))
+    coder.spread.copy_((latents - mean[:, None, None]).std())
+    # what the encoder takes away the decoder's first layer has to add, which it does exactly but at the border
+    coder.encoder.layers[-1].bias -= mean
+    first = coder.decoder.layers[0]
+    first.bias += (first.weight.sum((2, 3)) * mean).sum(1)
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="folder of clip files")],
+    out: Annotated[Path, typer.Option(help="folder of the run: a checkpoint a stage, and the log")],
+    stage: Annotated[str, typer.Option(help="autoencoder, image, motion or joint")],
+    steps: int = 2000,
+    windows: Annotated[int, typer.Option(help="windows a step; 0: the stage's own")] = 0,
+    side: Annotated[int, typer.Option(help="side of a crop of the result; 0: the stage's own")] = 0,
+    lr: Annotated[float, typer.Option(help="peak learning rate; 0: the stage's own")] = 0.0,
+    config: Annotated[str, typer.Option(help="fields of TinyConfig as JSON, where they are others")] = "{}",
+    seed: int = 0,
+    bf16: Annotated[bool, typer.Option(help="bfloat16 arithmetic: twice as fast on AVX512-BF16")] = False,
+    threads: int = 1,
+    every: Annotated[int, typer.Option(help="steps between validations")] = 250,
+    keep_every: Annotated[float, typer.Option(help="minutes between checkpoints")] = 2.0,
+    val_clips: int = 8,
+    val_side: int = 256,
+    stop: Annotated[int | None, typer.Option(help="stop after this step, to go on another time")] = None,
+) -> None:
+    """Train, or go on with, one stage of the run in OUT."""
+    if stage not in SHAPES:
+        raise SystemExit(f"--stage must be one of {', '.join(SHAPES)}, got {stage!r}")
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint, log = out / f"{stage}.pt", out / "log.jsonl"
+    if stage in BEFORE:
+        path = out / f"{BEFORE[stage]}.pt"
+        if not path.exists():
+            raise SystemExit(f"--stage {stage} starts from {path}, which is missing: train that stage first")
+        tiny = load(path)
+    else:
+        tiny = Tiny(TinyConfig(**json.loads(config)))
+    shape = SHAPES[stage]
+    crops = Crops(data, windows=windows or shape[0], frames=shape[1], side=side or shape[2], seed=seed)
+    tiny = tiny.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+    parameters = trained(tiny, stage)
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+    both = optimizers(parameters, lr or RATES[stage])
+    average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    step = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        tiny.load_state_dict(state["net"])
+        average = {name: state["average"][name] for name in average}
+        for optimizer, kept in zip(both, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        step = state["step"]
+
+    def averaged() -> dict[str, Any]:
+        return {**tiny.state_dict(), **average}
+
+    def keep() -> None:
+        save(checkpoint, {
+            "net": tiny.state_dict(), "average": averaged(), "step": step, "stage": stage,
+            "optimizers": [optimizer.state_dict() for optimizer in both], "config": tiny.config.to_dict(),
+        })  # fmt: skip
+
+    def evaluated() -> Tiny:
+        smooth = Tiny(tiny.config)
+        smooth.load_state_dict(averaged())
+        return smooth.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+    running: dict[str, float] = defaultdict(float)
+    began, first, kept_at, since = time.monotonic(), step, time.monotonic(), step
+    end = min(steps, stop or steps)
+    while step < end:
+        random = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        for group in (group for optimizer in both for group in optimizer.param_groups):
+            group["lr"] = learning_rate(step, steps, group["peak"])
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            losses = stages.LOSSES[stage](tiny, crops[step], random)
+        for optimizer in both:
+            optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(parameters.values(), CLIP)
+        if not torch.isfinite(norm):
+            raise SystemExit(f"step {step}: the gradient is not finite; go on from the checkpoint with a lower --lr")
+        for optimizer in both:
+            optimizer.step()
+        step += 1
+        with torch.no_grad():
+            share = min(AVERAGE, (step + 1) / (step + 10))
+            torch._foreach_lerp_(list(average.values()), list(parameters.values()), 1 - share)
+        for name, loss in losses.items():
+            running[name] += float(loss.detach())
+        running["gradient"] += float(norm)
+        last = step == end
+        if last and step == steps and stage == "autoencoder":
+            tiny.load_state_dict(averaged())
+            scale_latents(tiny, crops, 32)
+            average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        if last or time.monotonic() - kept_at > 60 * keep_every:
+            keep()
+            kept_at = time.monotonic()
+        if last or step % every == 0:
+            seconds = (time.monotonic() - began) / (step - first)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                scores = validate(evaluated(), stage, data, val_clips, val_side)
+            entry = {
+                "stage": stage, "step": step, "seconds_per_step": round(seconds, 3),
+                "loss": {name: round(total / (step - since), 5) for name, total in running.items()}, "scores": scores,
+            }  # fmt: skip
+            running.clear()
+            since = step
+            with log.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+            print(json.dumps(entry), flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
