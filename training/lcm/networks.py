@@ -17,11 +17,11 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.animatelcm.graphs import Control, Denoiser, MotionModules, TextConfig, TextEncoder
+from export.animatelcm.graphs import Control, Denoiser, MotionModules, TextConfig, TextEncoder, alphas
 from export.animatelcm.layers import Pooling
 
-LEVELS, LAYERS = 4, 2
-"""As SD1.5 has them."""
+LEVELS = 4
+"""Of the base, as SD1.5 has them."""
 TOKENS = 514
 """Entries of the vocabulary: each byte within a word and at its end, and two marks."""
 
@@ -35,10 +35,10 @@ class TinyConfig:
     quarter: int = 64
     """Channels of the autoencoder at a quarter of the size."""
     latent_channels: int = 16
-    widths: tuple[int, ...] = (48, 48, 64, 64)
-    """Channels of the base's levels."""
-    hint: tuple[int, ...] = (16, 32, 48)
-    """Channels of the ControlNet's way from the picture to latents; each but the first halves the size."""
+    widths: tuple[int, ...] = (48, 64, 80, 80)
+    """Channels of the base's levels; the first at least three times those of latents."""
+    layers: int = 1
+    """Residual blocks of a level."""
     text: int = 32
     groups: int = 8
     """Of the norms that are left."""
@@ -107,6 +107,31 @@ class Autoencoder(nn.Module):
         )  # fmt: skip
         self.register_buffer("spread", torch.ones(()))
 
+    @torch.no_grad()
+    def prepare(self, pictures: Tensor) -> None:
+        """Start from the principal components of blocks of 4x4 pixels, which the layers then better.
+
+        What else the layers do begins small, and the residual blocks begin by doing nothing.
+        """
+        half, n = self.encoder.layers[1].out_channels, self.latent_channels
+        for module in (*self.encoder.layers, *self.decoder.layers):
+            if isinstance(module, Block):
+                module.second.weight.zero_()
+                module.second.bias.zero_()
+            elif isinstance(module, nn.Conv2d):
+                module.weight *= 0.1
+                module.bias.zero_()
+        blocks = F.pixel_unshuffle(F.pixel_unshuffle(pictures, 2), 2)
+        basis = torch.linalg.eigh(torch.cov(blocks.transpose(0, 1).flatten(1))).eigenvectors[:, -n:].T.flip(0)
+        first, second, last = (self.encoder.layers[i] for i in (1, 4, 7))
+        first.weight[:12, :, 1, 1] = torch.eye(12)
+        second.weight[:48, :, 1, 1] = torch.eye(48, 4 * half)
+        last.weight[:, :48, 1, 1] = basis
+        first, second, last = (self.decoder.layers[i] for i in (0, 4, 8))
+        first.weight[:48, :, 1, 1] = basis.T
+        second.weight[:48, :48, 1, 1] = torch.eye(48)
+        last.weight[:, :12, 1, 1] = torch.eye(12)
+
     @property
     def config(self) -> SimpleNamespace:
         """What the export wants to know of an autoencoder."""
@@ -121,6 +146,33 @@ class Autoencoder(nn.Module):
         """Pictures of scaled latents."""
         y: Tensor = self.decoder(latents * self.spread)
         return y.float()
+
+
+class Hint(nn.Module):
+    """The ControlNet's way from the enlarged source, RGB in 0..1, to features of latents' size.
+
+    It has the layers of the encoder, and starts as a copy of it.
+    """
+
+    def __init__(self, config: TinyConfig) -> None:
+        super().__init__()
+        layers = Autoencoder(config).encoder.layers
+        layers[-1] = convolution(config.quarter, config.widths[0])
+        self.layers = layers
+
+    def forward(self, image: Tensor) -> Tensor:
+        y: Tensor = self.layers(2 * image - 1)
+        return y
+
+
+class MovingDenoiser(Denoiser):
+    """The export's denoiser, whose motion modules can be left out while they do nothing yet."""
+
+    moving = True
+
+    def move(self, module: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
+        """One motion module."""
+        return super().move(module, x, mask) if self.moving else x
 
 
 def without_norms(net: Any) -> Any:
@@ -141,31 +193,59 @@ class Tiny(nn.Module):
         self.config = config
         self.autoencoder = Autoencoder(config)
         same: dict[str, Any] = {
-            "in_channels": config.latent_channels, "block_out_channels": config.widths, "layers_per_block": LAYERS,
-            "down_block_types": ("DownBlock2D",) * LEVELS, "cross_attention_dim": config.text,
-            "attention_head_dim": 8, "norm_num_groups": config.groups,
+            "in_channels": config.latent_channels, "block_out_channels": tuple(config.widths),
+            "layers_per_block": config.layers, "down_block_types": ("DownBlock2D",) * LEVELS,
+            "cross_attention_dim": config.text, "attention_head_dim": 8, "norm_num_groups": config.groups,
+            "resnet_time_scale_shift": "scale_shift",
         }  # fmt: skip
         unet = UNet2DConditionModel(
             **same, up_block_types=("UpBlock2D",) * LEVELS, out_channels=config.latent_channels
         )
-        net = ControlNetModel(**same, conditioning_embedding_out_channels=config.hint)
-        for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
+        net = ControlNetModel(**same)
+        net.controlnet_cond_embedding = Hint(config)
+        for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block):
             layer.reset_parameters()  # zeros are for a base that is trained already
-        motion = MotionModules(config.widths, LAYERS, config.groups, True, Pooling.FRAME)
+        motion = MotionModules(config.widths, config.layers, config.groups, True, Pooling.FRAME)
         for name, parameter in motion.named_parameters():
             if ".proj_out." in name:
                 nn.init.zeros_(parameter)
-        self.denoiser = Denoiser(without_norms(unet), motion, 1)
+        self.denoiser = MovingDenoiser(without_norms(unet), motion, 1)
         self.control = Control(without_norms(net), 1)
         shape = TextConfig(tokens=TOKENS, channels=config.text, inner=2 * config.text, layers=1, heads=1)
         self.text_encoder = TextEncoder(shape).prepared()
 
-    @property
-    def spatial(self) -> list[nn.Parameter]:
-        """The base and the ControlNet."""
-        return [*self.denoiser.unet.parameters(), *self.control.parameters()]
+    @torch.no_grad()
+    def prepare(self, timestep: int) -> None:
+        """Let the base answer with what makes the source itself the result at ``timestep``, to learn from there.
 
-    @property
-    def motion(self) -> list[nn.Parameter]:
-        """The motion modules."""
-        return list(self.denoiser.motion.parameters())
+        The hint becomes the encoder, and both it and the latents go straight to the end: the last layer takes silu(e)
+        - silu(-e), which is e. Wants a trained autoencoder.
+        """
+        n, unet, net = self.config.latent_channels, self.denoiser.unet, self.control.net
+        hint, coder = net.controlnet_cond_embedding, self.autoencoder
+        for layer, trained in zip(hint.layers[:-1], coder.encoder.layers[:-1], strict=True):
+            layer.load_state_dict(trained.state_dict())
+        first, second = slice(0, n), slice(n, 2 * n)
+        hint.layers[-1].weight[first] = coder.encoder.layers[-1].weight / coder.spread
+        hint.layers[-1].bias[first] = coder.encoder.layers[-1].bias / coder.spread
+        same = torch.eye(n)
+        unet.conv_in.weight[: 2 * n] = 0
+        unet.conv_in.bias[: 2 * n] = 0
+        unet.conv_in.weight[first, :, 1, 1] = same
+        # the ControlNet's first state is its hint plus the latents, which are kept out of these channels
+        net.conv_in.weight[first], net.conv_in.bias[first] = 0, 0
+        across = net.controlnet_down_blocks[0]
+        across.weight[: 2 * n], across.bias[: 2 * n] = 0, 0
+        across.weight[second, first, 0, 0] = same
+        block = unet.up_blocks[-1].resnets[-1]
+        for tensor in (block.conv2.weight, block.conv2.bias, unet.conv_out.weight, unet.conv_out.bias):
+            tensor.zero_()
+        alpha = float(alphas()[timestep])
+        width = self.config.widths[0]
+        shortcut = block.conv_shortcut.weight[..., 0, 0]
+        for rows, sign in ((first, 1.0), (second, -1.0)):
+            shortcut[rows] = 0
+            block.conv_shortcut.bias[rows] = 0
+            shortcut[rows, width : width + n] = sign * same / (1 - alpha) ** 0.5
+            shortcut[rows, width + n : width + 2 * n] = -sign * same * (alpha / (1 - alpha)) ** 0.5
+            unet.conv_out.weight[:, rows, 1, 1] = sign * same

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from export.animatelcm.graphs import alphas
+from export.animatelcm.graphs import CONTEXT, alphas
 from training.lcm.data import Pictures, luma_of, validation
-from training.lcm.networks import Tiny
+from training.lcm.networks import TOKENS, Tiny
 from training.train import ssim
 
 SSIM_WEIGHT = 0.05
@@ -20,6 +20,16 @@ LATENT_NOISE = 0.04
 """Noise that the autoencoder's latents get in training, as a share of their spread: it makes an error in latents about
 as bad as one in pixels, wherever it lies."""
 EPS = 1e-6
+TIMESTEPS = 299, 149
+"""Of the filter's steps at strength 0.3."""
+USUAL = 0.7
+"""Share of the training steps that are at these."""
+HIGHEST = 399
+"""Highest timestep that is trained."""
+PIXELS = 2.0
+"""Weight of the decoded picture beside latents."""
+TEMPORAL = 1.0
+"""Weight of changes from frame to frame."""
 
 
 def pixels(found: Tensor, wanted: Tensor) -> Tensor:
@@ -82,4 +92,133 @@ def means(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float
     }
 
 
-LOSSES = {"autoencoder": autoencoder_loss}
+def tokens() -> Tensor:
+    """The empty prompt."""
+    return torch.tensor([[TOKENS - 2] + [TOKENS - 1] * (CONTEXT - 1)])
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What stays the same through all steps."""
+
+    tiny: Tiny
+    batch: Pictures
+    text: Tensor
+    source: Tensor
+    """Latents of the source."""
+
+    @classmethod
+    def of(cls, tiny: Tiny, batch: Pictures) -> Scene:
+        """Of a batch."""
+        with torch.no_grad():
+            text = tiny.text_encoder(tokens())
+            return cls(tiny, batch, text, tiny.autoencoder.encode(batch.source * 2 - 1))
+
+    def noised(self, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+        """Latents as a step at ``timestep`` gets them."""
+        alpha = alphas()[timestep]
+        return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+
+    def denoised(self, latents: Tensor, timestep: int, *, frozen: bool = False) -> Tensor:
+        """The answer of one step of LCM; with ``frozen`` the ControlNet learns nothing."""
+        at, one = torch.tensor([float(timestep)]), torch.ones(1)
+        alpha = alphas()[timestep].reshape(1)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            residuals = self.tiny.control(latents, at, self.text, self.batch.source, one)
+        found: Tensor = self.tiny.denoiser(
+            latents, latents, at, alpha.sqrt(), (1 - alpha).sqrt(), one, 0 * one, self.text, self.batch.mask, *residuals
+        )
+        return found
+
+
+def noise_like(latents: Tensor, random: torch.Generator, shared: bool) -> Tensor:
+    """Gaussian noise; ``shared``: the same for all frames, as the filter has it."""
+    shape = (1, *latents.shape[1:]) if shared else latents.shape
+    return torch.randn(shape, generator=random).expand(latents.shape)
+
+
+def two_timesteps(random: torch.Generator) -> tuple[int, int]:
+    """Those of the filter's two steps mostly, else any two of the grid below :data:`HIGHEST`."""
+    usual, first, second = torch.rand(3, generator=random).tolist()
+    if usual < USUAL:
+        return TIMESTEPS
+    high = 1 + int(first * (HIGHEST // 10))
+    return 10 * high - 1, 10 * (1 + int(second * high)) - 1
+
+
+def near(found: Tensor, wanted: Tensor) -> Tensor:
+    """Smooth L1 distance of latents."""
+    return ((found - wanted).square() + 1e-4).sqrt().mean()
+
+
+def changes(found: Tensor, wanted: Tensor, scenes: Tensor) -> Tensor:
+    """Distance of what changes from frame to frame, within scenes."""
+    same = (scenes[1:] == scenes[:-1]).float()[:, None, None, None]
+    wrong = (found[1:] - found[:-1]) - (wanted[1:] - wanted[:-1])
+    return ((wrong.square() + 1e-4).sqrt() * same).mean()
+
+
+def consistency_loss(
+    tiny: Tiny, batch: Pictures, random: torch.Generator, *, frozen: bool, temporal: float
+) -> dict[str, Tensor]:
+    """Two steps as the filter takes them, both of which must come out at the sharp picture's latents.
+
+    The second starts from what the first answered, which is how the filter runs, and learns nothing through it.
+    """
+    moving = temporal > 0
+    tiny.denoiser.moving = moving
+    scene = Scene.of(tiny, batch)
+    sharp = batch.sharp * 2 - 1
+    with torch.no_grad():
+        goal = tiny.autoencoder.encode(sharp)
+    high, low = two_timesteps(random)
+    latents = scene.noised(scene.source, noise_like(goal, random, moving), high)
+    first = scene.denoised(latents, high, frozen=frozen)
+    latents = scene.noised(first.detach(), noise_like(goal, random, moving), low)
+    second = scene.denoised(latents, low, frozen=frozen)
+    losses = {"first": 0.5 * near(first, goal), "second": 0.5 * near(second, goal)}
+    picture = tiny.autoencoder.decode(second)
+    losses["pixels"] = PIXELS * pixels(picture, sharp)
+    if moving:
+        both = changes(first, goal, batch.scenes) + changes(second, goal, batch.scenes)
+        losses["changes"] = temporal * (0.5 * both + PIXELS * changes(picture, sharp, batch.scenes))
+    return losses
+
+
+def image_loss(tiny: Tiny, batch: Pictures, random: torch.Generator) -> dict[str, Tensor]:
+    """Base and ControlNet, frame by frame."""
+    return consistency_loss(tiny, batch, random, frozen=False, temporal=0.0)
+
+
+def motion_loss(tiny: Tiny, batch: Pictures, random: torch.Generator) -> dict[str, Tensor]:
+    """The motion modules, on windows of frames."""
+    return consistency_loss(tiny, batch, random, frozen=True, temporal=TEMPORAL)
+
+
+def joint_loss(tiny: Tiny, batch: Pictures, random: torch.Generator) -> dict[str, Tensor]:
+    """All at once."""
+    return consistency_loss(tiny, batch, random, frozen=False, temporal=TEMPORAL)
+
+
+def enhanced(tiny: Tiny, batch: Pictures, random: torch.Generator) -> Tensor:
+    """Pictures in 0..1 as the filter's two steps make them."""
+    scene = Scene.of(tiny, batch)
+    latents = scene.source
+    for timestep in TIMESTEPS:
+        noise = noise_like(latents, random, True)
+        latents = scene.denoised(scene.noised(latents, noise, timestep), timestep)
+    return tiny.autoencoder.decode(latents) / 2 + 0.5
+
+
+def validate(tiny: Tiny, data: Path, clips: int, side: int, frames: int) -> dict[str, dict[str, float]]:
+    """Scores by kind, and under ``plain`` those of the source."""
+    found: dict[str, list[dict[str, float]]] = defaultdict(list)
+    tiny.denoiser.moving = frames > 1
+    for batch in validation(data, frames=frames, side=side, clips=clips):
+        scores = scores_of(enhanced(tiny, batch, torch.Generator().manual_seed(0)), batch)
+        plain = {f"plain {name}": value for name, value in scores_of(batch.source, batch).items()}
+        found[batch.kinds[0]].append(scores | plain)
+    return means(found)
+
+
+LOSSES = {"autoencoder": autoencoder_loss, "image": image_loss, "motion": motion_loss, "joint": joint_loss}

@@ -26,7 +26,9 @@ BEFORE = {"image": "autoencoder", "motion": "image", "joint": "autoencoder"}
 """The stage whose result a stage starts from."""
 SHAPES = {"autoencoder": (8, 1, 96), "image": (8, 1, 96), "motion": (2, 7, 96), "joint": (2, 7, 96)}
 """Windows a step, frames of a window, side of a crop."""
-RATES = {"autoencoder": 0.02, "image": 0.02, "motion": 0.02, "joint": 0.02}
+RATES = {"autoencoder": 0.006, "image": 0.01, "motion": 0.01, "joint": 0.01}
+DECAY = 0.02
+"""Muon's decay of weights."""
 ADAM_GAIN = 0.1
 """Learning rate of what Adam trains, as a share of Muon's: offsets, scales, last layers."""
 WARM_UP = 50
@@ -58,7 +60,7 @@ def optimizers(parameters: dict[str, nn.Parameter], lr: float) -> list[torch.opt
     hidden = [p for name, p in parameters.items() if p.dim() >= 2 and not name.endswith(last)]
     known = {id(p) for p in hidden}
     others = [p for p in parameters.values() if id(p) not in known]
-    muon, adam = Muon(hidden, lr), torch.optim.AdamW(others, lr, betas=(0.9, 0.99), weight_decay=0.0)
+    muon, adam = Muon(hidden, lr, weight_decay=DECAY), torch.optim.AdamW(others, lr, betas=(0.9, 0.99), weight_decay=0.0)
     muon.param_groups[0]["peak"], adam.param_groups[0]["peak"] = lr, ADAM_GAIN * lr
     return [muon, adam]
 
@@ -69,6 +71,19 @@ def load(path: Path) -> Tiny:
     tiny = Tiny(TinyConfig(**state["config"]))
     tiny.load_state_dict(state["average"])
     return tiny.eval()
+
+
+def following(path: Path, stage: str, config: dict[str, Any]) -> Tiny:
+    """Networks for a stage, with what the stage before left in its checkpoint."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    tiny = Tiny(TinyConfig(**{**state["config"], **config}))
+    if stage == "motion":
+        tiny.load_state_dict(state["average"])
+    else:
+        parts = {name: value for name, value in state["average"].items() if name.startswith("autoencoder.")}
+        tiny.autoencoder.load_state_dict({name.removeprefix("autoencoder."): value for name, value in parts.items()})
+        tiny.prepare(stages.TIMESTEPS[0])
+    return tiny
 
 
 @torch.no_grad()
@@ -121,9 +136,11 @@ def main(
         path = out / f"{BEFORE[stage]}.pt"
         if not path.exists():
             raise SystemExit(f"--stage {stage} starts from {path}, which is missing: train that stage first")
-        tiny = load(path)
+        tiny = following(path, stage, json.loads(config))
     else:
         tiny = Tiny(TinyConfig(**json.loads(config)))
+        if not checkpoint.exists():
+            tiny.autoencoder.prepare(Crops(data, windows=32, frames=1, side=64, seed=seed)[0].sharp * 2 - 1)
     shape = SHAPES[stage]
     crops = Crops(data, windows=windows or shape[0], frames=shape[1], side=side or shape[2], seed=seed)
     tiny = tiny.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
