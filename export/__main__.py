@@ -2,12 +2,13 @@
 
 import typer
 
-from export import lite
+from export import lcm_tiny, lite
 from export.animatelcm import command as animatelcm
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 app.command("lite")(lite.main)
 app.command("animatelcm")(animatelcm.main)
+app.command("lcm-tiny")(lcm_tiny.main)
 
 
 @app.callback()

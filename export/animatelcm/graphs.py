@@ -275,10 +275,14 @@ def plain(net: Any, slices: int = 1) -> Any:
 
 
 def example_of_denoise(
-    widths: tuple[int, ...], text_channels: int, frames: int, height: int, width: int, control: bool
-) -> dict[str, Tensor]:
-    """Random inputs of a denoiser, by name; two scenes where there are two frames."""
-    latents, text = torch.randn(frames, 4, height, width), torch.randn(1, CONTEXT, text_channels)
+    widths: tuple[int, ...], text_channels: int, frames: int, height: int, width: int, control: bool, *,
+    channels: int = 4, layers: int = 2,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Random inputs of a denoiser, by name; two scenes where there are two frames.
+
+    ``channels`` are those of latents, ``layers`` those of a down block.
+    """
+    latents, text = torch.randn(frames, channels, height, width), torch.randn(1, CONTEXT, text_channels)
     alpha, following = alphas()[499], alphas()[249]
     scalars = {
         "timestep": torch.tensor(499.0), "signal": alpha.sqrt(), "spread": (1 - alpha).sqrt(),
@@ -289,26 +293,27 @@ def example_of_denoise(
     inputs = {"latents": latents, "noise": torch.randn_like(latents)}
     inputs |= {name: value.reshape(1) for name, value in scalars.items()} | {"text": text, "mask": mask}
     if control:
-        shapes = residual_shapes(widths, frames, height, width)
+        shapes = residual_shapes(widths, frames, height, width, layers)
         inputs |= {f"residual_{i}": 0.3 * torch.randn(shape) for i, shape in enumerate(shapes)}
     return inputs
 
 
-def residual_shapes(widths: tuple[int, ...], frames: int, height: int, width: int) -> list[tuple[int, int, int, int]]:
+def residual_shapes(
+    widths: tuple[int, ...], frames: int, height: int, width: int, layers: int = 2
+) -> list[tuple[int, int, int, int]]:
     """Shapes of the states that go across from down blocks to up blocks, and of the middle block's."""
     shapes = [(frames, widths[0], height, width)]
     for level, channels in enumerate(widths):
-        size = (frames, channels, height >> level, width >> level)
-        shapes += [size, size]
+        shapes += [(frames, channels, height >> level, width >> level)] * layers
         if level < len(widths) - 1:
             shapes.append((frames, channels, height >> (level + 1), width >> (level + 1)))
     return [*shapes, shapes[-1]]
 
 
-def residual_axes(widths: tuple[int, ...]) -> dict[str, dict[int, str]]:
+def residual_axes(widths: tuple[int, ...], layers: int = 2) -> dict[str, dict[int, str]]:
     """Symbolic axes of residuals by name: the frames, and sizes that have names of their own at lower levels."""
     suffixes = {LATENT_ALIGN >> level: f"_{1 << level}" if level else "" for level in range(4)}
     return {
         f"residual_{i}": {0: "frames", 2: f"height{suffixes[side]}", 3: f"width{suffixes[side]}"}
-        for i, (_, _, side, _) in enumerate(residual_shapes(widths, 1, LATENT_ALIGN, LATENT_ALIGN))
+        for i, (_, _, side, _) in enumerate(residual_shapes(widths, 1, LATENT_ALIGN, LATENT_ALIGN, layers))
     }

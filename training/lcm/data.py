@@ -109,12 +109,14 @@ def cut_out(clip: Clip, variant: int, frames: slice, top: int, left: int, side: 
 class Crops:
     """Item ``step`` is that step's data, whichever steps were asked for before."""
 
-    def __init__(self, folder: Path, *, windows: int, frames: int, side: int, seed: int = 0) -> None:
-        """``side`` is that of the enlarged crops; a window has ``frames`` frames in a row."""
+    def __init__(self, folder: Path, *, windows: int, frames: int, side: int, seed: int = 0, small: int = 0) -> None:
+        """``side`` is that of the enlarged crops, two thirds of it before step ``small``, both multiples of 32; a
+        window has ``frames`` frames in a row."""
         self.files = sorted(folder.glob("train_*.npz"))
         if not self.files:
             raise FileNotFoundError(f"{folder}: no train_*.npz; make them with python -m training.clips")
         self.windows, self.frames, self.side, self.seed = windows, frames, side, seed
+        self._small = small
         self._clips: OrderedDict[Path, Clip] = OrderedDict()
 
     def _clip(self, step: int, rng: np.random.Generator) -> Clip:
@@ -137,7 +139,7 @@ class Crops:
             kinds = ["codec" if str(kind) not in SHARES else str(kind) for kind in clip["kinds"]]
             variant = int(rng.choice([i for i, kind in enumerate(kinds) if kind == group]))
             first = int(rng.integers(len(clip["cut"]) - self.frames + 1))
-            frames, side = slice(first, first + self.frames), self.side // 2
+            frames, side = slice(first, first + self.frames), (self.side if step >= self._small else self.side // 3 * 2) // 2
             height, width = clip["lr_y"].shape[-2:]
             top, left = (
                 2 * int(rng.integers(MARGIN // 2, (length - side - MARGIN) // 2 + 1)) for length in (height, width)

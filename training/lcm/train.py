@@ -116,6 +116,7 @@ def main(
     side: Annotated[int, typer.Option(help="side of a crop of the result; 0: the stage's own")] = 0,
     lr: Annotated[float, typer.Option(help="peak learning rate; 0: the stage's own")] = 0.0,
     config: Annotated[str, typer.Option(help="fields of TinyConfig as JSON, where they are others")] = "{}",
+    small_until: Annotated[float, typer.Option(help="part of the run in which crops have two thirds of it")] = 0.6,
     seed: int = 0,
     bf16: Annotated[bool, typer.Option(help="bfloat16 arithmetic: twice as fast on AVX512-BF16")] = False,
     threads: int = 1,
@@ -142,7 +143,10 @@ def main(
         if not checkpoint.exists():
             tiny.autoencoder.prepare(Crops(data, windows=32, frames=1, side=64, seed=seed)[0].sharp * 2 - 1)
     shape = SHAPES[stage]
-    crops = Crops(data, windows=windows or shape[0], frames=shape[1], side=side or shape[2], seed=seed)
+    crops = Crops(
+        data, windows=windows or shape[0], frames=shape[1], side=side or shape[2], seed=seed,
+        small=int(small_until * steps) if stage != "autoencoder" else 0,
+    )  # fmt: skip
     tiny = tiny.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
     parameters = trained(tiny, stage)
     for parameter in parameters.values():

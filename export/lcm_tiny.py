@@ -1,0 +1,143 @@
+"""A trained small AnimateLCM to a model folder of the same kind as the large one's, see :mod:`export.animatelcm`.
+
+``python -m export lcm-tiny --checkpoint RUN/motion.pt --out FOLDER``
+
+The graphs are those of the export of AnimateLCM, of the same modules. What differs is in the manifest: ``factor`` and
+``latent_channels`` of its autoencoder, and a text encoder of random weights, so that prompts have no effect.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+
+from export.animatelcm import graphs
+from export.animatelcm.layers import POSITIONS
+from export.animatelcm.onnx_files import export as export_graph
+from export.folder import model_folder
+from training.lcm.networks import TOKENS
+from training.lcm.train import load
+from vsanimup.diffusion.tokenizer import END, LAST, MERGES, START, VOCABULARY, _signs
+from vsanimup.errors import AnimupError
+
+FRAMES = 7
+"""Of the windows that it was trained on."""
+BYTES_PER_PIXEL = 3000
+"""Working memory a luma sample of a window of 16 frames; reckoned."""
+
+
+def tokenizer() -> dict[str, bytes]:
+    """Files of a tokenizer for CLIP's that knows bytes alone."""
+    signs = [*_signs(), *(sign + LAST for sign in _signs()), START, END]
+    assert len(signs) == TOKENS
+    vocabulary = json.dumps({sign: i for i, sign in enumerate(signs)})
+    return {VOCABULARY: vocabulary.encode(), MERGES: b"#version: 0.2\n"}
+
+
+def export(checkpoint: Path, out: Path, *, precision: str, motion: bool) -> Iterator[str]:
+    """Do it; says what it is doing. Raises :class:`AnimupError` where it cannot."""
+    if out.exists() and not (out.is_dir() and (out / "manifest.json").exists()):
+        raise AnimupError(f"--out {out} exists and is no model folder: give a new name, or remove it")
+    tiny = load(checkpoint)
+    config = tiny.config
+    tiny.denoiser.moving = motion
+    widths, factor, channels = tuple(config.widths), config.factor, config.latent_channels
+    picture = {0: "frames", 2: "height", 3: "width"}
+    image = {0: "frames", 2: "image_height", 3: "image_width"}
+    residuals = graphs.residual_axes(widths, config.layers)
+
+    def step(n: int, height: int, width: int) -> dict[str, Tensor]:
+        return graphs.example_of_denoise(
+            widths, config.text, n, height, width, True, channels=channels, layers=config.layers
+        )  # fmt: skip
+
+    def images(n: int, height: int, width: int) -> Tensor:
+        return torch.rand(n, 3, factor * height, factor * width)
+
+    def hints(n: int, height: int, width: int) -> dict[str, Tensor]:
+        seen = {name: value for name, value in step(n, height, width).items() if name in {"latents", "timestep", "text"}}
+        return {**seen, "image": images(n, height, width), "strength": torch.tensor([0.7])}
+
+    def coded(n: int, height: int, width: int) -> dict[str, Tensor]:
+        return {"latents": torch.randn(n, channels, height, width)}
+
+    def tokens(*_: int) -> dict[str, Tensor]:
+        return {"tokens": torch.randint(0, TOKENS, (1, graphs.CONTEXT), dtype=torch.int32)}
+
+    coder: Any = tiny.autoencoder
+    denoise = {"latents": picture, "noise": picture, "mask": {0: "frames", 1: "frames"}, "next_latents": picture}
+    both = {"image": image, "latents": picture}
+    jobs: dict[str, tuple[Any, Callable[..., dict[str, Tensor]], list[str], dict[str, dict[int, str]]]] = {
+        "denoise": (tiny.denoiser, step, ["next_latents"], {**denoise, **residuals}),
+        "control": (tiny.control, hints, list(residuals), {"latents": picture, "image": image, **residuals}),
+        "text": (tiny.text_encoder, tokens, ["text"], {}),
+        "encode": (graphs.Encode(coder), lambda *size: {"image": images(*size) * 2 - 1}, ["latents"], both),
+        "decode": (graphs.Decode(coder), coded, ["image"], both),
+    }
+    torch.manual_seed(0)
+    manifest: dict[str, Any] = {}
+    differences = {}
+    parameters = sum(parameter.numel() for parameter in tiny.parameters())
+    with model_folder(out, manifest) as folder:
+        for name, (net, inputs, outputs, axes) in jobs.items():
+            for said in export_graph(
+                net.eval, name=name, folder=folder, example=inputs(2, 8, 16), other=inputs(3, 16, 8),
+                outputs=outputs, axes=axes, precision=precision,
+            ):  # fmt: skip
+                yield said
+            differences[name] = said.rpartition(" ")[2]
+        for name, data in tokenizer().items():
+            (folder / name).write_bytes(data)
+        manifest.update(
+            name=out.name,
+            kind="animatelcm",
+            scale=1,
+            radius=0,
+            align=factor * graphs.LATENT_ALIGN,
+            value_range="rgb",
+            tasks=[],
+            bytes_per_pixel=BYTES_PER_PIXEL,
+            licence="MIT",
+            source="trained by training/lcm on the corpus of training/README.md; its text encoder has random weights: "
+            "prompts have no effect",
+            parameters=parameters,
+            animatelcm={
+                "precision": precision,
+                "frames": FRAMES,
+                "most_frames": POSITIONS,
+                "text_channels": config.text,
+                "control": True,
+                "residuals": len(residuals),
+                "autoencoder": "own",
+                "factor": factor,
+                "latent_channels": channels,
+                "betas": graphs.BETAS,
+                "timesteps": graphs.TIMESTEPS,
+                "original_steps": graphs.ORIGINAL_STEPS,
+                "motion": motion,
+                "motion_norm": "frame",
+                "slices": 1,
+                "differences": differences,
+            },
+        )
+    yield f"{out}: {parameters} parameters"
+
+
+def main(
+    checkpoint: Annotated[Path, typer.Option(help="checkpoint of training.lcm.train, of the stage motion")],
+    out: Annotated[Path, typer.Option(help="model folder to write; an earlier one there is replaced")],
+    precision: Annotated[str, typer.Option(help="fp32 or fp16; processors are slower with fp16")] = "fp32",
+    motion: Annotated[bool, typer.Option(help="with the motion modules; without them for comparison")] = True,
+) -> None:
+    """Export a small AnimateLCM that ``training.lcm`` made."""
+    try:
+        for said in export(checkpoint, out, precision=precision, motion=motion):
+            print(said, flush=True)
+    except AnimupError as error:
+        raise SystemExit(f"lcm-tiny: {error}") from error
