@@ -61,7 +61,8 @@ def export(checkpoint: Path, out: Path, *, precision: str, motion: bool) -> Iter
         return torch.rand(n, 3, factor * height, factor * width)
 
     def hints(n: int, height: int, width: int) -> dict[str, Tensor]:
-        seen = {name: value for name, value in step(n, height, width).items() if name in {"latents", "timestep", "text"}}
+        whole = step(n, height, width)
+        seen = {name: whole[name] for name in ("latents", "timestep", "text")}
         return {**seen, "image": images(n, height, width), "strength": torch.tensor([0.7])}
 
     def coded(n: int, height: int, width: int) -> dict[str, Tensor]:

@@ -92,6 +92,7 @@ class Pictures:
 
 def cut_out(clip: Clip, variant: int, frames: slice, top: int, left: int, side: int) -> tuple[Tensor, Tensor]:
     """Sharp and enlarged pictures of a crop, which is given in samples of the small picture."""
+
     def part(y: NDArray[np.uint8], uv: NDArray[np.uint8], scale: int, margin: int) -> Tensor:
         rows, columns = (slice(scale * (at - margin), scale * (at + side + margin)) for at in (top, left))
         half = tuple(slice(s.start // 2, s.stop // 2) for s in (rows, columns))
@@ -139,7 +140,8 @@ class Crops:
             kinds = ["codec" if str(kind) not in SHARES else str(kind) for kind in clip["kinds"]]
             variant = int(rng.choice([i for i, kind in enumerate(kinds) if kind == group]))
             first = int(rng.integers(len(clip["cut"]) - self.frames + 1))
-            frames, side = slice(first, first + self.frames), (self.side if step >= self._small else self.side // 3 * 2) // 2
+            frames = slice(first, first + self.frames)
+            side = (self.side // 3 * 2 if step < self._small else self.side) // 2
             height, width = clip["lr_y"].shape[-2:]
             top, left = (
                 2 * int(rng.integers(MARGIN // 2, (length - side - MARGIN) // 2 + 1)) for length in (height, width)

@@ -198,9 +198,7 @@ class Tiny(nn.Module):
             "cross_attention_dim": config.text, "attention_head_dim": 8, "norm_num_groups": config.groups,
             "resnet_time_scale_shift": "scale_shift",
         }  # fmt: skip
-        unet = UNet2DConditionModel(
-            **same, up_block_types=("UpBlock2D",) * LEVELS, out_channels=config.latent_channels
-        )
+        unet = UNet2DConditionModel(**same, up_block_types=("UpBlock2D",) * LEVELS, out_channels=config.latent_channels)
         net = ControlNetModel(**same)
         net.controlnet_cond_embedding = Hint(config)
         for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block):

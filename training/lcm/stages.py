@@ -74,9 +74,7 @@ def validate_autoencoder(tiny: Tiny, data: Path, clips: int, side: int) -> dict[
         clean = batch.kinds[0] == "clean"
         image = batch.sharp if clean else batch.source
         back = tiny.autoencoder.decode(tiny.autoencoder.encode(image * 2 - 1)) / 2 + 0.5
-        found["sharp" if clean else "faulty"].append(
-            scores_of(back, Pictures(image, image, batch.scenes, batch.kinds))
-        )
+        found["sharp" if clean else "faulty"].append(scores_of(back, Pictures(image, image, batch.scenes, batch.kinds)))
     return means(found)
 
 

@@ -60,7 +60,8 @@ def optimizers(parameters: dict[str, nn.Parameter], lr: float) -> list[torch.opt
     hidden = [p for name, p in parameters.items() if p.dim() >= 2 and not name.endswith(last)]
     known = {id(p) for p in hidden}
     others = [p for p in parameters.values() if id(p) not in known]
-    muon, adam = Muon(hidden, lr, weight_decay=DECAY), torch.optim.AdamW(others, lr, betas=(0.9, 0.99), weight_decay=0.0)
+    muon = Muon(hidden, lr, weight_decay=DECAY)
+    adam = torch.optim.AdamW(others, lr, betas=(0.9, 0.99), weight_decay=0.0)
     muon.param_groups[0]["peak"], adam.param_groups[0]["peak"] = lr, ADAM_GAIN * lr
     return [muon, adam]
 
@@ -70,7 +71,7 @@ def load(path: Path) -> Tiny:
     state = torch.load(path, map_location="cpu", weights_only=True)
     tiny = Tiny(TinyConfig(**state["config"]))
     tiny.load_state_dict(state["average"])
-    return tiny.eval()
+    return tiny.eval().requires_grad_(False)
 
 
 def following(path: Path, stage: str, config: dict[str, Any]) -> Tiny:

@@ -1,0 +1,172 @@
+"""The small AnimateLCM: its training in all stages, and its way into a model folder."""
+
+import json
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+from export import lcm_tiny  # noqa: E402
+from training.lcm import data, stages, train  # noqa: E402
+from training.lcm.networks import Tiny, TinyConfig  # noqa: E402
+
+SMALL = {"half": 12, "quarter": 48, "latent_channels": 4, "widths": [16, 16, 16, 16], "text": 8, "groups": 4}
+SIDE = 96
+"""Of the clips' sharp pictures."""
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    rng = np.random.default_rng(0)
+    for name in ("train_0", "train_1", "val_0"):
+        sharp = rng.integers(16, 235, (7, SIDE // 8, SIDE // 8), np.uint8).repeat(8, 1).repeat(8, 2)
+        small = np.stack([sharp[:, ::2, ::2]] * 3)
+        grey = np.full((7, 2, SIDE // 2, SIDE // 2), 128, np.uint8)
+        np.savez(
+            folder / f"{name}.npz", hr_y=sharp, hr_uv=grey, lr_y=small, lr_uv=np.stack([grey[..., ::2, ::2]] * 3),
+            kinds=np.array(["clean", "mpeg2", "vhs"]), cut=np.array([1, 0, 0, 0, 1, 0, 0], np.int8),
+        )  # fmt: skip
+    return folder
+
+
+def run(clips, out, stage, steps=2, **more):
+    train.main(
+        data=clips, out=out, stage=stage, steps=steps, config=json.dumps(SMALL), windows=2, side=64, every=steps,
+        small_until=0.0, val_clips=1, val_side=64, **more,
+    )  # fmt: skip
+    return torch.load(out / f"{stage}.pt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def trained(clips, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    for stage in ("autoencoder", "image", "motion"):
+        run(clips, out, stage)
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder(trained, tmp_path_factory):
+    checkpoint = trained / "moved.pt"
+    state = torch.load(trained / "motion.pt", weights_only=True)
+    for name, value in state["average"].items():
+        if "proj_out" in name:  # after two steps motion modules do next to nothing yet
+            value.add_(0.1 * torch.randn(value.shape))
+    torch.save(state, checkpoint)
+    out = tmp_path_factory.mktemp("models") / "tiny"
+    list(lcm_tiny.export(checkpoint, out, precision="fp32", motion=True))
+    return out, checkpoint
+
+
+def test_stages_train_their_part_only(trained):
+    image, motion = (torch.load(trained / f"{stage}.pt", weights_only=True)["average"] for stage in ("image", "motion"))
+    changed = {name for name, value in motion.items() if not torch.equal(value, image[name])}
+    assert changed and all(name.startswith("denoiser.motion.") for name in changed)
+    coder = torch.load(trained / "autoencoder.pt", weights_only=True)["average"]
+    assert all(torch.equal(value, image[name]) for name, value in coder.items() if name.startswith("autoencoder."))
+    entries = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert [entry["stage"] for entry in entries] == ["autoencoder", "image", "motion"]
+    assert {"psnr", "ssim", "flicker", "plain flicker"} <= entries[-1]["scores"]["mpeg2"].keys()
+
+
+def test_a_resumed_run_is_the_same(clips, trained, tmp_path):
+    run(clips, tmp_path, "autoencoder", stop=1)
+    resumed, whole = run(clips, tmp_path, "autoencoder"), torch.load(trained / "autoencoder.pt", weights_only=True)
+    assert resumed["step"] == whole["step"] == 2
+    for name, value in whole["average"].items():
+        assert torch.equal(value, resumed["average"][name]), name
+
+
+def test_joint_stage(clips, trained):
+    state = run(clips, trained, "joint", steps=1)
+    assert all(torch.isfinite(value).all() for value in state["average"].values())
+
+
+def test_stages_name_what_is_missing(clips, tmp_path):
+    with pytest.raises(SystemExit, match=r"starts from .*autoencoder\.pt"):
+        run(clips, tmp_path, "image")
+    with pytest.raises(SystemExit, match="--stage must be one of"):
+        run(clips, tmp_path, "video")
+
+
+def test_training_starts_from_the_source():
+    torch.manual_seed(0)
+    tiny = Tiny(TinyConfig(**SMALL)).requires_grad_(False)
+    picture = torch.rand(2, 3, 64, 64)
+    tiny.autoencoder.prepare(2 * picture - 1)
+    tiny.prepare(299)
+    tiny.denoiser.moving = False
+    scene = stages.Scene.of(tiny, data.Pictures(picture, picture, torch.tensor([0, 1])))
+    noise = torch.randn(scene.source.shape)
+    assert torch.allclose(scene.denoised(scene.noised(scene.source, noise, 299), 299), scene.source, atol=1e-4)
+
+
+def test_latents_are_scaled_and_centred(clips, trained):
+    tiny = train.load(trained / "autoencoder.pt")
+    crops = data.Crops(clips, windows=2, frames=1, side=64)
+    latents = torch.cat([tiny.autoencoder.encode(crops[i].sharp * 2 - 1) for i in range(32)])
+    assert latents.std() == pytest.approx(1, abs=0.1)
+    assert latents.mean((0, 2, 3)).abs().max() < 0.05
+
+
+def test_windows_see_themselves_only():
+    mask = data.Pictures(torch.zeros(3), torch.zeros(3), torch.tensor([0, 0, 100])).mask
+    assert mask.tolist() == [[0, 0, -10000], [0, 0, -10000], [-10000, -10000, 0]]
+
+
+def test_doubling():
+    ramp = torch.arange(12.0).expand(1, 12, 12)
+    for kernel in (data.CATMULL_ROM, data.MITCHELL):
+        centred = data.doubled(ramp, -1, kernel)[0, 0, 6:-6]
+        assert torch.allclose(centred, torch.arange(6, 18) / 2 - 0.25, atol=1e-5)
+        sited = data.doubled(ramp, -1, kernel, sited=True)[0, 0, 6:-6]
+        assert torch.allclose(sited, torch.arange(6, 18) / 2, atol=1e-5)
+        assert torch.equal(data.doubled(ramp.mT, -2, kernel), data.doubled(ramp, -1, kernel).mT)
+
+
+def test_colours():
+    y, uv = np.full((1, 4, 4), 63, np.uint8), np.empty((1, 2, 2, 2), np.uint8)
+    uv[:, 0], uv[:, 1] = 102, 240  # pure red in BT.709
+    assert torch.allclose(data.to_rgb(y, uv)[0, :, 1, 1], torch.tensor([1.0, 0, 0]), atol=0.01)
+
+
+def test_the_exported_folder_does_the_same(folder):
+    out, checkpoint = folder
+    section = json.loads((out / "manifest.json").read_text())["animatelcm"]
+    assert (section["factor"], section["latent_channels"], section["control"]) == (4, 4, True)
+    tiny = train.load(checkpoint)
+    graphs = {name: ort.InferenceSession(out / f"{name}.onnx") for name in ("encode", "denoise", "control", "decode")}
+
+    def graph(name, inputs):
+        outputs = [output.name for output in graphs[name].get_outputs()]
+        arrays = {key: np.asarray(value, np.float32) for key, value in inputs.items()}
+        return dict(zip(outputs, graphs[name].run(None, arrays), strict=True))
+
+    torch.manual_seed(1)
+    source = torch.rand(3, 3, 32, 64)
+    batch = data.Pictures(source, source, torch.tensor([0, 0, 1]))
+    with torch.no_grad():
+        wanted = stages.enhanced(tiny, batch, torch.Generator().manual_seed(0))
+        still = stages.Scene.of(tiny, batch)
+    random = torch.Generator().manual_seed(0)
+    latents = torch.tensor(graph("encode", {"image": 2 * source - 1})["latents"])
+    for timestep in stages.TIMESTEPS:
+        noise = stages.noise_like(latents, random, True)
+        alpha = stages.alphas()[timestep].reshape(1)
+        seen = {"latents": still.noised(latents, noise, timestep), "timestep": [timestep], "text": still.text}
+        residuals = graph("control", {**seen, "image": source, "strength": [1]})
+        scalars = {"signal": alpha.sqrt(), "spread": (1 - alpha).sqrt(), "next_signal": [1], "next_spread": [0]}
+        found = graph("denoise", {**seen, **scalars, "noise": noise, "mask": batch.mask, **residuals})
+        latents = torch.tensor(found["next_latents"])
+    picture = graph("decode", {"latents": latents})["image"] / 2 + 0.5
+    assert np.abs(picture - wanted.numpy()).max() < 1e-3
+
+
+def test_export_keeps_what_is_no_model(tmp_path, folder):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(lcm_tiny.AnimupError, match="exists and is no model folder"):
+        list(lcm_tiny.export(folder[1], tmp_path / "mine", precision="fp32", motion=True))
