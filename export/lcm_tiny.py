@@ -40,13 +40,12 @@ def tokenizer() -> dict[str, bytes]:
     return {VOCABULARY: vocabulary.encode(), MERGES: b"#version: 0.2\n"}
 
 
-def export(checkpoint: Path, out: Path, *, precision: str, motion: bool) -> Iterator[str]:
+def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
     """Do it; says what it is doing. Raises :class:`AnimupError` where it cannot."""
     if out.exists() and not (out.is_dir() and (out / "manifest.json").exists()):
         raise AnimupError(f"--out {out} exists and is no model folder: give a new name, or remove it")
     tiny = load(checkpoint)
     config = tiny.config
-    tiny.denoiser.moving = motion
     widths, factor, channels = tuple(config.widths), config.factor, config.latent_channels
     picture = {0: "frames", 2: "height", 3: "width"}
     image = {0: "frames", 2: "image_height", 3: "image_width"}
@@ -121,7 +120,6 @@ def export(checkpoint: Path, out: Path, *, precision: str, motion: bool) -> Iter
                 "betas": graphs.BETAS,
                 "timesteps": graphs.TIMESTEPS,
                 "original_steps": graphs.ORIGINAL_STEPS,
-                "motion": motion,
                 "motion_norm": "frame",
                 "slices": 1,
                 "differences": differences,
@@ -134,11 +132,10 @@ def main(
     checkpoint: Annotated[Path, typer.Option(help="checkpoint of training.lcm.train, of the stage motion")],
     out: Annotated[Path, typer.Option(help="model folder to write; an earlier one there is replaced")],
     precision: Annotated[str, typer.Option(help="fp32 or fp16; processors are slower with fp16")] = "fp32",
-    motion: Annotated[bool, typer.Option(help="with the motion modules; without them for comparison")] = True,
 ) -> None:
     """Export a small AnimateLCM that ``training.lcm`` made."""
     try:
-        for said in export(checkpoint, out, precision=precision, motion=motion):
+        for said in export(checkpoint, out, precision=precision):
             print(said, flush=True)
     except AnimupError as error:
         raise SystemExit(f"lcm-tiny: {error}") from error

@@ -58,7 +58,7 @@ def folder(trained, tmp_path_factory):
             value.add_(0.1 * torch.randn(value.shape))
     torch.save(state, checkpoint)
     out = tmp_path_factory.mktemp("models") / "tiny"
-    list(lcm_tiny.export(checkpoint, out, precision="fp32", motion=True))
+    list(lcm_tiny.export(checkpoint, out, precision="fp32"))
     return out, checkpoint
 
 
@@ -169,4 +169,4 @@ def test_the_exported_folder_does_the_same(folder):
 def test_export_keeps_what_is_no_model(tmp_path, folder):
     (tmp_path / "mine").mkdir()
     with pytest.raises(lcm_tiny.AnimupError, match="exists and is no model folder"):
-        list(lcm_tiny.export(folder[1], tmp_path / "mine", precision="fp32", motion=True))
+        list(lcm_tiny.export(folder[1], tmp_path / "mine", precision="fp32"))

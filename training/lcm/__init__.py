@@ -1,1 +1,1 @@
-"""How ``animup-lcm-tiny`` was made: a small model of our own of AnimateLCM's kind, see ``README.md`` beside this."""
+"""How ``animup-lcm-tiny``, a small model of AnimateLCM's kind, was made; ``README.md`` says how good it is."""

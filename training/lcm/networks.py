@@ -72,6 +72,12 @@ class Coder(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers)
 
+    def at(self, number: int) -> nn.Conv2d:
+        """A layer that is a convolution."""
+        layer = self.layers[number]
+        assert isinstance(layer, nn.Conv2d)
+        return layer
+
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.layers(x)
         return y
@@ -80,6 +86,12 @@ class Coder(nn.Module):
 def convolution(inputs: int, outputs: int) -> nn.Conv2d:
     """A convolution of 3x3."""
     return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def offset(layer: nn.Conv2d) -> Tensor:
+    """What a convolution adds."""
+    assert layer.bias is not None
+    return layer.bias
 
 
 class Autoencoder(nn.Module):
@@ -113,21 +125,21 @@ class Autoencoder(nn.Module):
 
         What else the layers do begins small, and the residual blocks begin by doing nothing.
         """
-        half, n = self.encoder.layers[1].out_channels, self.latent_channels
+        half, n = self.encoder.at(1).out_channels, self.latent_channels
         for module in (*self.encoder.layers, *self.decoder.layers):
             if isinstance(module, Block):
                 module.second.weight.zero_()
-                module.second.bias.zero_()
+                offset(module.second).zero_()
             elif isinstance(module, nn.Conv2d):
                 module.weight *= 0.1
-                module.bias.zero_()
+                offset(module).zero_()
         blocks = F.pixel_unshuffle(F.pixel_unshuffle(pictures, 2), 2)
         basis = torch.linalg.eigh(torch.cov(blocks.transpose(0, 1).flatten(1))).eigenvectors[:, -n:].T.flip(0)
-        first, second, last = (self.encoder.layers[i] for i in (1, 4, 7))
+        first, second, last = (self.encoder.at(i) for i in (1, 4, 7))
         first.weight[:12, :, 1, 1] = torch.eye(12)
         second.weight[:48, :, 1, 1] = torch.eye(48, 4 * half)
         last.weight[:, :48, 1, 1] = basis
-        first, second, last = (self.decoder.layers[i] for i in (0, 4, 8))
+        first, second, last = (self.decoder.at(i) for i in (0, 4, 8))
         first.weight[:48, :, 1, 1] = basis.T
         second.weight[:48, :48, 1, 1] = torch.eye(48)
         last.weight[:, :12, 1, 1] = torch.eye(12)
@@ -148,21 +160,17 @@ class Autoencoder(nn.Module):
         return y.float()
 
 
-class Hint(nn.Module):
+class Hint(Coder):
     """The ControlNet's way from the enlarged source, RGB in 0..1, to features of latents' size.
 
     It has the layers of the encoder, and starts as a copy of it.
     """
 
     def __init__(self, config: TinyConfig) -> None:
-        super().__init__()
-        layers = Autoencoder(config).encoder.layers
-        layers[-1] = convolution(config.quarter, config.widths[0])
-        self.layers = layers
+        super().__init__(*Autoencoder(config).encoder.layers[:-1], convolution(config.quarter, config.widths[0]))
 
     def forward(self, image: Tensor) -> Tensor:
-        y: Tensor = self.layers(2 * image - 1)
-        return y
+        return super().forward(2 * image - 1)
 
 
 class MovingDenoiser(Denoiser):
@@ -179,7 +187,8 @@ def without_norms(net: Any) -> Any:
     """``net`` without the group norms of its convolutional blocks, in place."""
     for module in net.modules():
         if isinstance(module, ResnetBlock2D):
-            module.norm1, module.norm2 = nn.Identity(), nn.Identity()
+            block: Any = module
+            block.norm1, block.norm2 = nn.Identity(), nn.Identity()
     if hasattr(net, "conv_norm_out"):
         net.conv_norm_out = nn.Identity()
     return net
@@ -224,8 +233,8 @@ class Tiny(nn.Module):
         for layer, trained in zip(hint.layers[:-1], coder.encoder.layers[:-1], strict=True):
             layer.load_state_dict(trained.state_dict())
         first, second = slice(0, n), slice(n, 2 * n)
-        hint.layers[-1].weight[first] = coder.encoder.layers[-1].weight / coder.spread
-        hint.layers[-1].bias[first] = coder.encoder.layers[-1].bias / coder.spread
+        hint.layers[-1].weight[first] = coder.encoder.at(-1).weight / coder.spread
+        hint.layers[-1].bias[first] = offset(coder.encoder.at(-1)) / coder.spread
         same = torch.eye(n)
         unet.conv_in.weight[: 2 * n] = 0
         unet.conv_in.bias[: 2 * n] = 0

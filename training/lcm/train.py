@@ -18,7 +18,7 @@ from torch import nn
 
 from training.lcm import stages
 from training.lcm.data import Crops
-from training.lcm.networks import Tiny, TinyConfig
+from training.lcm.networks import Tiny, TinyConfig, offset
 from training.muon import Muon
 from training.train import save
 
@@ -103,9 +103,9 @@ def scale_latents(tiny: Tiny, crops: Crops, count: int) -> None:
     mean = latents.mean((0, 2, 3))
     coder.spread.copy_((latents - mean[:, None, None]).std())
     # what the encoder takes away the decoder's first layer has to add, which it does exactly but at the border
-    coder.encoder.layers[-1].bias -= mean
-    first = coder.decoder.layers[0]
-    first.bias += (first.weight.sum((2, 3)) * mean).sum(1)
+    offset(coder.encoder.at(-1)).sub_(mean)
+    first = coder.decoder.at(0)
+    offset(first).add_((first.weight.sum((2, 3)) * mean).sum(1))
 
 
 def main(
@@ -148,7 +148,7 @@ def main(
         data, windows=windows or shape[0], frames=shape[1], side=side or shape[2], seed=seed,
         small=int(small_until * steps) if stage != "autoencoder" else 0,
     )  # fmt: skip
-    tiny = tiny.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+    tiny = tiny.to(memory_format=torch.channels_last).eval().requires_grad_(False)
     parameters = trained(tiny, stage)
     for parameter in parameters.values():
         parameter.requires_grad_(True)
@@ -175,7 +175,7 @@ def main(
     def evaluated() -> Tiny:
         smooth = Tiny(tiny.config)
         smooth.load_state_dict(averaged())
-        return smooth.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+        return smooth.to(memory_format=torch.channels_last).eval()
 
     running: dict[str, float] = defaultdict(float)
     began, first, kept_at, since = time.monotonic(), step, time.monotonic(), step
