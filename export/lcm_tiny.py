@@ -23,7 +23,7 @@ from export.animatelcm.onnx_files import export as export_graph
 from export.folder import model_folder
 from training.lcm.networks import TOKENS
 from training.lcm.train import load
-from vsanimup.diffusion.tokenizer import END, LAST, MERGES, START, VOCABULARY, _signs
+from vsanimup.diffusion.tokenizer import END, LAST, MERGES, START, VOCABULARY, byte_signs
 from vsanimup.errors import AnimupError
 
 FRAMES = 7
@@ -34,7 +34,7 @@ BYTES_PER_PIXEL = 9000
 
 def tokenizer() -> dict[str, bytes]:
     """Files of a tokenizer for CLIP's that knows bytes alone."""
-    signs = [*_signs(), *(sign + LAST for sign in _signs()), START, END]
+    signs = [*byte_signs(), *(sign + LAST for sign in byte_signs()), START, END]
     assert len(signs) == TOKENS
     vocabulary = json.dumps({sign: i for i, sign in enumerate(signs)})
     return {VOCABULARY: vocabulary.encode(), MERGES: b"#version: 0.2\n"}

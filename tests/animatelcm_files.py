@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from vsanimup.diffusion.tokenizer import END, LAST, START, _signs
+from vsanimup.diffusion.tokenizer import END, LAST, START, byte_signs
 
 TINY = {"widths": (32, 64, 64, 64), "text": 64, "layers": 2, "inner": 128, "vae": (32, 32, 64, 64), "rank": 4}
 FULL = {
@@ -162,7 +162,7 @@ def lora_of(unet, rank, text=(), alpha=None):
 def write_tokenizer(folder):
     """A tiny vocabulary in CLIP's layout: all bytes, some merges."""
     folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = {sign: i for i, sign in enumerate((*_signs(), *(sign + LAST for sign in _signs())))}
+    vocabulary = {sign: i for i, sign in enumerate((*byte_signs(), *(sign + LAST for sign in byte_signs())))}
     merges = []
     for pair in (
         "c a",

@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -180,6 +181,31 @@ def optimizers(nets: Networks, lr: float) -> list[torch.optim.Optimizer]:
     return [muon, adam]
 
 
+def advance(
+    losses: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    both: Sequence[torch.optim.Optimizer],
+    most: float,
+    step: int,
+) -> float:
+    """One step of the optimizers towards a smaller sum of the losses; the gradient's norm, which is cut to ``most``."""
+    for optimizer in both:
+        optimizer.zero_grad(set_to_none=True)
+    torch.stack(list(losses)).sum().backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, most)
+    if not torch.isfinite(norm):
+        raise SystemExit(f"step {step}: the gradient is not finite; go on from the checkpoint with a lower --lr")
+    for optimizer in both:
+        optimizer.step()
+    return float(norm)
+
+
+@torch.no_grad()
+def follow(average: Sequence[Tensor], parameters: Sequence[Tensor], left: float, step: int) -> None:
+    """Move a running average, of which a step leaves the share ``left`` at most; less while it is young."""
+    torch._foreach_lerp_(list(average), list(parameters), 1 - min(left, (step + 1) / (step + 10)))
+
+
 def main(
     data: Annotated[Path, typer.Option(help="folder of clip files")],
     out: Annotated[Path, typer.Option(help="folder of the run: checkpoint and log")],
@@ -236,17 +262,9 @@ def main(
             group["lr"] = learning_rate(step, steps, group["peak"])
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             losses = loss_of(nets, sample.to(device))
-        nets.zero_grad(set_to_none=True)
-        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(nets.parameters(), CLIP)
-        if not torch.isfinite(norm):
-            raise SystemExit(f"step {step}: the gradient is not finite; go on from the checkpoint with a lower --lr")
-        for optimizer in both:
-            optimizer.step()
+        advance(losses, list(nets.parameters()), both, CLIP, step)
         step += 1
-        with torch.no_grad():
-            share = min(AVERAGE, (step + 1) / (step + 10))
-            torch._foreach_lerp_(list(average.parameters()), list(nets.parameters()), 1 - share)
+        follow(list(average.parameters()), list(nets.parameters()), AVERAGE, step)
         for name, loss in zip(configs, losses, strict=True):
             running[name] += float(loss.detach())
         if step % every == 0 or step in (steps, stop):

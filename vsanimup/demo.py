@@ -144,7 +144,7 @@ def examine(plan: Plan) -> Output:
     height = int(info["Height"])
     matrix = int(props.get("_Matrix", 2))
     if matrix == 2 and info["Color Family"] == "YUV":
-        from vsanimup.filters.lite import matrix_by_height
+        from vsanimup.filters.samples import matrix_by_height
 
         matrix = matrix_by_height(height // plan.scale)
     sar = Fraction(int(props.get("_SARNum", 0)) or 1, int(props.get("_SARDen", 0)) or 1)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.dataset import to_chroma, to_luma
+from vsanimup.spatial.rgb import COEFFICIENTS
 
 Clip = dict[str, NDArray[np.uint8]]
 MARGIN = 4
@@ -24,7 +25,7 @@ POOL = 240
 """Clips, 5.5 MB each, that are in use at a time."""
 PERIOD, FRESH = 5, 10
 """After so many steps so many clips of the pool are changed for others."""
-RED, BLUE = 0.2126, 0.0722
+RED, BLUE = COEFFICIENTS[1]
 """Of BT.709."""
 CATMULL_ROM = 0.0, 0.5
 """How the filter enlarges."""

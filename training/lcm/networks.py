@@ -97,8 +97,8 @@ def offset(layer: nn.Conv2d) -> Tensor:
 class Autoencoder(nn.Module):
     """Pictures in -1..1 to latents of a quarter of their size and back.
 
-    It rearranges pixels instead of skipping them, so that nothing is lost but by its narrow middle. ``spread`` and
-    ``centre`` are those of the latents as the layers give them, found after training; scaled latents have spread 1.
+    It rearranges pixels instead of skipping them, so that nothing is lost but by its narrow middle. ``spread`` is
+    that of the latents as the layers give them, found after training; scaled latents have spread 1.
     """
 
     spread: Tensor

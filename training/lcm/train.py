@@ -20,7 +20,7 @@ from training.lcm import stages
 from training.lcm.data import Crops
 from training.lcm.networks import Tiny, TinyConfig, offset
 from training.muon import Muon
-from training.train import save
+from training.train import advance, follow, save
 
 BEFORE = {"image": "autoencoder", "motion": "image", "joint": "autoencoder"}
 """The stage whose result a stage starts from."""
@@ -186,21 +186,12 @@ def main(
             group["lr"] = learning_rate(step, steps, group["peak"])
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             losses = stages.LOSSES[stage](tiny, crops[step], random)
-        for optimizer in both:
-            optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(parameters.values(), CLIP)
-        if not torch.isfinite(norm):
-            raise SystemExit(f"step {step}: the gradient is not finite; go on from the checkpoint with a lower --lr")
-        for optimizer in both:
-            optimizer.step()
+        norm = advance(list(losses.values()), list(parameters.values()), both, CLIP, step)
         step += 1
-        with torch.no_grad():
-            share = min(AVERAGE, (step + 1) / (step + 10))
-            torch._foreach_lerp_(list(average.values()), list(parameters.values()), 1 - share)
+        follow(list(average.values()), list(parameters.values()), AVERAGE, step)
         for name, loss in losses.items():
             running[name] += float(loss.detach())
-        running["gradient"] += float(norm)
+        running["gradient"] += norm
         last = step == end
         if last and step == steps and stage == "autoencoder":
             tiny.load_state_dict(averaged())

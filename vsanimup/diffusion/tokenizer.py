@@ -31,7 +31,7 @@ _ENDINGS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
 
 
 @cache
-def _signs() -> tuple[str, ...]:
+def byte_signs() -> tuple[str, ...]:
     """A printable character for each byte: itself where it has a shape in Latin-1, else one from U+0100 on."""
     shown = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     spare = iter(range(0x100, 0x200))
@@ -105,7 +105,7 @@ class Tokenizer:
         """Token numbers of one piece."""
         if word in self._known:
             return self._known[word]
-        symbols = [_signs()[byte] for byte in word.encode("utf-8", "replace")]
+        symbols = [byte_signs()[byte] for byte in word.encode("utf-8", "replace")]
         symbols[-1] += LAST
         # what the vocabulary lacks takes part in no merge
         parts = [symbol if symbol in self._numbers else None for symbol in symbols]

@@ -14,9 +14,9 @@ from vsanimup.bridge import FrameView, Job, block_node
 from vsanimup.engines import Array
 from vsanimup.errors import AnimupError
 from vsanimup.filters.likeness import Likeness, refuse_interlaced
-from vsanimup.filters.lite import UNSPECIFIED, Settings, matrix_by_height
+from vsanimup.filters.lite import Settings
 from vsanimup.filters.once import Once
-from vsanimup.filters.samples import average, is_full, scales
+from vsanimup.filters.samples import UNSPECIFIED, average, is_full, matrix_by_height, scales
 from vsanimup.spatial.enlarge import enlarge
 from vsanimup.spatial.rgb import COEFFICIENTS, to_rgb, to_yuv
 from vsanimup.temporal.windows import BLOCK, LEAD, WINDOW, Share, sequence, shares
@@ -45,7 +45,7 @@ class DiffusionProcess:
     """Output frames of a clip of floats, gray or YUV 4:4:4, ``scale`` times as large; called from several threads."""
 
     def __init__(self, clip: vs.VideoNode, scale: int, settings: Settings, enhance: Enhance) -> None:
-        self._count, self._height, self._format = clip.num_frames, clip.height, clip.format
+        self._count, self._height = clip.num_frames, clip.height
         self._target = vs.core.get_video_format(_result(clip))
         self._scale, self._settings, self._enhance = scale, settings, enhance
         self._likeness = Likeness(clip.format, scenecut=settings.scenecut)
@@ -72,7 +72,7 @@ class DiffusionProcess:
         source = frames[output.n]
         for scale, values, plane in zip(scales(self._target, is_full(source)), yuv, output.planes, strict=False):
             scale.write(values, plane)
-        if output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
+        if len(output.planes) > 1 and output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
             output.set_prop("_Matrix", matrix_by_height(self._height))
 
     def _sequence(self, frames: dict[int, FrameView], block: int) -> Drawings:

@@ -14,13 +14,11 @@ from vsanimup.engines import Array, Backend
 from vsanimup.filters.inference import Inference, Mix
 from vsanimup.filters.likeness import Likeness, refuse_interlaced
 from vsanimup.filters.once import Once
-from vsanimup.filters.samples import Plane, average, is_full, scales
+from vsanimup.filters.samples import UNSPECIFIED, Plane, average, is_full, matrix_by_height, scales
 from vsanimup.models import Model
 from vsanimup.temporal.drawings import CELL, run_of
 from vsanimup.temporal.scenes import scene_window
 
-UNSPECIFIED = 2
-"""Value of ``_Matrix`` that says nothing."""
 MEMORY = 512 << 20
 """Bytes that the finished frames of one filter may take, where there are more than a few for each stream."""
 
@@ -154,11 +152,6 @@ class LiteProcess:
                 picture.scales[index].read(picture.planes[index], before)
                 result = before + strength * (result - before)
             scale.write(result, plane)
-
-
-def matrix_by_height(height: int) -> int:
-    """The ``_Matrix`` that players assume for a picture of this height: BT.601 (6) up to 576 lines, else BT.709 (1)."""
-    return 6 if height <= 576 else 1
 
 
 def lite_node(

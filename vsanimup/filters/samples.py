@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from vsanimup.engines import Array
 
+UNSPECIFIED = 2
+"""Value of ``_Matrix`` that says nothing."""
+
 type Plane = NDArray[Any]
 """Samples ``[rows, columns]`` of any type that a clip may have."""
 
@@ -85,6 +88,11 @@ def is_full(frame: Props) -> bool:
     """Whether a frame's properties say full range; limited where they say nothing."""
     old = frame.prop("_ColorRange", 1) == 0  # what ``_Range`` was called, with its values the other way round
     return bool(frame.prop("_Range", int(old)))
+
+
+def matrix_by_height(height: int) -> int:
+    """The ``_Matrix`` that players assume for a picture of this height: BT.601 (6) up to 576 lines, else BT.709 (1)."""
+    return 6 if height <= 576 else 1
 
 
 @dataclass(frozen=True, slots=True)
