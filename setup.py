@@ -56,7 +56,7 @@ def build_plugin(folder: Path, temporary: Path, version: str) -> None:
     compiler: Any = new_compiler()
     customize_compiler(compiler)
     macros = [("VS_USE_API_42", "1"), ("ANIMUP_VERSION_MAJOR", major), ("ANIMUP_VERSION_MINOR", minor)]
-    compile_args = ["-std=c++17", "-O2", "-g0", "-Wall", "-Wextra", "-fvisibility=hidden"]
+    compile_args = ["-std=c++17", "-O3", "-ffp-contract=off", "-g0", "-Wall", "-Wextra", "-fvisibility=hidden"]
     # Threads of the plugin may run on while VapourSynth unloads it.
     link_args = ["-pthread", "-Wl,-z,nodelete"]
     if compiler.compiler_type == "msvc":

@@ -62,6 +62,7 @@ class _Native(NamedTuple):
     node_stopped: Callable[[int], int]
     stop_nodes: Callable[[int, float], int]
     node_counts: Callable[[], tuple[int, int]]
+    even_out: Callable[[int, int, int, int, float, int], None]
 
 
 _native: _Native | None = None
@@ -316,6 +317,11 @@ def log(message: str, level: Literal["info", "warning"] = "info") -> None:
 def node_counts() -> tuple[int, int]:
     """Nodes of this process that are alive or still computing, and their threads."""
     return _functions().node_counts()
+
+
+def even_out(address: int, rows: int, columns: int, stride: int, threshold: float, radius: int) -> None:
+    """See :func:`vsanimup.spatial.smooth.even_out`, which checks what it passes on."""
+    _functions().even_out(address, rows, columns, stride, threshold, radius)
 
 
 def invoke(function: str) -> str | None:

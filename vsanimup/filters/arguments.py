@@ -13,6 +13,8 @@ from vsanimup.filters.lite import Settings
 OVERLAP = 32
 """Luma samples that neighbouring tiles share unless told otherwise."""
 MAX_STREAMS = 64
+MAX_SMOOTH = 64
+"""Steps of 8-bit luma: beyond, nothing of a drawing is left."""
 
 
 def _pair(name: str, value: Sequence[int] | None, least: int) -> tuple[int, int] | None:
@@ -34,6 +36,7 @@ def settings(
     scenecut: int = 1,
     drawings: int = 1,
     strength: float = 1.0,
+    smooth: float = 0.0,
     precision: str = "auto",
 ) -> Settings:
     """The shared arguments as :class:`Settings`.
@@ -50,6 +53,8 @@ def settings(
         raise AnimupError(f"drawings must be 0 (off) or 1 (on), got {drawings}")
     if not math.isfinite(strength) or not 0 <= strength <= 1:
         raise AnimupError(f"strength must lie between 0 and 1, got {strength:g}")
+    if not math.isfinite(smooth) or not 0 <= smooth <= MAX_SMOOTH:
+        raise AnimupError(f"smooth must lie between 0 (off) and {MAX_SMOOTH}, got {smooth:g}")
     if num_streams is not None and not 1 <= num_streams <= MAX_STREAMS:
         raise AnimupError(f"num_streams must lie between 1 and {MAX_STREAMS}, got {num_streams}")
     if precision not in PRECISIONS:
@@ -58,5 +63,6 @@ def settings(
     return Settings(
         tilesize=tiles, overlap=shared, backend=chosen, device_id=device_id,
         num_streams=num_streams or chosen.streams(), scenecut=bool(scenecut),
-        drawings=bool(drawings), strength=strength, precision=precision,
+        drawings=bool(drawings), strength=strength, smooth=smooth,
+        precision=precision,
     )  # fmt: skip

@@ -16,6 +16,7 @@ from vsanimup.filters.likeness import Likeness, refuse_interlaced
 from vsanimup.filters.once import Once
 from vsanimup.filters.samples import UNSPECIFIED, Plane, average, is_full, matrix_by_height, scales
 from vsanimup.models import Model
+from vsanimup.spatial.smooth import STEP, even_out
 from vsanimup.temporal.drawings import CELL, run_of
 from vsanimup.temporal.scenes import scene_window
 
@@ -46,6 +47,8 @@ class Settings:
     """Whether frames that show one drawing are averaged and computed once."""
     strength: float = 1.0
     """Share of the network's change that is applied."""
+    smooth: float = 0.0
+    """Differences of the result that are evened out, in steps of 8-bit luma; 0 for none."""
     precision: str = "auto"
     """Arithmetic, see :data:`vsanimup.filters.inference.PRECISIONS`."""
 
@@ -120,7 +123,11 @@ class LiteProcess:
             pictures[n] = average([self._likeness.picture(frame) for frame in copies])
         mix = self._mix_of(frames, run) or ()
         y, uv = self.inference([pictures[first + i] for i in window], mix, lambda: job.cancelled)
-        return [y, *uv]
+        planes = [y, *uv]
+        if self._settings.smooth:
+            for plane in planes:
+                even_out(plane, self._settings.smooth * STEP)
+        return planes
 
     def _finished(self, job: Job, frames: dict[int, FrameView], run: Run) -> list[Plane]:
         """The planes of one drawing as the output stores them."""

@@ -14,6 +14,8 @@ from vsanimup.filters.lite import Settings, lite_node
 from vsanimup.models import Model, find
 from vsanimup.sizes import show_bytes, total_memory
 
+SMOOTH = 8.0
+"""Differences evened out unless told otherwise, in steps of 8-bit luma."""
 WIDENED = 2.5
 """Memory that half-precision weights take on processors, as a multiple of their size: onnxruntime widens them there.
 Measured at full size: 8.8 GB for 3.0 GB of weights and 0.8 GB of work."""
@@ -64,7 +66,7 @@ def create(
         return _diffusion(clip, scale, found, target, Diffusion(**mine), others)
     if mine:
         raise AnimupError(f"{', '.join(mine)} go with AnimateLCM models; model={model!r} takes none of these")
-    return _lite(clip, scale, found, target, arguments.settings(**others))
+    return _lite(clip, scale, found, target, arguments.settings(**{"smooth": SMOOTH} | others))
 
 
 def _lite(
@@ -99,6 +101,8 @@ def _diffusion(
             f"precision={shared['precision']!r}: an AnimateLCM model has the precision that it was exported with; "
             "leave precision out"
         )
+    if "smooth" in shared:
+        raise AnimupError(f"smooth={shared['smooth']:g} goes with lite models; leave it out")
     settings = arguments.settings(**shared)
     width, height = clip.width * scale, clip.height * scale
     options = {field.name: getattr(chosen, field.name) for field in fields(chosen)}

@@ -2,6 +2,7 @@
 // Handles are addresses handed out by BlockNode::compute and valid during that call only; bridge.py
 // sees to it that they are not used later.
 #include "block_node.hpp"
+#include "smooth.hpp"
 
 #include <cstring>
 
@@ -106,6 +107,21 @@ PyRef node_counts(PyRef, PyRef) {
     return g_py->Py_BuildValue("ii", counts.nodes, counts.threads);
 }
 
+// even_out(address, rows, columns, stride, threshold, radius): changes the plane of floats at the address, without the GIL
+PyRef even_out(PyRef, PyRef args) {
+    unsigned long long address;
+    long long rows, columns, stride;
+    double threshold;
+    int radius;
+    if (!g_py->PyArg_ParseTuple(args, "KLLLdi", &address, &rows, &columns, &stride, &threshold, &radius))
+        return nullptr;
+    void *state = g_py->PyEval_SaveThread();
+    ::even_out(reinterpret_cast<float *>(address), static_cast<ptrdiff_t>(rows), static_cast<ptrdiff_t>(columns),
+               static_cast<ptrdiff_t>(stride), static_cast<float>(threshold), radius);
+    g_py->PyEval_RestoreThread(state);
+    return none();
+}
+
 constexpr int varargs = 1;  // METH_VARARGS
 
 PyMethodTable methods[] = {
@@ -113,6 +129,7 @@ PyMethodTable methods[] = {
     {"frame_set_float", frame_set_float, varargs, nullptr}, {"frame_set_text", frame_set_text, varargs, nullptr},
     {"frame_keep", frame_keep, varargs, nullptr},           {"node_stopped", node_stopped, varargs, nullptr},
     {"stop_nodes", stop, varargs, nullptr},                 {"node_counts", node_counts, varargs, nullptr},
+    {"even_out", even_out, varargs, nullptr},
 };
 
 }  // namespace

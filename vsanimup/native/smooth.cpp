@@ -1,0 +1,71 @@
+#include "smooth.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+// The loops below are left to the compiler's vectoriser; where the loader can choose by processor, twice as wide.
+#if defined(__linux__) && defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define ANIMUP_WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define ANIMUP_WIDE
+#endif
+
+namespace {
+
+constexpr ptrdiff_t chunk = 256;  // samples in the works, so that sums stay in the first cache
+
+// target[i] = the mean around centre[i], over taps[k][i]
+ANIMUP_WIDE void mean_of(const float *centre, const float *const *taps, int count, float *target, ptrdiff_t length,
+                         float threshold) {
+    float total[chunk], weight[chunk];
+    for (ptrdiff_t start = 0; start < length; start += chunk) {
+        const ptrdiff_t n = std::min(chunk, length - start);
+        const float *middle = centre + start;
+        for (ptrdiff_t i = 0; i < n; i++) {
+            total[i] = 0.0f;
+            weight[i] = threshold;
+        }
+        for (int k = 0; k < count; k++) {
+            const float *tap = taps[k] + start;
+            for (ptrdiff_t i = 0; i < n; i++) {
+                const float difference = tap[i] - middle[i];
+                const float left = threshold - std::fabs(difference);
+                const float share = left > 0.0f ? left : 0.0f;
+                total[i] += share * difference;
+                weight[i] += share;
+            }
+        }
+        for (ptrdiff_t i = 0; i < n; i++)
+            target[start + i] = middle[i] + total[i] / weight[i];
+    }
+}
+
+}  // namespace
+
+void even_out(float *plane, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t stride, float threshold, int radius) {
+    std::vector<const float *> taps(2 * static_cast<size_t>(radius));
+    const int count = static_cast<int>(taps.size());
+    std::vector<float> wide(static_cast<size_t>(columns) + taps.size());
+    for (ptrdiff_t y = 0; y < rows; y++) {
+        float *row = plane + y * stride;
+        std::fill_n(wide.data(), radius, row[0]);
+        std::copy_n(row, columns, wide.data() + radius);
+        std::fill_n(wide.data() + radius + columns, radius, row[columns - 1]);
+        for (int k = 0; k < count; k++)
+            taps[static_cast<size_t>(k)] = wide.data() + k + (k >= radius);
+        mean_of(wide.data() + radius, taps.data(), count, row, columns, threshold);
+    }
+    // rows above are written over while those below still need them: a ring of copies
+    const ptrdiff_t kept = radius + 1;
+    std::vector<float> ring(static_cast<size_t>(kept * columns));
+    for (ptrdiff_t y = 0; y < rows; y++) {
+        float *row = plane + y * stride;
+        std::copy_n(row, columns, ring.data() + y % kept * columns);
+        for (int k = 0; k < count; k++) {
+            const ptrdiff_t at = std::clamp<ptrdiff_t>(y + k - radius + (k >= radius), 0, rows - 1);
+            taps[static_cast<size_t>(k)] = at > y ? plane + at * stride : ring.data() + at % kept * columns;
+        }
+        mean_of(ring.data() + y % kept * columns, taps.data(), count, row, columns, threshold);
+    }
+}

@@ -1,0 +1,9 @@
+// Evening out of faint differences, the last step behind a network.
+#pragma once
+
+#include <cstddef>
+
+// A sigma filter along the rows, then along the columns, of a plane of floats, whose rows begin `stride` floats
+// apart. A sample becomes the mean of those at most `radius` away, of which each weighs max(0, threshold - |difference|). The edge
+// samples are continued outwards. Equal on every machine: no reordered or fused arithmetic.
+void even_out(float *plane, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t stride, float threshold, int radius);
