@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from vsanimup.engines import choose
 from vsanimup.errors import AnimupError
@@ -60,3 +61,10 @@ def settings(
         num_streams=num_streams or chosen.streams(), scenecut=bool(scenecut),
         drawings=bool(drawings), strength=strength, precision=precision,
     )  # fmt: skip
+
+
+def image_settings(**shared: Any) -> Settings:
+    """As :func:`settings`, for networks that have the precision they were made with."""
+    if shared.pop("precision", "auto") != "auto":
+        raise AnimupError("precision: this network has the precision that it was exported with; leave precision out")
+    return settings(**shared)
