@@ -4,6 +4,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+import vapoursynth as vs
+from conftest import core, drawn, planes_of
 
 from export.animatelcm.checkpoints import load
 from export.ipt.checkpoint import TASKS, read
@@ -45,3 +47,23 @@ def test_the_exported_graph_gives_the_originals_output(made, tmp_path, name, tas
     scale = TASKS[task].scale
     # the first patch has its corner to itself
     assert np.abs(found[0, :, : 24 * scale, : 24 * scale] - whole[:, : 24 * scale, : 24 * scale] / 255).max() < 1e-5
+
+
+@pytest.mark.parametrize(("name", "task"), [("x1", "denoise50"), ("x2", "x2")])
+def test_a_whole_picture_at_stride_12_is_what_the_originals_test_path_gives(made, tmp_path, name, task):
+    out = tmp_path / "out"
+    list(export(made / f"{name}.pt", task, out, stride=12))
+    with np.load(files.GOLDEN) as golden:
+        image, whole = golden[f"image_{name}"], golden[f"whole_{name}"] / 255
+    rows, columns = image.shape[1:]
+    clip = drawn(
+        core.std.BlankClip(format=vs.RGBS, width=columns, height=rows, length=1, keep=True),
+        lambda n, i, shape: image[i] / 255,
+    )
+    scale = TASKS[task].scale
+    filters = {1: core.animup.Restore, 2: lambda clip, **more: core.animup.Upscale(clip, scale=2, **more)}
+    found = np.stack(planes_of(filters[scale](clip, model=str(out)).get_frame(0)))
+    # the filter keeps to the range
+    assert np.abs(found - np.clip(whole, 0, 1)).max() < 1e-4
+    other = np.stack(planes_of(filters[scale](clip, model=str(out), overlap=12).get_frame(0)))
+    assert np.abs(found - other).max() > 1e-3

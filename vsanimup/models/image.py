@@ -97,7 +97,8 @@ def find_image(model: str) -> ImageNetwork | None:
             raise AnimupError(f"model={model!r}: there is no such file; give the path of an ONNX file")
         status = path.stat()
         return _inspect(path.resolve(), status.st_size, status.st_mtime_ns)
-    if not (path / MANIFEST).is_file() or (SHIPPED / model).is_dir():
+    is_shipped = Path(model).name == model and (SHIPPED / model / MANIFEST).exists()
+    if is_shipped or not (path / MANIFEST).is_file():
         return None
     found = open_model(path)
     return _of_folder(found) if found.kind == KIND else None
