@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, digests, drawn, moving, planes_of
+from conftest import core, digest, digests, moving, planes_of
 from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper
@@ -74,8 +74,9 @@ def test_every_kind_gives_what_onnxruntime_gives(tmp_path, kind):
         wanted = np.clip(direct(whole, planes_of(clip.get_frame(1))), 0, 1)
         assert np.stack(planes_of(found)).shape == wanted.shape
         difference = np.abs(np.stack(planes_of(found)) - wanted)
-        if found.width == 70 * kind.get("scale", 1) and "sides" in kind and isinstance(kind["sides"][0], int):
-            edge = 4 * kind.get("scale", 1)  # tiles of the fixed size see zeros beyond a frame that they do not fill
+        if more or "multiple" in kind or isinstance(kind.get("sides", ("h",))[0], int):
+            # where a tile reaches beyond the frame the network sees it continued instead of zeros
+            edge = 2 * kind.get("scale", 1)
             difference = difference[:, edge:-edge, edge:-edge]
         assert difference.max() < (4e-3 if kind.get("half") else 2e-4)
 

@@ -12,7 +12,6 @@ from export.ipt.checkpoint import TASKS, read
 from export.ipt.command import export
 from export.ipt.network import Ipt
 from tests import ipt_files as files
-from vsanimup.errors import AnimupError
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,6 @@ from vsanimup.errors import AnimupError
 from vsanimup.models import MANIFEST, SHIPPED, Model, open_model
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
     from vsanimup.engines import Backend, Engine
 
 Array = NDArray[np.float32]
@@ -159,7 +157,7 @@ def _inspect(path: Path, size: int, changed: int) -> ImageNetwork:
         )
     fixed = [isinstance(side, int) and side > 0 for side in shape[2:]]
     if fixed[0] != fixed[1]:
-        raise AnimupError(f"{where}: {given.name} has the shape {shape}, only one side of it fixed; both or none may be")
+        raise AnimupError(f"{where}: {given.name} has the shape {shape}, with only one side fixed; both or none may be")
     any_batch = not isinstance(shape[0], int) or shape[0] < 1
     batch = 1 if any_batch else shape[0]
     kind = FLOATS[given.type]

@@ -105,7 +105,7 @@ def _shares(axis: Fixed, scale: int) -> Array:
     for start, weight in zip(starts, weights, strict=True):
         total[start : start + tile] += weight
     for start, weight in zip(starts, weights, strict=True):
-        weight /= total[start : start + tile]
+        np.divide(weight, total[start : start + tile], out=weight)
     return weights
 
 
