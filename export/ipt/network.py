@@ -1,4 +1,4 @@
-"""The Image Processing Transformer of 2021 (arXiv 2012.00364) for one task, with the parameter names of its checkpoints.
+"""The Image Processing Transformer of 2021 (arXiv 2012.00364) for one task, its parameters named as in checkpoints.
 
 Written after the paper and the layout of the checkpoints. Patches are cut and joined by reshape and transpose alone.
 """
