@@ -90,7 +90,8 @@ class Fixed(Axis):
 
     def ramp(self, index: int, scale: int) -> Array:
         """As :meth:`Axis.ramp`."""
-        return _shares(self, scale)[index]
+        weights: Array = _shares(self, scale)[index]
+        return weights
 
 
 @functools.lru_cache(maxsize=64)
