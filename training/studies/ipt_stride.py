@@ -10,7 +10,7 @@ noise of sigma 30 away and once to double; then it restores photographs, which i
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -114,10 +114,11 @@ def photographs() -> dict[str, Array]:
     """Those of scikit-image that come with it, ``[3, rows, columns]`` in 0..1."""
     found = {}
     for name in PICTURES:
-        picture = data.stereo_motorcycle()[0] if name == "motorcycle" else getattr(data, name)()
+        every: Any = data
+        picture = every.stereo_motorcycle()[0] if name == "motorcycle" else getattr(every, name)()
         top, left = ((have - want) // 2 for have, want in zip(picture.shape, SIDES, strict=False))
-        cut = picture[top : top + SIDES[0], left : left + SIDES[1], :3]
-        found[name] = np.ascontiguousarray(cut.transpose(2, 0, 1), np.float32) / 255
+        cut: Array = np.asarray(picture[top : top + SIDES[0], left : left + SIDES[1], :3], np.float32)
+        found[name] = np.ascontiguousarray(cut.transpose(2, 0, 1)) / np.float32(255)
     return found
 
 
