@@ -197,4 +197,5 @@ class Ipt(nn.Module):
         kind = self.sub_mean.weight.dtype
         x = self.head(self.sub_mean((image * RGB_RANGE).to(kind)))
         x = self.add_mean(self.tail(self.body(x) + x))
-        return x.float() * (1 / RGB_RANGE)
+        result: Tensor = x.float() * (1 / RGB_RANGE)
+        return result
