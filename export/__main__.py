@@ -4,10 +4,12 @@ import typer
 
 from export import lcm_tiny, lite
 from export.animatelcm import command as animatelcm
+from export.ipt import command as ipt
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 app.command("lite")(lite.main)
 app.command("animatelcm")(animatelcm.main)
+app.command("ipt")(ipt.main)
 app.command("lcm-tiny")(lcm_tiny.main)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from vsanimup.engines import choose
 from vsanimup.errors import AnimupError
@@ -66,3 +67,12 @@ def settings(
         drawings=bool(drawings), strength=strength, smooth=smooth,
         precision=precision,
     )  # fmt: skip
+
+
+def image_settings(**shared: Any) -> Settings:
+    """As :func:`settings`, for networks that have the precision they were made with."""
+    if shared.pop("precision", "auto") != "auto":
+        raise AnimupError("precision: this network has the precision that it was exported with; leave precision out")
+    if "smooth" in shared:
+        raise AnimupError(f"smooth={shared['smooth']:g} goes with lite models; leave it out")
+    return settings(**shared)

@@ -100,7 +100,7 @@ class DiffusionProcess:
                 copies = [frames[n] for n in range(drawing.first, drawing.last + 1)]
                 for frame in copies:
                     refuse_interlaced(frame)
-                matrices.append(_matrix(copies[0], self._height))
+                matrices.append(matrix_of(copies[0], self._height))
                 mean = average([self._likeness.picture(frame) for frame in copies])
                 yuv = np.zeros((3, *mean.planes[0].shape), np.float32)
                 yuv[: len(mean.planes)] = mean.planes
@@ -123,14 +123,14 @@ def _stored(yuv: Array) -> Stored:
     return np.clip(yuv, 0, DEPTH).astype(np.uint16)
 
 
-def _matrix(frame: FrameView, height: int) -> int:
-    """The frame's ``_Matrix``, or the one that its height implies."""
+def matrix_of(frame: FrameView, height: int) -> int:
+    """The frame's ``_Matrix``, or the one that its height implies. Raises :class:`AnimupError` for one not in use."""
     matrix = frame.prop("_Matrix", UNSPECIFIED)
     if matrix == UNSPECIFIED:
         return matrix_by_height(height)
     if matrix not in COEFFICIENTS:
         raise AnimupError(
-            f"frame {frame.n} has _Matrix={matrix}, which AnimateLCM models cannot take; "
+            f"frame {frame.n} has _Matrix={matrix}, which networks on RGB cannot take; "
             "convert first, as in core.resize.Bicubic(clip, matrix_s='709')"
         )
     assert isinstance(matrix, int)

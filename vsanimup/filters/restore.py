@@ -10,9 +10,11 @@ from vsanimup.bridge import log
 from vsanimup.diagnosis import PROPERTY, probe
 from vsanimup.errors import AnimupError
 from vsanimup.filters import arguments, planes
+from vsanimup.filters.image import image_clip
 from vsanimup.filters.inference import Mix
 from vsanimup.filters.lite import lite_node
 from vsanimup.models import Model, find
+from vsanimup.models.image import ImageNetwork, find_image
 from vsanimup.prompts import mix_of
 from vsanimup.tasks import parse_task
 
@@ -35,7 +37,8 @@ def create(
 
     ``task`` is ``"auto"`` (the default: diagnosed from the clip itself), one of the model's tasks or a weighted mix
     such as ``"deblock+0.5*denoise"``; ``prompt`` says the same in words. ``strength`` 0..1 is the share of the change
-    that is applied, 0 returns the clip as it is; ``model`` is ``"lite"`` or a model folder. The rest: see
+    that is applied, 0 returns the clip as it is; ``model`` is ``"lite"``, a model folder, or an ONNX
+    file with one picture in and one out. The rest: see
     :func:`vsanimup.filters.arguments.settings`. The result has the clip's size and, unless ``format`` says
     otherwise, format; the mix in force stands in the frame property ``AnimupMix``.
 
@@ -43,6 +46,11 @@ def create(
     """
     planes.check_clip(clip)
     target = planes.output_format(clip, format)
+    network = find_image(model)
+    if network is not None:
+        if task is not None or prompt is not None:
+            raise AnimupError(f"model={model!r} does one thing: leave task and prompt out")
+        return _image(clip, network, model, target, strength, shared)
     settings = arguments.settings(strength=strength, **{"smooth": SMOOTH} | shared)
     found = find(model, "lite-restore", scale=1)
     mix = _mix(task, prompt, found, model)
@@ -57,6 +65,20 @@ def create(
     return planes.through_network(
         clip, 1, target, lambda work, to: lite_node(work, "Restore", found, settings, to, mix)
     )
+
+
+def _image(
+    clip: vs.VideoNode, network: ImageNetwork, model: str, target: vs.VideoFormat, strength: float,
+    shared: dict[str, Any],
+) -> vs.VideoNode:  # fmt: skip
+    """The way of a network from one picture to one."""
+    if network.scale != 1:
+        raise AnimupError(f"model={model!r} enlarges by {network.scale}: give it to Upscale, with that scale")
+    settings = arguments.image_settings(strength=strength, **shared)
+    if strength == 0:
+        return clip if target.id == clip.format.id else clip.resize.Bicubic(format=target.id)
+    log(f"Restore: {network.name}")
+    return image_clip(clip, "Restore", network, settings, target, "overlap" in shared)
 
 
 def _mix(task: str | None, prompt: str | None, model: Model, given: str) -> Mix | None:

@@ -10,8 +10,10 @@ import vapoursynth as vs
 from vsanimup.bridge import log
 from vsanimup.errors import AnimupError
 from vsanimup.filters import arguments, planes
+from vsanimup.filters.image import image_clip
 from vsanimup.filters.lite import Settings, lite_node
 from vsanimup.models import Model, find
+from vsanimup.models.image import ImageNetwork, find_image
 from vsanimup.sizes import show_bytes, total_memory
 
 SMOOTH = 8.0
@@ -61,6 +63,11 @@ def create(
     if clip.width * scale % (1 << target.subsampling_w) or clip.height * scale % (1 << target.subsampling_h):
         raise AnimupError(f"format={target.name} cannot hold a picture of {clip.width * scale}x{clip.height * scale}")
     mine = {field.name: others.pop(field.name) for field in fields(Diffusion) if field.name in others}
+    network = find_image(model)
+    if network is not None:
+        if mine:
+            raise AnimupError(f"{', '.join(mine)} go with AnimateLCM models; model={model!r} takes none of these")
+        return _image(clip, scale, network, model, target, others)
     found = find(model, "lite-upscale", scale=2, diffusion=True)
     if found.kind == "animatelcm":
         return _diffusion(clip, scale, found, target, Diffusion(**mine), others)
@@ -85,6 +92,26 @@ def _lite(
         clip.format.color_family, vs.FLOAT, 32, clip.format.subsampling_w, clip.format.subsampling_h
     )
     large = planes.through_network(clip, 4, fine, enlarge)
+    return large.resize.Spline36(format=target.id, width=clip.width * 3, height=clip.height * 3)
+
+
+def _image(
+    clip: vs.VideoNode, scale: int, network: ImageNetwork, model: str, target: vs.VideoFormat, shared: dict[str, Any]
+) -> vs.VideoNode:
+    """The way of a network from one picture to one; one that doubles does so twice for 4, and 3 is 4 resized down."""
+    if network.scale not in (2, scale):
+        does = f"enlarges by {network.scale}" if network.scale > 1 else "restores: give it to Restore"
+        raise AnimupError(f"scale={scale}, but model={model!r} {does}")
+    settings = arguments.image_settings(**shared)
+    given = "overlap" in shared
+    log(f"Upscale: {network.name}")
+    if network.scale == scale:
+        return image_clip(clip, "Upscale", network, settings, target, given)
+    fine = vs.core.get_video_format(planes.floats(clip))
+    large = image_clip(clip, "Upscale", network, settings, fine, given)
+    if scale == 4:
+        return image_clip(large, "Upscale", network, settings, target, given)
+    large = image_clip(large, "Upscale", network, settings, fine, given)
     return large.resize.Spline36(format=target.id, width=clip.width * 3, height=clip.height * 3)
 
 

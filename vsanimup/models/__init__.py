@@ -149,7 +149,7 @@ def open_model(folder: Path) -> Model:
             raise AnimupError(f"model manifest {path}: {field.name} must be a {kind.__name__}, got {value!r}")
         values[field.name] = tuple(value) if isinstance(value, list) else value
     aligned = all(side % 2 == 0 for side in (values["align"], values["multiple"])) and values["align"] > 0
-    if values["scale"] not in (1, 2) or values["radius"] < 0 or values["multiple"] < 0 or not aligned:
+    if values["scale"] not in (1, 2, 3, 4) or values["radius"] < 0 or values["multiple"] < 0 or not aligned:
         raise AnimupError(f"model manifest {path}: scale, radius, align or multiple is out of range")
     for name in values["files"]:
         if Path(name).name != name:

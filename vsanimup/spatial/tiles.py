@@ -63,10 +63,71 @@ class Axis:
             rise[margin : margin + span] = (np.arange(span, dtype=np.float32) + 0.5) / span
             rise[margin + span :] = 1
             if index > 0:
-                weight[:shared] = rise
+                weight[:shared] *= rise
             if index < self.count - 1:
-                weight[-shared:] = 1 - rise
+                weight[-shared:] *= 1 - rise
         return weight
+
+
+@dataclass(frozen=True)
+class Fixed(Axis):
+    """Tiles of the one size that a network takes. The last of them ends where the frame does, and may share more with
+    its neighbour than the others do; a frame that is shorter than a tile is one. Any overlap below a tile will do.
+
+    An overlap of three quarters of a tile is blended as IPT's own test code blends: the mean of the tiles' middle
+    halves, and what the others leave over at the end is the last tile's alone.
+    """
+
+    @property
+    def padded(self) -> int:
+        """Samples that the tiles cover together."""
+        return max(self.length, self.tile)
+
+    def starts(self) -> list[int]:
+        """First sample of each tile."""
+        last = self.padded - self.tile
+        return [min(i * (self.tile - self.overlap), last) for i in range(self.count)]
+
+    def ramp(self, index: int, scale: int) -> Array:
+        """As :meth:`Axis.ramp`."""
+        weights: Array = _shares(self, scale)[index]
+        return weights
+
+
+@functools.lru_cache(maxsize=64)
+def _shares(axis: Fixed, scale: int) -> Array:
+    """Blending weights of all tiles, ``[count, scale * tile]``."""
+    tile, starts = scale * axis.tile, [scale * start for start in axis.starts()]
+    if 4 * axis.overlap == 3 * axis.tile:
+        weights = _halves(axis, scale)
+    else:
+        weights = np.stack([Axis.ramp(axis, index, scale) for index in range(axis.count)])
+    total = np.zeros(scale * axis.padded, np.float32)
+    for start, weight in zip(starts, weights, strict=True):
+        total[start : start + tile] += weight
+    for start, weight in zip(starts, weights, strict=True):
+        np.divide(weight, total[start : start + tile], out=weight)
+    return weights
+
+
+def _halves(axis: Fixed, scale: int) -> Array:
+    """The weights of IPT's test code, as far as they are 0 or 1."""
+    tile, quarter = scale * axis.tile, scale * axis.tile // 4
+    over = (axis.padded - axis.tile) % (axis.tile - axis.overlap)
+    weights = np.zeros((axis.count, tile), np.float32)
+    weights[:, quarter : tile - quarter] = 1
+    weights[0, :quarter] = 1
+    weights[-1, tile - quarter :] = 1
+    if over:
+        # here the last tile takes over
+        begin = (scale * (axis.tile - over) + 1) // 2
+        end = scale * axis.starts()[-1] + begin
+        for start, weight in zip(axis.starts()[:-1], weights[:-1], strict=True):
+            weight[max(0, end - scale * start) :] = 0
+        weights[-2, tile - quarter : max(0, end - scale * axis.starts()[-2])] = 1
+        weights[-1, :begin] = 0
+        weights[-1, begin:] = 1
+    return weights
 
 
 @dataclass(frozen=True)
@@ -117,6 +178,11 @@ def plan(
             rows += 1
         else:
             columns += 1
+
+
+def fixed(width: int, height: int, *, tile: tuple[int, int], overlap: tuple[int, int]) -> Grid:
+    """The grid for a network that takes nothing but pictures of ``tile``; all are (width, height)."""
+    return Grid(Fixed(height, tile[1], overlap[1]), Fixed(width, tile[0], overlap[0]))
 
 
 def surround(planes: Array, margin: int, rows: int, columns: int) -> None:

@@ -1,0 +1,128 @@
+"""Reading IPT checkpoints: one task's tensors out of a file that may hold those of six."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from export.animatelcm.checkpoints import Tensors, open_tensors
+from export.ipt.network import Sizes
+from vsanimup.errors import AnimupError
+
+QUERIES = "body.query_embed.weight"
+POSITIONS = "body.position_encoding.pe.weight"
+POSITION_IDS = "body.position_encoding.position_ids"
+"""A buffer of 0, 1, 2, …"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network was trained for."""
+
+    scale: int
+    index: int
+    """Of its head, query and tail in the pretrained file of six."""
+
+
+TASKS = {
+    "x2": Task(2, 0), "x3": Task(3, 1), "x4": Task(4, 2),
+    "derain": Task(1, 3), "denoise30": Task(1, 4), "denoise50": Task(1, 5),
+}  # fmt: skip
+
+
+def what_it_is(tensors: Tensors) -> str:
+    """A guess at a file that holds no IPT."""
+    names = list(tensors)
+    if not names:
+        return "it holds no tensors at its top, as checkpoints of training.train (python -m export lite) do"
+    if any("motion_modules" in name for name in names):
+        return "it looks like AnimateLCM's motion module: python -m export animatelcm takes that"
+    if any(name.startswith(("lora_unet", "lora_te")) for name in names):
+        return "it looks like a LoRA"
+    if any(name.startswith("model.diffusion_model.") for name in names):
+        return "it looks like a Stable Diffusion model: python -m export animatelcm takes that"
+    return f"its tensors are called {', '.join(names[:3])} and so on"
+
+
+def read(path: Path, task: str, *, heads: int, index: int | None = None) -> tuple[Sizes, Tensors]:
+    """The sizes of the network and its tensors, under the names of :class:`export.ipt.network.Ipt`.
+
+    ``index`` is that of head, query and tail, by default the task's where the file has several. What is missing from
+    the layers or surplus is found when the tensors are loaded. Raises :class:`AnimupError` where the file is no IPT or
+    does not do ``task``.
+    """
+    if task not in TASKS:
+        raise AnimupError(f"--task must be one of {', '.join(TASKS)}, got {task!r}")
+    tensors = open_tensors(path)
+    if tensors and all(name.startswith("model.") for name in tensors):
+        tensors = tensors.part(lambda name: name, "model.")
+    if QUERIES not in tensors or POSITIONS not in tensors or "head.0.0.weight" not in tensors:
+        raise AnimupError(
+            f"{path} is no IPT checkpoint, which has head.0.0.weight, {POSITIONS} and {QUERIES}: {what_it_is(tensors)}"
+        )
+    several = len({name.split(".")[1] for name in tensors if name.startswith("head.")})
+    if index is None:
+        index = TASKS[task].index if several > 1 else 0
+    queries = tensors.shape(QUERIES)[0]
+    if not 0 <= index < min(several, queries):
+        raise AnimupError(f"{path} has {several} heads and {queries} queries, so none of index {index}: give --query")
+    scale = scale_of(tensors, index)
+    if scale != TASKS[task].scale:
+        does = "restores at the same size" if scale == 1 else f"enlarges by {scale}"
+        fitting = " or ".join(name for name, each in TASKS.items() if each.scale == scale)
+        raise AnimupError(f"--task {task}: {path} (its tail {index}) {does}; give --task {fitting or 'of that kind'}")
+    sizes = sizes_of(tensors, heads, scale)
+
+    def rename(name: str) -> str | None:
+        part, _, rest = name.partition(".")
+        number, _, own = rest.partition(".")
+        if name == POSITION_IDS:
+            return None
+        if part in {"head", "tail"} and number.isdigit() and int(number) < several:
+            return f"{part}.{own}" if int(number) == index else None
+        return name
+
+    mine = tensors.part(rename)
+
+    def value(name: str) -> Tensor:
+        return mine[name][index : index + 1] if name == QUERIES else mine[name]
+
+    return sizes, Tensors(path, mine, value)
+
+
+def scale_of(tensors: Tensors, index: int) -> int:
+    """Enlargement of one tail. Raises :class:`AnimupError` where it is none that is known."""
+    first, second = f"tail.{index}.0.0.weight", f"tail.{index}.0.2.weight"
+    if first not in tensors:
+        return 1
+    wide, features = tensors.shape(first)[:2]
+    scale = math.isqrt(wide // features) * (2 if second in tensors else 1)
+    if scale not in (2, 3, 4):
+        raise AnimupError(f"{tensors.path}: {first} is {list(tensors.shape(first))}, of no enlargement by 2, 3 or 4")
+    return scale
+
+
+def sizes_of(tensors: Tensors, heads: int, scale: int) -> Sizes:
+    """The sizes that the shapes tell. Raises :class:`AnimupError` where they fit no IPT."""
+    features, tokens, width = tensors.shape("head.0.0.weight")[0], *tensors.shape(POSITIONS)
+    patch_dim, side = math.isqrt(width // features), math.isqrt(tokens)
+    if features * patch_dim**2 != width or side**2 != tokens:
+        raise AnimupError(
+            f"{tensors.path}: {POSITIONS} is {[tokens, width]}, which is no square of tokens of {features} features"
+        )
+    if heads < 1 or width % heads:
+        raise AnimupError(f"--heads {heads} does not divide the width of {width}: published networks have 12")
+
+    def layers(part: str) -> int:
+        found = [re.match(rf"body\.{part}\.layers\.(\d+)\.", name) for name in tensors]
+        return 1 + max((int(match[1]) for match in found if match), default=-1)
+
+    hidden = "body.encoder.layers.0.linear1.weight"
+    return Sizes(
+        features=features, patch_dim=patch_dim, side=side, heads=heads, encoders=layers("encoder"),
+        decoders=layers("decoder"), hidden=tensors.shape(hidden)[0], scale=scale,
+    )  # fmt: skip

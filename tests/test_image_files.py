@@ -1,0 +1,148 @@
+"""Networks of other projects: one picture in, one out, as ``model="file.onnx"``."""
+
+import random
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import vapoursynth as vs
+from conftest import core, digest, digests, moving, planes_of
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper
+
+
+def network(path, *, scale=1, channels=3, sides=("h", "w"), batch=1, half=False, multiple=1, out=None, inputs=1):
+    """A convolution, a detour at 1/multiple of the size, and a pixel shuffle."""
+    rng = np.random.default_rng(scale * 10 + channels)
+    kind, dtype = (T.FLOAT16, np.float16) if half else (T.FLOAT, np.float32)
+    out = channels if out is None else out
+    weight = rng.normal(0, 0.03, (out * scale**2, channels, 3, 3))
+    for i in range(len(weight)):
+        weight[i, (i // scale**2) % channels, 1, 1] += 0.8
+    tensors = {"weight": weight.astype(dtype), "bias": np.full(out * scale**2, 0.05, dtype)}
+    nodes = [h.make_node("Conv", ["x", "weight", "bias"], ["a"], pads=[1, 1, 1, 1])]
+    last = "a"
+    if multiple > 1:
+        nodes += [
+            h.make_node("SpaceToDepth", [last], ["deep"], blocksize=multiple),
+            h.make_node("DepthToSpace", ["deep"], ["back"], blocksize=multiple),
+        ]
+        last = "back"
+    nodes.append(h.make_node("DepthToSpace", [last], ["y"], blocksize=scale, mode="CRD"))
+    given = [h.make_tensor_value_info(name, kind, [batch, channels, *sides]) for name in ("x", "sigma")[:inputs]]
+    result = h.make_tensor_value_info("y", kind, [batch, out, None, None])
+    graph = h.make_graph(nodes, "net", given, [result], [numpy_helper.from_array(v, k) for k, v in tensors.items()])
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+def clip_of(format=vs.RGBS, width=70, height=52, length=3):
+    return moving(format=format, width=width, height=height, length=length)
+
+
+def direct(path, planes):
+    """What the network makes of planes, without tiles."""
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    given = session.get_inputs()[0]
+    kind = np.float16 if "16" in given.type else np.float32
+    return session.run(None, {given.name: np.stack(planes)[None].astype(kind)})[0][0].astype(np.float32)
+
+
+KINDS = [
+    {}, {"scale": 2}, {"scale": 3}, {"scale": 4}, {"half": True, "scale": 2}, {"multiple": 8}, {"batch": "n"},
+    {"sides": ("side", "side")}, {"sides": (None, None), "scale": 2}, {"sides": (32, 48)},
+    {"sides": (32, 48), "scale": 2, "batch": "n"}, {"sides": (64, 80), "batch": 2},
+]  # fmt: skip
+
+
+def run(clip, path, scale=1, **more):
+    if scale == 1:
+        return core.animup.Restore(clip, model=str(path), **more)
+    return core.animup.Upscale(clip, scale=scale, model=str(path), **more)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_every_kind_gives_what_onnxruntime_gives(tmp_path, kind):
+    path = network(tmp_path / "net.onnx", **kind)
+    whole = network(tmp_path / "whole.onnx", **{**kind, "sides": ("h", "w"), "batch": 1, "multiple": 1})
+    clip = clip_of()
+    for more in ({}, {"tilesize": 40, "overlap": 16}) if "sides" not in kind else ({},):
+        found = run(clip, path, kind.get("scale", 1), **more).get_frame(1)
+        wanted = np.clip(direct(whole, planes_of(clip.get_frame(1))), 0, 1)
+        assert np.stack(planes_of(found)).shape == wanted.shape
+        difference = np.abs(np.stack(planes_of(found)) - wanted)
+        if more or "multiple" in kind or isinstance(kind.get("sides", ("h",))[0], int):
+            # where a tile reaches beyond the frame the network sees it continued instead of zeros
+            edge = 2 * kind.get("scale", 1)
+            difference = difference[:, edge:-edge, edge:-edge]
+        assert difference.max() < (4e-3 if kind.get("half") else 2e-4)
+
+
+@pytest.mark.parametrize("format", [vs.YUV420P8, vs.YUV422P10, vs.RGB24, vs.GRAY8, vs.GRAYS, vs.YUV444PS])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_formats_and_random_access(tmp_path, format, channels):
+    path = network(tmp_path / "net.onnx", scale=2, channels=channels)
+    clip = clip_of(format, 64, 48, 14)
+    result = run(clip, path, 2)
+    assert (result.format.id, result.width, result.height) == (format, 128, 96)
+    linear = digests(result)
+    order = list(range(14))
+    random.Random(1).shuffle(order)
+    again = run(clip, path, 2, num_streams=1)
+    assert [digest(again.get_frame(n)) for n in order] == [linear[n] for n in order]
+
+
+def test_gray_networks_keep_chroma(tmp_path):
+    path = network(tmp_path / "net.onnx", channels=1)
+    clip = clip_of(vs.YUV420P8, 64, 48)
+    before, after = planes_of(clip.get_frame(0)), planes_of(run(clip, path).get_frame(0))
+    assert np.array_equal(before[1], after[1]) and np.array_equal(before[2], after[2])
+    luma = (before[0].astype(np.float32) - 16) / 219
+    wanted = np.round(np.clip(direct(path, [np.clip(luma, 0, 1)])[0], 0, 1) * 219 + 16)
+    assert np.abs(after[0] - wanted).max() <= 1
+
+
+def test_doubling_networks_reach_3_and_4_and_strength_mixes(tmp_path):
+    path = network(tmp_path / "net.onnx", scale=2)
+    for scale in (3, 4):
+        assert run(clip_of(), path, scale).get_frame(0).width == 70 * scale
+    same = network(tmp_path / "same.onnx")
+    clip = clip_of()
+    none, half, all_ = (planes_of(run(clip, same, strength=s).get_frame(0))[0] for s in (0.0, 0.5, 1.0))
+    assert np.abs((none + all_) / 2 - half).max() < 1e-5 and np.abs(all_ - none).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "more", "said"),
+    [
+        ({"scale": 4}, 2, {}, "enlarges by 4"),
+        ({"scale": 2}, 1, {}, "enlarges by 2: give it to Upscale"),
+        ({}, 2, {}, "restores: give it to Restore"),
+        ({"channels": 4, "out": 3}, 1, {}, "noise map"),
+        ({"out": 1}, 1, {}, "other channels"),
+        ({"inputs": 2}, 1, {}, r"2 inputs \(x, sigma\) and 1 outputs"),
+        ({"sides": (48, "w")}, 1, {}, "only one side"),
+        ({"sides": (48, 48)}, 1, {"tilesize": 64}, "takes pictures of 48x48 alone"),
+        ({"sides": (48, 48)}, 1, {"overlap": 48}, "overlap must be less"),
+        ({}, 1, {"precision": "int8"}, "leave precision out"),
+        ({}, 1, {"task": "denoise"}, "leave task and prompt out"),
+        ({"scale": 2}, 2, {"steps": 2}, "steps go with AnimateLCM"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_used_is_named(tmp_path, kind, scale, more, said):
+    path = network(tmp_path / "net.onnx", **kind)
+    with pytest.raises(vs.Error, match=said):
+        run(clip_of(), path, scale, **more)
+
+
+def test_damaged_missing_and_folders_without_a_manifest(tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(network(tmp_path / "net.onnx").read_bytes()[:100])
+    for path, said in (
+        (tmp_path / "broken.onnx", "can load"), (tmp_path / "no.onnx", "no such file"), (tmp_path, "manifest"),
+    ):  # fmt: skip
+        with pytest.raises(vs.Error, match=said):
+            run(clip_of(), path)

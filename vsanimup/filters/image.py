@@ -1,0 +1,155 @@
+"""Running a network from one picture to one on a clip: RGB, or luma alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import vapoursynth as vs
+
+from vsanimup.bridge import FrameView, Job, block_node
+from vsanimup.engines import Array, Engine
+from vsanimup.errors import AnimupError
+from vsanimup.filters.diffusion import matrix_of
+from vsanimup.filters.inference import MEMORY
+from vsanimup.filters.likeness import Likeness, refuse_interlaced
+from vsanimup.filters.lite import Run, Settings
+from vsanimup.filters.once import Once
+from vsanimup.filters.samples import UNSPECIFIED, average, is_full, matrix_by_height, scales
+from vsanimup.models.image import ImageNetwork
+from vsanimup.spatial.rgb import to_rgb, to_yuv
+from vsanimup.spatial.tiles import Blend, Grid, fixed, plan, surround
+from vsanimup.temporal.drawings import CELL, run_of
+
+
+def grid_of(network: ImageNetwork, width: int, height: int, settings: Settings, overlap_given: bool) -> Grid:
+    """The tiles of a frame. Raises :class:`AnimupError` for sizes that the network does not take."""
+    if network.tile is None:
+        return plan(
+            width, height, tile=settings.tilesize, overlap=settings.overlap, align=network.multiple,
+            most=MEMORY // network.bytes_per_pixel,
+        )  # fmt: skip
+    if settings.tilesize not in (None, network.tile):
+        shown = "x".join(map(str, network.tile))
+        raise AnimupError(f"tilesize must be left out: model {network.name} takes pictures of {shown} alone")
+    usual = [min(settings.overlap[0], side // 4) if network.overlap is None else network.overlap
+             for side in network.tile]  # fmt: skip
+    overlap = settings.overlap if overlap_given else (usual[0], usual[1])
+    if overlap[0] >= network.tile[0] or overlap[1] >= network.tile[1]:
+        shown = "x".join(map(str, network.tile))
+        raise AnimupError(f"overlap must be less than the {shown} that model {network.name} takes, got {list(overlap)}")
+    return fixed(width, height, tile=network.tile, overlap=overlap)
+
+
+class ImageProcess:
+    """Output frames of a clip of floats, gray or YUV 4:4:4; called from several threads."""
+
+    def __init__(
+        self, clip: vs.VideoNode, network: ImageNetwork, settings: Settings, grid: Grid, target: vs.VideoFormat
+    ) -> None:
+        self._network, self._settings, self._grid, self._target = network, settings, grid, target
+        self._height = clip.height
+        self._likeness = Likeness(clip.format, scenecut=settings.scenecut)
+        self._drawings = Once[Run, Array](2 + settings.num_streams)
+        self._places = threading.BoundedSemaphore(settings.num_streams)
+        self._loading = threading.Lock()
+        self._engine: Engine | None = None
+
+    def __call__(self, job: Job) -> None:
+        """Fill the one output frame of ``job``."""
+        (output,) = job.outputs
+        frames = {frame.n: frame for frame in job.inputs}
+        source, run = frames[output.n], self._run(frames, output.n)
+        result = self._drawings.get(run, lambda: self._infer(job, frames, run))
+        strength = np.float32(self._settings.strength)
+        for scale, values, before, plane in zip(
+            scales(self._target, is_full(source)), result, source.planes, output.planes, strict=False
+        ):  # fmt: skip
+            scale.write(values if strength == 1 else before + strength * (values - before), plane)
+        if len(output.planes) > 1 and output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
+            output.set_prop("_Matrix", matrix_by_height(self._height))
+
+    def _run(self, frames: dict[int, FrameView], n: int) -> Run:
+        """The drawing that frame ``n`` belongs to."""
+        if not self._settings.drawings:
+            return n, n
+        first = n - n % CELL
+        return run_of(n, first, min(first + CELL - 1, max(frames)), lambda a, b: self._likeness.same(frames, a, b))
+
+    def _infer(self, job: Job, frames: dict[int, FrameView], run: Run) -> Array:
+        """The network's planes for one drawing, as values ``[planes, rows, columns]``."""
+        copies = [frames[n] for n in range(run[0], run[1] + 1)]
+        for frame in copies:
+            refuse_interlaced(frame)
+        mean = average([self._likeness.picture(frame) for frame in copies])
+        planes = len(mean.planes)
+        with self._places:
+            if self._network.channels == 1:
+                return self._tiles(np.stack(mean.planes[:1]), lambda: job.cancelled)
+            matrix = matrix_of(copies[0], self._height) if planes > 1 else 1
+            yuv = np.zeros((3, *mean.planes[0].shape), np.float32)
+            yuv[:planes] = mean.planes
+            return to_yuv(self._tiles(to_rgb(yuv, matrix), lambda: job.cancelled), matrix)[:planes]
+
+    def _tiles(self, picture: Array, cancelled: Callable[[], bool]) -> Array:
+        """A picture ``[channels, rows, columns]`` in 0..1 through the network, tile by tile."""
+        grid, network = self._grid, self._network
+        with self._loading:
+            tile = grid.columns.tile, grid.rows.tile
+            engine = self._engine = self._engine or network.load(
+                self._settings.backend, self._settings.device_id, tile
+            )  # fmt: skip
+        channels, rows, columns = picture.shape
+        whole = np.empty((channels, grid.rows.padded, grid.columns.padded), np.float32)
+        np.clip(picture, 0, 1, out=whole[:, :rows, :columns])
+        surround(whole, 0, rows, columns)
+        blend = Blend(grid, channels, network.scale, 1)
+        batch = np.zeros((network.batch, channels, tile[1], tile[0]), np.float32)
+        places = list(grid)
+        for first in range(0, len(places), network.batch):
+            if cancelled():
+                raise AnimupError("the clip was closed")
+            some = places[first : first + network.batch]
+            for picture_of, (row, column) in zip(batch, some, strict=False):
+                top, left = grid.rows.starts()[row], grid.columns.starts()[column]
+                picture_of[:] = whole[:, top : top + tile[1], left : left + tile[0]]
+            for (row, column), result in zip(some, network.run(engine, batch), strict=False):
+                blend.add(row, column, result)
+        return np.clip(blend.result(0, rows * network.scale, columns * network.scale), 0, 1)
+
+
+def image_clip(
+    clip: vs.VideoNode, function: str, network: ImageNetwork, settings: Settings, target: vs.VideoFormat,
+    overlap_given: bool,
+) -> vs.VideoNode:  # fmt: skip
+    """``clip``, of any format, through ``network`` once, in format ``target`` of the same colour family."""
+    family = clip.format.color_family
+    size = {"width": clip.width * network.scale, "height": clip.height * network.scale}
+    if network.channels == 1 and family != vs.GRAY:
+        if family == vs.RGB:
+            yuv = clip.resize.Bicubic(format=vs.YUV444PS, matrix_s="709")
+            return image_clip(yuv, function, network, settings, yuv.format, overlap_given).resize.Bicubic(
+                format=target.id
+            )  # fmt: skip
+        gray = vs.core.query_video_format(vs.GRAY, target.sample_type, target.bits_per_sample, 0, 0)
+        luma = clip.std.ShufflePlanes(0, vs.GRAY)
+        luma = image_clip(luma, function, network, settings, gray, overlap_given)
+        base = clip.resize.Bicubic(format=target.id, filter_param_a=0, filter_param_b=0.5, **size)
+        joined = vs.core.std.ShufflePlanes([luma, base, base], [0, 1, 2], vs.YUV)
+        return joined.std.CopyFrameProps(base)
+    work = clip.resize.Bicubic(
+        format=vs.GRAYS if family == vs.GRAY else vs.YUV444PS, **({"matrix_s": "709"} if family == vs.RGB else {})
+    )
+    fine = target.sample_type == vs.FLOAT
+    kinds: Sequence[int] = (vs.GRAY16, vs.GRAYS) if family == vs.GRAY else (vs.YUV444P16, vs.YUV444PS)
+    result = vs.core.get_video_format(kinds[fine])
+    grid = grid_of(network, clip.width, clip.height, settings, overlap_given)
+    threads = settings.num_streams + (2 if settings.drawings else 0)
+    if settings.drawings:
+        work.std.SetVideoCache(mode=1, fixedsize=1, maxsize=CELL + 2 + threads)
+    done = block_node(
+        work, ImageProcess(work, network, settings, grid, result), function=function,
+        grid=CELL if settings.drawings else 1, format=result.id, streams=threads, cached_blocks=threads + 2, **size,
+    )  # fmt: skip
+    return done if done.format.id == target.id else done.resize.Bicubic(format=target.id)

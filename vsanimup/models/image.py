@@ -1,0 +1,192 @@
+"""Networks from one picture to one: model folders of kind ``image``, and ONNX files of other projects."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsanimup.errors import AnimupError
+from vsanimup.models import MANIFEST, SHIPPED, Model, open_model
+
+if TYPE_CHECKING:
+    from vsanimup.engines import Backend, Engine
+
+Array = NDArray[np.float32]
+
+KIND = "image"
+BATCH = 8
+"""Pictures a run, where a network of fixed size takes any number."""
+BYTES_PER_PIXEL = 16 << 10
+"""Working memory a sample of input that a network is supposed to take when nothing is known of it."""
+TRIED = {
+    1: 53, 2: 58, 3: 57, 4: 52, 6: 66, 8: 56, 12: 60, 16: 80, 24: 72, 32: 96, 48: 144, 64: 192, 128: 384,
+}  # fmt: skip
+"""What a side may have to divide by, and a side that divides by that and by little else."""
+FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNetwork:
+    """What a network takes, ``[batch, channels, rows, columns]`` of values in 0..1, and gives: the same, enlarged."""
+
+    path: Path
+    """The ONNX file."""
+    name: str
+    """For logs and errors."""
+    input: str
+    output: str
+    channels: int
+    """3 is RGB, 1 is luma."""
+    scale: int
+    tile: tuple[int, int] | None
+    """Width and height, where it takes no other."""
+    multiple: int
+    """Sides must divide by this."""
+    batch: int
+    """Pictures a run."""
+    overlap: int | None
+    """Samples that tiles share unless told otherwise."""
+    half: bool
+    """Whether input is float16."""
+    axes: tuple[tuple[int, str], ...]
+    """Symbolic axes of the input by their place."""
+    bytes_per_pixel: int
+    model: Model | None
+    """The folder that it is of."""
+
+    def load(self, backend: Backend, device_id: int, tile: tuple[int, int]) -> Engine:
+        """An engine for tiles of (width, height)."""
+        if self.model is not None:
+            section = self.model.sections[KIND]
+            for name in (section["file"], section.get("weights")):
+                if name:
+                    self.model.verify(name)
+        wanted = {0: self.batch, 2: tile[1], 3: tile[0]}
+        sizes: dict[str, int] = {}
+        for axis, name in self.axes:
+            if sizes.setdefault(name, wanted[axis]) != wanted[axis]:
+                return backend.load_file(self.path, sizes={}, device_id=device_id)
+        return backend.load_file(self.path, sizes=sizes, device_id=device_id)
+
+    def run(self, engine: Engine, pictures: Array) -> Array:
+        """Pictures ``[batch, channels, rows, columns]`` through an engine of :meth:`load`."""
+        given: Any = pictures.astype(np.float16) if self.half else pictures
+        result = engine.run({self.input: given})[self.output].astype(np.float32, copy=False)
+        wanted = (*pictures.shape[:2], pictures.shape[2] * self.scale, pictures.shape[3] * self.scale)
+        if result.shape != wanted:
+            raise AnimupError(f"the network {self.path} gave {list(result.shape)} where {list(wanted)} was wanted")
+        return result
+
+
+def find_image(model: str) -> ImageNetwork | None:
+    """The network that ``model=`` names, if that is an ``.onnx`` file or a folder of kind ``image``; else ``None``.
+
+    Raises :class:`AnimupError` where it is one and cannot be used.
+    """
+    path = Path(model).expanduser()
+    if path.suffix.lower() == ".onnx":
+        if not path.is_file():
+            raise AnimupError(f"model={model!r}: there is no such file; give the path of an ONNX file")
+        status = path.stat()
+        return _inspect(path.resolve(), status.st_size, status.st_mtime_ns)
+    is_shipped = Path(model).name == model and (SHIPPED / model / MANIFEST).exists()
+    if is_shipped or not (path / MANIFEST).is_file():
+        return None
+    found = open_model(path)
+    return _of_folder(found) if found.kind == KIND else None
+
+
+def _of_folder(model: Model) -> ImageNetwork:
+    section = model.sections.get(KIND)
+    where = f"model manifest {model.folder / MANIFEST}"
+    if not isinstance(section, Mapping):
+        raise AnimupError(f"{where}: {KIND} must be an object, got {section!r}")
+    for name in ("file", "input", "output"):
+        if not isinstance(section.get(name), str):
+            raise AnimupError(f"{where}: {KIND}.{name} must be a text, got {section.get(name)!r}")
+    for name, least in (("channels", 1), ("tile", 1), ("overlap", 0), ("batch", 1)):
+        value = section.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise AnimupError(f"{where}: {KIND}.{name} must be a whole number from {least}, got {value!r}")
+    if section["channels"] not in (1, 3) or section["overlap"] >= section["tile"]:
+        raise AnimupError(f"{where}: {KIND}.channels must be 1 or 3 and {KIND}.overlap below {KIND}.tile")
+    tile = section["tile"]
+    return ImageNetwork(
+        path=model.path(section["file"]), name=model.name, input=section["input"], output=section["output"],
+        channels=section["channels"], scale=model.scale, tile=(tile, tile), multiple=1, batch=section["batch"],
+        overlap=section["overlap"], half=False, axes=((0, "batch"),), bytes_per_pixel=model.bytes_per_pixel,
+        model=model,
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=16)
+def _inspect(path: Path, size: int, changed: int) -> ImageNetwork:
+    """What the graph of a file tells, and what trying it on small pictures does."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # that sizes do not fit is no fault
+    options.intra_op_num_threads = 1
+    try:
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base of their own
+        raise AnimupError(f"model={str(path)!r} is no network that onnxruntime can load: {error}") from error
+    where = f"model={str(path)!r}"
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1:
+        names = [", ".join(each.name for each in every) for every in (inputs, outputs)]
+        raise AnimupError(
+            f"{where} has {len(inputs)} inputs ({names[0]}) and {len(outputs)} outputs ({names[1]}); "
+            "a network with one picture in and one out is needed"
+        )
+    (given,), (result,) = inputs, outputs
+    for each in (given, result):
+        if each.type not in FLOATS:
+            raise AnimupError(f"{where}: {each.name} is {each.type}; float32 or float16 in 0..1 is needed")
+    shape = given.shape
+    if len(shape) != 4 or shape[1] not in (1, 3):
+        more = "; a channel more for a noise map, as DPIR has it, cannot be given" if shape[1:2] in ([2], [4]) else ""
+        raise AnimupError(
+            f"{where}: {given.name} has the shape {shape}; [batch, 3 (RGB) or 1 (luma), rows, columns] is needed{more}"
+        )
+    fixed = [isinstance(side, int) and side > 0 for side in shape[2:]]
+    if fixed[0] != fixed[1]:
+        raise AnimupError(f"{where}: {given.name} has the shape {shape}, with only one side fixed; both or none may be")
+    any_batch = not isinstance(shape[0], int) or shape[0] < 1
+    batch = 1 if any_batch else shape[0]
+    kind = FLOATS[given.type]
+
+    def scale_at(rows: int, columns: int) -> int | None:
+        """Enlargement of a picture of this size; ``None`` where it is no picture or has other proportions."""
+        found = session.run(None, {given.name: np.full((batch, shape[1], rows, columns), 0.5, kind)})[0]
+        times = found.shape[2] // rows if found.ndim == 4 else 0
+        return times if found.shape == (batch, shape[1], rows * times, columns * times) and times else None
+
+    tile, multiple, scale, said = None, 1, None, ""
+    tries = [(0, shape[2], shape[3])] if fixed[0] else [(step, side, side + step) for step, side in TRIED.items()]
+    for step, rows, columns in tries:
+        try:
+            scale = scale_at(rows, columns)
+        except Exception as error:
+            said = str(error)
+            continue
+        if scale is not None:
+            tile, multiple = ((columns, rows), 1) if fixed[0] else (None, step)
+            break
+        said = f"its result for {columns}x{rows} is no multiple of that, or has other channels"
+    if scale is None:
+        raise AnimupError(f"{where} ran on none of the sizes that were tried: {said}")
+    if scale > 4:
+        raise AnimupError(f"{where} enlarges by {scale}; 1 to 4 are possible")
+    axes = tuple((i, shape[i]) for i in (0, 2, 3) if isinstance(shape[i], str) and shape[i])
+    return ImageNetwork(
+        path=path, name=path.name, input=given.name, output=result.name, channels=cast(int, shape[1]), scale=scale,
+        tile=tile, multiple=multiple, batch=BATCH if any_batch and tile else batch, overlap=None,
+        half=kind is np.float16, axes=axes, bytes_per_pixel=BYTES_PER_PIXEL, model=None,
+    )  # fmt: skip
