@@ -3,9 +3,9 @@
 ``data/animatelcm_original.npz`` holds answers of the public repository's ``UNet3DConditionModel`` and ``LCMScheduler``
 (G-U-N/AnimateLCM, folder ``animatelcm_sd15``), with the options of its ``inference-t2v.yaml``, 32, 64, 64, 64 channels
 and a text of 64, to inputs and weights that :mod:`keyed` makes of names. It was run on PyTorch 2.15 and diffusers
-0.42.1 with two changes: ``CrossAttention``, ``FeedForward`` and what they need were those of diffusers 0.11.1, which the
-repository asks for, and ``diffusers.models.modeling_utils`` stood in for ``diffusers.modeling_utils``. None of its code
-is here.
+0.42.1 with two changes: ``CrossAttention``, ``FeedForward`` and what they need were those of diffusers 0.11.1, which
+the repository asks for, and ``diffusers.models.modeling_utils`` stood in for ``diffusers.modeling_utils``. None of its
+code is here.
 """
 
 import shutil
