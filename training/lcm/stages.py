@@ -160,14 +160,13 @@ def changes(found: Tensor, wanted: Tensor) -> Tensor:
 def balanced(distances: Tensor, windows: Tensor, counted: Tensor) -> Tensor:
     """Mean over windows of the logarithm of each window's mean distance.
 
-    ``windows`` numbers the window of each of the ``distances``, and what ``counted`` denies is left out. Of the
-    logarithm, because what flickers on tapes is ten times what flickers elsewhere: with a plain mean the motion modules
-    learned to average frames at any price, and made pans of good sources worse.
+    ``windows`` numbers the window of each of the ``distances``, rising from 0; what ``counted`` denies is left out. Of
+    the logarithm, because what flickers on tapes is ten times what flickers elsewhere: with a plain mean the motion
+    modules learned to average frames at any price, and made pans of good sources worse.
     """
-    numbers, places = windows.unique(return_inverse=True)
-    empty = distances.new_zeros(len(numbers))
-    sums = empty.index_add(0, places, distances * counted)
-    counts = empty.index_add(0, places, counted.to(distances.dtype))
+    empty = distances.new_zeros(int(windows[-1]) + 1)
+    sums = empty.index_add(0, windows, distances * counted)
+    counts = empty.index_add(0, windows, counted.to(distances.dtype))
     return (sums / counts.clamp_min(1) + FLOOR).log().mean()
 
 
