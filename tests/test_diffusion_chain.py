@@ -1,7 +1,11 @@
 """``core.animup.Upscale`` with a small random AnimateLCM: from arguments to frames."""
 
+import os
 import random
 import shutil
+import subprocess
+import sys
+import sysconfig
 
 import numpy as np
 import pytest
@@ -29,6 +33,34 @@ def test_any_order_gives_the_bytes_of_the_linear_run(model):
     assert [digest(again.get_frame(n)) for n in order] == [linear[n] for n in order]
     core.num_threads = 1
     assert digest(enlarged(clip, model).get_frame(20)) == linear[20]
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from conftest import core, moving
+core.num_threads = {threads}
+core.animup.Upscale(moving(width=48, height=32, length=27, cut=13), model={model!r}).set_output()
+"""
+
+
+def vspipe(model, tmp_path, *arguments, threads):
+    script = tmp_path / f"script{threads}.vpy"
+    script.write_text(SCRIPT.format(tests=os.path.dirname(__file__), threads=threads, model=str(model)))
+    program = os.path.join(sysconfig.get_path("scripts"), "vspipe")
+    environment = os.environ | {"PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}
+    return subprocess.run([program, *arguments, str(script), "-"], capture_output=True, timeout=200, check=True,
+                          env=environment).stdout  # fmt: skip
+
+
+def test_vspipe_parts_join_to_the_whole(model, tmp_path):
+    whole = vspipe(model, tmp_path, threads=2)
+    assert len(whole) == 27 * 96 * 64 * 3 // 2
+    pieces = (0, 9, 1), (10, 26, 4)  # a cut and a block's border in the second
+    parts = [
+        vspipe(model, tmp_path, "-s", str(first), "-e", str(last), threads=threads) for first, last, threads in pieces
+    ]
+    assert b"".join(parts) == whole
 
 
 def test_still_pictures_stay_still(model):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import onnxruntime as ort
 import pytest
+from conftest import core, drawn, moving, planes_of
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -118,6 +119,23 @@ def test_windows_see_themselves_only():
     assert mask.tolist() == [[0, 0, -10000], [0, 0, -10000], [-10000, -10000, 0]]
 
 
+def test_windows_weigh_alike_however_far_they_are():
+    distances = torch.tensor([0.01, 0.03, 5.0, 2.0, 8.0], requires_grad=True)
+    loss = stages.balanced(distances, torch.tensor([0, 0, 1, 1, 1]), torch.tensor([1, 1, 0, 1, 1]).bool())
+    assert float(loss) == pytest.approx(np.log([0.03, 5.01]).mean(), abs=1e-5)
+    (gradient,) = torch.autograd.grad(loss, distances)
+    assert gradient[2] == 0  # it was not counted
+    assert torch.allclose(gradient[:2].sum() * 0.03, gradient[3:].sum() * 5.01)
+
+
+def test_copies_of_a_drawing_become_one_frame():
+    whole = np.array([1, 1, 2, 2, 2, 1], np.uint8)[:, None, None].repeat(4, 1).repeat(4, 2)
+    source = torch.arange(6.0)[:, None, None, None]
+    sharp, mean, scenes = data.drawn_once(whole, 10 * source, source, torch.tensor([0, 0, 0, 0, 0, 1]))
+    assert sharp.flatten().tolist() == [0, 20, 50] and scenes.tolist() == [0, 0, 1]
+    assert mean.flatten().tolist() == [0.5, 3, 5]
+
+
 def test_doubling():
     ramp = torch.arange(12.0).expand(1, 12, 12)
     for kernel in (data.CATMULL_ROM, data.MITCHELL):
@@ -164,6 +182,17 @@ def test_the_exported_folder_does_the_same(folder):
         latents = torch.tensor(found["next_latents"])
     picture = graph("decode", {"latents": latents})["image"] / 2 + 0.5
     assert np.abs(picture - wanted.numpy()).max() < 1e-3
+
+
+def test_flat_areas_keep_their_colour(folder):
+    """Through the filter, with an autoencoder that knows pictures and denoisers that have learned next to nothing."""
+    levels = (110, 116, 142)
+    flat = drawn(
+        moving(width=96, height=96, length=2), lambda n, i, shape: np.full(shape, levels[i] / 255, np.float32)
+    )  # fmt: skip
+    for frame in core.animup.Upscale(flat, model=str(folder[0])).frames():
+        for plane, level in zip(planes_of(frame), levels, strict=True):
+            assert abs(plane.mean(dtype=np.float64) - level) < 1
 
 
 def test_export_keeps_what_is_no_model(tmp_path, folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ SHARES = {"clean": 0.12, "codec": 0.53, "vhs": 0.35}
 """Shares of the faults."""
 POOL = 240
 """Clips, 5.5 MB each, that are in use at a time."""
+APART = 100
+"""More than the scenes of a window."""
+DRAWN_ONCE = 0.5
+"""Share of the windows whose copies of a drawing are averaged, as the filter does where it finds them."""
 PERIOD, FRESH = 5, 10
 """After so many steps so many clips of the pool are changed for others."""
 RED, BLUE = COEFFICIENTS[1]
@@ -82,8 +87,13 @@ class Pictures:
     source: Tensor
     """The same, faulty and plainly enlarged."""
     scenes: Tensor
-    """Number of each frame's scene ``[frames]``; windows never share one."""
+    """Number of each frame's scene ``[frames]``, counted from :data:`APART` times its window's number on."""
     kinds: tuple[str, ...] = ()
+
+    @property
+    def windows(self) -> Tensor:
+        """Number of each frame's window ``[frames]``."""
+        return self.scenes // APART
 
     @property
     def mask(self) -> Tensor:
@@ -106,6 +116,17 @@ def cut_out(clip: Clip, variant: int, frames: slice, top: int, left: int, side: 
     large = doubled(doubled(small, -2, CATMULL_ROM), -1, CATMULL_ROM).clamp(0, 1)
     sharp = part(clip["hr_y"], clip["hr_uv"], 2, MARGIN)
     return inner(sharp, 2 * MARGIN), inner(large, 2 * MARGIN)
+
+
+def drawn_once(whole: NDArray[np.uint8], sharp: Tensor, source: Tensor, scenes: Tensor) -> tuple[Tensor, ...]:
+    """Sharp and faulty pictures and scenes ``[frames, ...]`` with copies of one drawing averaged to one frame.
+
+    Frames are copies if all of them is equal in ``whole``, of which the pictures are crops.
+    """
+    new = [True, *((a != b).any() for a, b in itertools.pairwise(whole))]
+    starts = [n for n, begins in enumerate(new) if begins]
+    mean = torch.stack([source[a:b].mean(0) for a, b in itertools.pairwise([*starts, len(new)])])
+    return sharp[starts], mean, scenes[starts]
 
 
 class Crops:
@@ -150,7 +171,9 @@ class Crops:
             sharp, source = cut_out(clip, variant, frames, top, left, side)
             turns = [axis for axis in (-1, -2) if rng.random() < 0.5]
             sharp, source = sharp.flip(turns), source.flip(turns)
-            scenes = 100 * number + torch.from_numpy(clip["cut"][frames].astype(np.int64)).cumsum(0)
+            scenes = APART * number + torch.from_numpy(clip["cut"][frames].astype(np.int64)).cumsum(0)
+            if self.frames > 1 and rng.random() < DRAWN_ONCE:
+                sharp, source, scenes = drawn_once(clip["hr_y"][frames], sharp, source, scenes)
             found.append((sharp, source, scenes, str(clip["kinds"][variant])))
         sharps, sources, scenes_of, names = zip(*found, strict=True)
         return Pictures(torch.cat(sharps), torch.cat(sources), torch.cat(scenes_of), names)

@@ -28,14 +28,16 @@ HIGHEST = 399
 """Highest timestep that is trained."""
 PIXELS = 2.0
 """Weight of the decoded picture beside latents."""
-TEMPORAL = 1.0
-"""Weight of changes from frame to frame."""
+CHANGES = 3.0
+"""Weight of changes from frame to frame in it."""
+FLOOR = 0.01
+"""Added to a distance before its logarithm: without it, what is perfect already would weigh most."""
 
 
 def pixels(found: Tensor, wanted: Tensor) -> Tensor:
-    """Distance of pictures in -1..1: smooth L1, and luma's structure."""
-    near = ((found - wanted).square() + EPS).sqrt().mean()
-    return near + SSIM_WEIGHT * (1 - ssim(luma_of(found) / 2 + 0.5, luma_of(wanted) / 2 + 0.5)).mean()
+    """Distances of pictures in -1..1, ``[frames]``: smooth L1, and luma's structure."""
+    near = ((found - wanted).square() + EPS).sqrt().mean((1, 2, 3))
+    return near + SSIM_WEIGHT * (1 - ssim(luma_of(found) / 2 + 0.5, luma_of(wanted) / 2 + 0.5))
 
 
 def autoencoder_loss(tiny: Tiny, batch: Pictures, random: torch.Generator) -> dict[str, Tensor]:
@@ -47,7 +49,7 @@ def autoencoder_loss(tiny: Tiny, batch: Pictures, random: torch.Generator) -> di
     noisy = latents + LATENT_NOISE * spread * torch.randn(latents.shape, generator=random)
     found = tiny.autoencoder.decoder(noisy).float()
     centred = latents.mean((0, 2, 3)).square().mean() + (latents.std() - 1).square()
-    return {"pixels": pixels(found, image), "centre": 0.02 * centred}
+    return {"pixels": pixels(found, image).mean(), "centre": 0.02 * centred}
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
@@ -145,25 +147,36 @@ def two_timesteps(random: torch.Generator) -> tuple[int, int]:
 
 
 def near(found: Tensor, wanted: Tensor) -> Tensor:
-    """Smooth L1 distance of latents."""
-    return ((found - wanted).square() + 1e-4).sqrt().mean()
+    """Smooth L1 distances of latents, ``[frames]``."""
+    return ((found - wanted).square() + 1e-4).sqrt().mean((1, 2, 3))
 
 
-def changes(found: Tensor, wanted: Tensor, scenes: Tensor) -> Tensor:
-    """Distance of what changes from frame to frame, within scenes."""
-    same = (scenes[1:] == scenes[:-1]).float()[:, None, None, None]
+def changes(found: Tensor, wanted: Tensor) -> Tensor:
+    """Distances of what changes from each frame to the next, ``[frames - 1]``; those between scenes mean nothing."""
     wrong = (found[1:] - found[:-1]) - (wanted[1:] - wanted[:-1])
-    return ((wrong.square() + 1e-4).sqrt() * same).mean()
+    return (wrong.square() + 1e-5).sqrt().mean((1, 2, 3))
+
+
+def balanced(distances: Tensor, windows: Tensor, counted: Tensor) -> Tensor:
+    """Mean over windows of the logarithm of each window's mean distance.
+
+    ``windows`` numbers the window of each of the ``distances``, rising from 0; what ``counted`` denies is left out. Of
+    the logarithm, because what flickers on tapes is ten times what flickers elsewhere: with a plain mean the motion
+    modules learned to average frames at any price, and made pans of good sources worse.
+    """
+    empty = distances.new_zeros(int(windows[-1]) + 1)
+    sums = empty.index_add(0, windows, distances * counted)
+    counts = empty.index_add(0, windows, counted.to(distances.dtype))
+    return (sums / counts.clamp_min(1) + FLOOR).log().mean()
 
 
 def consistency_loss(
-    tiny: Tiny, batch: Pictures, random: torch.Generator, *, frozen: bool, temporal: float
+    tiny: Tiny, batch: Pictures, random: torch.Generator, *, frozen: bool, moving: bool
 ) -> dict[str, Tensor]:
     """Two steps as the filter takes them, both of which must come out at the sharp picture's latents.
 
     The second starts from what the first answered, which is how the filter runs, and learns nothing through it.
     """
-    moving = temporal > 0
     tiny.denoiser.moving = moving
     scene = Scene.of(tiny, batch)
     sharp = batch.sharp * 2 - 1
@@ -174,28 +187,33 @@ def consistency_loss(
     first = scene.denoised(latents, high, frozen=frozen)
     latents = scene.noised(first.detach(), noise_like(goal, random, moving), low)
     second = scene.denoised(latents, low, frozen=frozen)
-    losses = {"first": 0.5 * near(first, goal), "second": 0.5 * near(second, goal)}
     picture = tiny.autoencoder.decode(second)
-    losses["pixels"] = PIXELS * pixels(picture, sharp)
+    every = torch.ones_like(batch.scenes, dtype=torch.bool)
+    losses = {
+        "first": 0.5 * balanced(near(first, goal), batch.windows, every),
+        "second": 0.5 * balanced(near(second, goal), batch.windows, every),
+        "pixels": PIXELS * balanced(pixels(picture, sharp), batch.windows, every),
+    }
     if moving:
-        both = changes(first, goal, batch.scenes) + changes(second, goal, batch.scenes)
-        losses["changes"] = temporal * (0.5 * both + PIXELS * changes(picture, sharp, batch.scenes))
+        pairs = batch.windows[1:], batch.scenes[1:] == batch.scenes[:-1]
+        losses["first changes"] = 0.5 * balanced(changes(first, goal), *pairs)
+        losses["changes"] = CHANGES * balanced(changes(picture, sharp), *pairs)
     return losses
 
 
 def image_loss(tiny: Tiny, batch: Pictures, random: torch.Generator) -> dict[str, Tensor]:
     """Base and ControlNet, frame by frame."""
-    return consistency_loss(tiny, batch, random, frozen=False, temporal=0.0)
+    return consistency_loss(tiny, batch, random, frozen=False, moving=False)
 
 
 def motion_loss(tiny: Tiny, batch: Pictures, random: torch.Generator) -> dict[str, Tensor]:
     """The motion modules, on windows of frames."""
-    return consistency_loss(tiny, batch, random, frozen=True, temporal=TEMPORAL)
+    return consistency_loss(tiny, batch, random, frozen=True, moving=True)
 
 
 def joint_loss(tiny: Tiny, batch: Pictures, random: torch.Generator) -> dict[str, Tensor]:
     """All at once."""
-    return consistency_loss(tiny, batch, random, frozen=False, temporal=TEMPORAL)
+    return consistency_loss(tiny, batch, random, frozen=False, moving=True)
 
 
 def enhanced(tiny: Tiny, batch: Pictures, random: torch.Generator) -> Tensor:

@@ -24,9 +24,9 @@ from training.train import advance, follow, save
 
 BEFORE = {"image": "autoencoder", "motion": "image", "joint": "autoencoder"}
 """The stage whose result a stage starts from."""
-SHAPES = {"autoencoder": (8, 1, 96), "image": (8, 1, 96), "motion": (2, 7, 96), "joint": (2, 7, 96)}
+SHAPES = {"autoencoder": (8, 1, 96), "image": (8, 1, 96), "motion": (4, 7, 96), "joint": (4, 7, 96)}
 """Windows a step, frames of a window, side of a crop."""
-RATES = {"autoencoder": 0.006, "image": 0.01, "motion": 0.01, "joint": 0.01}
+RATES = {"autoencoder": 0.006, "image": 0.01, "motion": 0.005, "joint": 0.01}
 DECAY = 0.02
 """Muon's decay of weights."""
 ADAM_GAIN = 0.1
