@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 import vapoursynth as vs
 
-from vsanimup.engines import BACKENDS, Array, Feed
+from vsanimup.engines import BACKENDS, DeviceArray, Feed, Result
 
 WIDTH, HEIGHT = 640, 360
 
@@ -31,7 +31,7 @@ class InstantEngine:
     def __init__(self, height: int, width: int, scale: int) -> None:
         generator = np.random.default_rng(0)
         high, wide = height * scale, width * scale
-        results = [
+        results: list[dict[str, Result]] = [
             {
                 "result_y": generator.random((1, 1, high, wide), np.float32),
                 "result_uv": generator.random((1, 2, high // 2, wide // 2), np.float32) - 0.5,
@@ -40,7 +40,7 @@ class InstantEngine:
         ]
         self._results = itertools.cycle(results)
 
-    def run(self, inputs: Mapping[str, Feed]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Feed | DeviceArray], *, keep: Collection[str] = ()) -> dict[str, Result]:
         """The next result, whatever the input."""
         return dict(next(self._results))
 
@@ -57,6 +57,9 @@ class InstantBackend:
     def streams(self) -> int:
         """As many as the machines at hand have cores."""
         return 2
+
+    def memory(self, device_id: int) -> None:
+        """None of its own."""
 
     def load(self, network: bytes, *, origin: str, sizes: Mapping[str, int], device_id: int) -> InstantEngine:
         """An engine for the sizes; whether it enlarges is told by the folder's name."""

@@ -52,7 +52,7 @@ class StubEngine:
     def __init__(self, backend, name, sizes):
         self.backend_, self.name, self.sizes = backend, name, sizes
 
-    def run(self, inputs):
+    def run(self, inputs, *, keep=()):
         with self.backend_.lock:
             self.backend_.runs.append(self.name)
         for name, value in inputs.items():

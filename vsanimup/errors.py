@@ -7,3 +7,7 @@ class AnimupError(ValueError):
     Raised anywhere below a filter function, its text becomes the VapourSynth error as it stands;
     any other exception is reported as an internal error, with its traceback in the log.
     """
+
+
+class OutOfMemory(AnimupError):
+    """A device has too little memory for what it was asked to do; smaller tiles may fit."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vsanimup.diffusion import colour, noise
 from vsanimup.diffusion.model import CONTROL, HALVINGS, AnimateLcm
 from vsanimup.diffusion.schedule import Step
-from vsanimup.engines import Array, Backend, Engine, Feed
+from vsanimup.engines import Array, Backend, DeviceArray, Engine, Feed, Result, on_host
 from vsanimup.errors import AnimupError
 from vsanimup.spatial.tiles import Axis, Blend, Grid, plan
 
@@ -111,7 +111,7 @@ class Enhancer:
         """What the denoiser sees of each text, ``[1, 77, channels]``. The network is let go at once."""
         tokenizer = self._model.tokenizer()
         engine = self._model.load("text", self._backend, sizes={}, device_id=self._device)
-        return [engine.run({"tokens": tokenizer(text)})["text"] for text in texts]
+        return [on_host(engine.run({"tokens": tokenizer(text)})["text"]) for text in texts]
 
     def _engine(self, network: str, grid: Grid) -> Engine:
         """A network for tiles of a grid, loaded on first use: scripts are often evaluated without a frame asked for."""
@@ -128,11 +128,14 @@ class Enhancer:
                 self._engines[network] = engine
             return self._engines[network]
 
-    def _run(self, network: str, grid: Grid, inputs: Mapping[str, Feed], cancelled: Cancelled) -> dict[str, Array]:
-        """One run of a network on a tile."""
+    def _run(
+        self, network: str, grid: Grid, inputs: Mapping[str, Feed | DeviceArray], cancelled: Cancelled,
+        keep: Collection[str] = (),
+    ) -> dict[str, Result]:  # fmt: skip
+        """One run of a network on a tile; ``keep`` names the results that stay on the device."""
         if cancelled():
             raise AnimupError("the clip was closed")
-        return self._engine(network, grid).run(inputs)
+        return self._engine(network, grid).run(inputs, keep=keep)
 
     def _encode(self, images: Array, cancelled: Cancelled) -> Array:
         """Latents ``[frames, channels, rows, columns]`` of all that the denoiser's tiles cover."""
@@ -141,7 +144,8 @@ class Enhancer:
             blend = Blend(self._encoded, self._shape[0], 1, self._model.factor)
             for row, column in self._encoded:
                 tile = 2 * _cut(picture[None], self._encoded, row, column) - 1
-                blend.add(row, column, self._run("encode", self._encoded, {"image": tile}, cancelled)["latents"][0])
+                found = self._run("encode", self._encoded, {"image": tile}, cancelled)["latents"]
+                blend.add(row, column, on_host(found)[0])
             target[:] = blend.result(0, *self._shape[1:])
         return latents
 
@@ -154,25 +158,29 @@ class Enhancer:
         for row, column in self.grid:
             area = _area(self.grid, row, column, self._model.factor)
             hint = _cut(images, self.grid, row, column) if self._model.control else None
-            tile = np.float32(first.signal) * latents[..., *area] + np.float32(first.spread) * self._noise[0][:, *area]
+            tile: Result = (
+                np.float32(first.signal) * latents[..., *area] + np.float32(first.spread) * self._noise[0][:, *area]
+            )
             for i, step in enumerate(self._steps, 1):
                 # the last step adds none, whatever it is given
                 added = self._noise[i % len(self._steps)][:, *area]
                 inputs = {"latents": tile, "noise": np.repeat(added[None], frames, 0), "mask": mask, **step.inputs()}
+                # latents stay on the device, except between steps that a negative prompt is weighed in
                 tile, *without = [self._step(inputs, text, hint, cancelled) for text in self._texts]
-                for negative in without:
-                    tile = negative + np.float32(self._cfg) * (tile - negative)
-            blend.add(row, column, tile.reshape(frames * channels, *tile.shape[2:]))
+                for negative in map(on_host, without):
+                    tile = negative + np.float32(self._cfg) * (on_host(tile) - negative)
+            blend.add(row, column, on_host(tile).reshape(frames * channels, *tile.shape[2:]))
         return blend.result(0, *self._shape[1:]).reshape(latents.shape)
 
-    def _step(self, inputs: Mapping[str, Array], text: Array, hint: Array | None, cancelled: Cancelled) -> Array:
-        """One step of one tile with one text."""
-        every = {**inputs, "text": text}
+    def _step(self, inputs: Mapping[str, Result], text: Array, hint: Array | None, cancelled: Cancelled) -> Result:
+        """One step of one tile with one text; its latents stay on the device, as do those that lead to them."""
+        every: dict[str, Feed | DeviceArray] = {**inputs, "text": text}
         if hint is not None:
             seen = {name: every[name] for name in ("latents", "timestep", "text")}
             given = {**seen, "image": hint, "strength": self._control}
-            every |= self._run(CONTROL, self.grid, given, cancelled)
-        return self._run("denoise", self.grid, every, cancelled)["next_latents"]
+            residuals = [f"residual_{i}" for i in range(self._model.residuals)]
+            every |= self._run(CONTROL, self.grid, given, cancelled, keep=residuals)
+        return self._run("denoise", self.grid, every, cancelled, keep=["next_latents"])["next_latents"]
 
     def _decode(self, images: Array, latents: Array, cancelled: Cancelled) -> Array:
         """Pictures of latents, in the colours of ``images``."""
@@ -182,7 +190,7 @@ class Enhancer:
             blend = Blend(grid, 3, 1, 1)
             for row, column in grid:
                 tile = _cut(frame[None], grid, row, column, factor)
-                blend.add(row, column, self._run("decode", grid, {"latents": tile}, cancelled)["image"][0])
+                blend.add(row, column, on_host(self._run("decode", grid, {"latents": tile}, cancelled)["image"])[0])
             picture = result[n : n + 1]
             picture[0] = blend.result(0, self._height, self._width)
             if not np.isfinite(picture).all():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from vsanimup.engines.base import Array, Backend, Engine, Feed
+from vsanimup.engines.base import Array, Backend, DeviceArray, DeviceMemory, Engine, Feed, Result, on_host
 from vsanimup.engines.cpu import CpuBackend
 from vsanimup.errors import AnimupError
 
-__all__ = ["BACKENDS", "Array", "Backend", "Engine", "Feed", "choose"]
+__all__ = [
+    "BACKENDS", "Array", "Backend", "DeviceArray", "DeviceMemory", "Engine", "Feed", "Result", "choose", "on_host",
+]  # fmt: skip
 
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (CpuBackend(),)}
 """All backends by name, best first."""

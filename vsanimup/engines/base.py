@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -14,16 +15,54 @@ Feed = NDArray[np.float32] | NDArray[np.int32]
 """What an input takes: numbers, or whole numbers such as a text's tokens."""
 
 
+class DeviceArray(Protocol):
+    """An output that stayed where it was computed, to be fed to another run. Freed when it is let go."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As numpy's."""
+        ...
+
+    def to_host(self) -> Array:
+        """A copy in main memory.
+
+        Raises :class:`vsanimup.errors.AnimupError` when the device fails.
+        """
+        ...
+
+
+Result = Array | DeviceArray
+"""An output: in main memory, unless it was to be kept on a device that has its own."""
+
+
+def on_host(result: Result) -> Array:
+    """An output in main memory: itself if it is there, or a copy."""
+    return result if isinstance(result, np.ndarray) else result.to_host()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceMemory:
+    """Memory of a device of its own, in bytes."""
+
+    total: int
+    """What it has: the same whenever it is asked."""
+    free: int
+    """What nobody uses at this moment."""
+
+
 class Engine(Protocol):
     """A network ready to run. Safe to call from several threads at once; equal input gives equal bytes."""
 
     backend: str
     """Name of the backend that made it, such as ``"cpu"``."""
 
-    def run(self, inputs: Mapping[str, Feed]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Feed | DeviceArray], *, keep: Collection[str] = ()) -> dict[str, Result]:
         """Run once. ``inputs`` by name, C-contiguous, in the shapes the engine was made for; outputs by name.
 
-        Raises :class:`vsanimup.errors.AnimupError` when the backend fails.
+        Outputs named in ``keep`` stay on the device, where it has memory of its own, and may be fed to any engine of
+        the same backend and device; :func:`on_host` brings any output here. Raises
+        :class:`vsanimup.errors.AnimupError` when the backend fails, which is an
+        :class:`vsanimup.errors.OutOfMemory` when the device has too little memory for the run.
         """
         ...
 
@@ -39,6 +78,13 @@ class Backend(Protocol):
 
     def streams(self) -> int:
         """How many runs at once use the whole device."""
+        ...
+
+    def memory(self, device_id: int) -> DeviceMemory | None:
+        """Memory of a device; ``None`` where it shares the computer's.
+
+        Raises :class:`vsanimup.errors.AnimupError` when there is no such device.
+        """
         ...
 
     def load(self, network: bytes, *, origin: str, sizes: Mapping[str, int], device_id: int) -> Engine:

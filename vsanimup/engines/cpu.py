@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsanimup.engines.base import Array, Engine, Feed
+from vsanimup.engines.base import DeviceArray, DeviceMemory, Engine, Feed, Result
 from vsanimup.errors import AnimupError
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class CpuEngine:
         self._origin = origin
         self._outputs = [output.name for output in session.get_outputs()]
 
-    def run(self, inputs: Mapping[str, Feed]) -> dict[str, Array]:
-        """See :class:`vsanimup.engines.base.Engine`."""
+    def run(self, inputs: Mapping[str, Feed | DeviceArray], *, keep: Collection[str] = ()) -> dict[str, Result]:
+        """See :class:`vsanimup.engines.base.Engine`; all outputs are arrays."""
         try:
             with _places:
                 results = self._session.run(self._outputs, dict(inputs))
@@ -63,6 +63,10 @@ class CpuBackend:
     def streams(self) -> int:
         """One run a core."""
         return usable_cores()
+
+    def memory(self, device_id: int) -> DeviceMemory | None:
+        """None of its own."""
+        return None
 
     def load(self, network: bytes, *, origin: str, sizes: Mapping[str, int], device_id: int) -> Engine:
         """See :class:`vsanimup.engines.base.Backend`; ``device_id`` must be 0."""

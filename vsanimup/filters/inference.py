@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vsanimup.engines import Array, Backend, Engine
+from vsanimup.engines import Array, Backend, Engine, on_host
 from vsanimup.errors import AnimupError
 from vsanimup.filters.samples import Picture
 from vsanimup.models import Model
@@ -140,7 +140,7 @@ class Inference:
                     uv[:, :, top // 2 : (top + high) // 2, left // 2 : (left + wide) // 2]
                 ),
             })  # fmt: skip
-            luma.add(row, column, results["result_y"][0])
-            chroma.add(row, column, results["result_uv"][0])
+            luma.add(row, column, on_host(results["result_y"])[0])
+            chroma.add(row, column, on_host(results["result_uv"])[0])
         margin, height, width = MARGIN * scale, shape[0] * scale, shape[1] * scale
         return luma.result(margin, height, width)[0], chroma.result(margin // 2, height // 2, width // 2)
