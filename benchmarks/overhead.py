@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import vapoursynth as vs
 
-from vsanimup.engines import BACKENDS, DeviceArray, Feed, Result
+from vsanimup.engines import BACKENDS, DeviceArray, Feed, Result, Size, Weights
 
 WIDTH, HEIGHT = 640, 360
 
@@ -49,6 +49,7 @@ class InstantBackend:
     """Networks that take no time."""
 
     name = "instant"
+    builds = False
 
     def unavailable(self) -> str | None:
         """Never."""
@@ -61,11 +62,18 @@ class InstantBackend:
     def memory(self, device_id: int) -> None:
         """None of its own."""
 
-    def load(self, network: bytes, *, origin: str, sizes: Mapping[str, int], device_id: int) -> InstantEngine:
+    def load(
+        self, network: bytes, *, origin: str, sizes: Mapping[str, Size], device_id: int, streams: int = 1,
+        precision: str = "auto", weights: Weights | None = None,
+    ) -> InstantEngine:  # fmt: skip
         """An engine for the sizes; whether it enlarges is told by the folder's name."""
-        return InstantEngine(sizes["height"], sizes["width"], 2 if "upscale" in origin else 1)
+        height, width = sizes["height"], sizes["width"]
+        assert isinstance(height, int) and isinstance(width, int)
+        return InstantEngine(height, width, 2 if "upscale" in origin else 1)
 
-    def load_file(self, path: Path, *, sizes: Mapping[str, int], device_id: int) -> InstantEngine:
+    def load_file(
+        self, path: Path, *, sizes: Mapping[str, Size], device_id: int, streams: int = 1, precision: str = "auto"
+    ) -> InstantEngine:
         """As :meth:`load`."""
         return self.load(b"", origin=str(path), sizes=sizes, device_id=device_id)
 

@@ -161,6 +161,7 @@ class Spy:
     """A backend whose networks return the frame at the window's centre, a little brighter; counts its runs."""
 
     name = "spy"
+    builds = False
 
     def __init__(self):
         self.runs = 0
@@ -172,7 +173,7 @@ class Spy:
     def streams(self):
         return 2
 
-    def load(self, network, *, origin, sizes, device_id):
+    def load(self, network, *, origin, sizes, device_id, **_):
         spy, scale = self, 2 if "upscale" in origin else 1
 
         class Engine:

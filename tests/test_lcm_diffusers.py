@@ -34,7 +34,7 @@ class Keeping(CpuBackend):
     def __init__(self):
         self.known = {}
 
-    def load_file(self, path, *, sizes, device_id):
+    def load_file(self, path, *, sizes, device_id, **_):
         key = path, tuple(sorted(sizes.items()))
         if key not in self.known:
             self.known[key] = super().load_file(path, sizes=sizes, device_id=device_id)

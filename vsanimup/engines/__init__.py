@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from vsanimup.engines.base import Array, Backend, DeviceArray, DeviceMemory, Engine, Feed, Result, on_host
+from vsanimup.engines.base import (
+    Array,
+    Backend,
+    DeviceArray,
+    DeviceMemory,
+    Engine,
+    Feed,
+    Result,
+    Size,
+    Weights,
+    on_host,
+)
 from vsanimup.engines.cpu import CpuBackend
 from vsanimup.errors import AnimupError
 
 __all__ = [
-    "BACKENDS", "Array", "Backend", "DeviceArray", "DeviceMemory", "Engine", "Feed", "Result", "choose", "on_host",
+    "BACKENDS", "Array", "Backend", "DeviceArray", "DeviceMemory", "Engine", "Feed", "Result", "Size", "Weights",
+    "choose", "on_host",
 ]  # fmt: skip
 
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (CpuBackend(),)}

@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 Feed = NDArray[np.float32] | NDArray[np.int32]
 """What an input takes: numbers, or whole numbers such as a text's tokens."""
+Size = int | tuple[int, int, int]
+"""A symbolic dimension: fixed, or one that may differ from run to run, as (least, usual, most)."""
+Weights = Mapping[str, NDArray[np.float32]]
+"""Values for initialisers of a network, by name, in their shapes."""
 
 
 class DeviceArray(Protocol):
@@ -71,6 +75,9 @@ class Backend(Protocol):
     """A way to make engines."""
 
     name: str
+    builds: bool
+    """Whether making an engine takes long, so that it is kept for later. Then ask for one that serves a range of
+    sizes, and hand over ``weights`` instead of changing the network."""
 
     def unavailable(self) -> str | None:
         """Why this backend cannot be used here, with the remedy; ``None`` when it can."""
@@ -87,17 +94,25 @@ class Backend(Protocol):
         """
         ...
 
-    def load(self, network: bytes, *, origin: str, sizes: Mapping[str, int], device_id: int) -> Engine:
+    def load(
+        self, network: bytes, *, origin: str, sizes: Mapping[str, Size], device_id: int, streams: int = 1,
+        precision: str = "auto", weights: Weights | None = None,
+    ) -> Engine:  # fmt: skip
         """Make an engine of an ONNX network.
 
-        ``origin`` names the file in errors; ``sizes`` fixes the symbolic dimensions by name.
+        ``origin`` names the file in errors; ``sizes`` fixes the symbolic dimensions by name, or gives their ranges;
+        ``streams`` is the number of runs at once. ``precision`` is that of the arithmetic: ``fp32``, ``fp16``,
+        ``bf16``, or ``auto``, which is as the file is on backends that do not build. ``weights`` take the places of
+        initialisers of those names; only backends that build know them.
         """
         ...
 
-    def load_file(self, path: Path, *, sizes: Mapping[str, int], device_id: int) -> Engine:
+    def load_file(
+        self, path: Path, *, sizes: Mapping[str, Size], device_id: int, streams: int = 1, precision: str = "auto"
+    ) -> Engine:
         """Make an engine of an ONNX file, whose large weights may lie in other files beside it.
 
-        ``sizes`` fixes the symbolic dimensions by name; those it leaves out may differ from run to run. Checks no
-        hash: that is the model folder's to do.
+        As :meth:`load`; dimensions that ``sizes`` leaves out may differ from run to run, which backends that build
+        refuse. Checks no hash: that is the model folder's to do.
         """
         ...

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsanimup.engines.base import DeviceArray, DeviceMemory, Engine, Feed, Result
+from vsanimup.engines.base import DeviceArray, DeviceMemory, Engine, Feed, Result, Size, Weights
 from vsanimup.errors import AnimupError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class CpuBackend:
     """onnxruntime's CPU provider."""
 
     name = "cpu"
+    builds = False
 
     def unavailable(self) -> str | None:
         """See :class:`vsanimup.engines.base.Backend`."""
@@ -68,26 +69,38 @@ class CpuBackend:
         """None of its own."""
         return None
 
-    def load(self, network: bytes, *, origin: str, sizes: Mapping[str, int], device_id: int) -> Engine:
+    def load(
+        self, network: bytes, *, origin: str, sizes: Mapping[str, Size], device_id: int, streams: int = 1,
+        precision: str = "auto", weights: Weights | None = None,
+    ) -> Engine:  # fmt: skip
         """See :class:`vsanimup.engines.base.Backend`; ``device_id`` must be 0."""
-        return self._open(network, origin, sizes, device_id)
+        if weights:
+            raise ValueError("this backend takes no weights beside the network's")
+        return self._open(network, origin, sizes, device_id, precision)
 
-    def load_file(self, path: Path, *, sizes: Mapping[str, int], device_id: int) -> Engine:
+    def load_file(
+        self, path: Path, *, sizes: Mapping[str, Size], device_id: int, streams: int = 1, precision: str = "auto"
+    ) -> Engine:
         """See :class:`vsanimup.engines.base.Backend`; ``device_id`` must be 0."""
-        return self._open(str(path), str(path), sizes, device_id)
+        return self._open(str(path), str(path), sizes, device_id, precision)
 
-    def _open(self, network: bytes | str, origin: str, sizes: Mapping[str, int], device_id: int) -> Engine:
+    def _open(
+        self, network: bytes | str, origin: str, sizes: Mapping[str, Size], device_id: int, precision: str
+    ) -> Engine:
         """An engine of a network's bytes, or of the file of this name."""
         import onnxruntime as ort
 
         if device_id != 0:
             raise AnimupError(f"device_id must be 0 on the cpu backend, got {device_id}")
+        if precision in ("fp16", "bf16"):
+            raise AnimupError(f"precision={precision!r} needs backend='tensorrt'; on the cpu leave precision out")
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         for name, size in sizes.items():
-            options.add_free_dimension_override_by_name(name, size)
+            if isinstance(size, int):
+                options.add_free_dimension_override_by_name(name, size)
         try:
             session = ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
         except Exception as error:
