@@ -190,9 +190,9 @@ class Pool:
         Raises :class:`OutOfMemory` as :class:`Memory` does, after what lies here unused was freed.
         """
         with self._lock:
-            for i, spare in enumerate(self._spare):
-                if spare.size == size:
-                    return self._spare.pop(i)
+            place = next((i for i, spare in enumerate(self._spare) if spare.size == size), None)
+            if place is not None:
+                return self._spare.pop(place)
         try:
             return Memory(size)
         except OutOfMemory:

@@ -133,12 +133,20 @@ class Runner:
             raise AnimupError(
                 f"the engine {self._origin} takes {', '.join(sorted(wanted))}, got {', '.join(sorted(inputs))}"
             )
+        # another device's arrays come here first, for the thread can be at one device only
+        near = {
+            name: value if isinstance(value, np.ndarray) or self._has(value) else value.to_host()
+            for name, value in inputs.items()
+        }
         lane = self._lanes.get()
         try:
             device.use(self._device)
-            return lane.run(inputs, keep)
+            return lane.run(near, keep)
         finally:
             self._lanes.put(lane)
+
+    def _has(self, value: DeviceArray) -> bool:
+        return isinstance(value, Kept) and value.device_id == self._device
 
     def refit(self, weights: Weights) -> None:
         """Put other values into the engine's weights, by their names, once no run goes on.
@@ -266,7 +274,7 @@ class _Lane:
 
     def _feed(self, buffer: _Buffer, value: Feed | DeviceArray) -> None:
         """Ask for an input's values to be put into its memory: graphs need it to stay where it is."""
-        if isinstance(value, Kept) and value.device_id == self._device and value.dtype == buffer.dtype:
+        if isinstance(value, Kept) and value.dtype == buffer.dtype:
             self._stream.copy_within(buffer.memory, value.memory, buffer.bytes)
             return
         np.copyto(buffer.view(), value if isinstance(value, np.ndarray) else value.to_host(), casting="same_kind")
