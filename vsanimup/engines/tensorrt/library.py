@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from vsanimup.errors import AnimupError
@@ -15,6 +17,17 @@ LOG = logging.getLogger("vsanimup.tensorrt")
 FLAVOURS = {"tensorrt": "trt", "tensorrt_rtx": "trt-rtx"}
 """Modules in the order in which they are looked for, and what they are called in file names."""
 REMEDY = "pip install 'vsanimup[tensorrt]'"
+
+
+@dataclass(frozen=True)
+class Said:
+    """Errors that a TensorRT told its logger."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def errors(self) -> str:
+        """The last of them, which says most, on one line."""
+        return " ".join(self.lines[-1].split())[:500] if self.lines else "it does not say why"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +42,19 @@ class Library:
     """Such as ``1.7.1.116``."""
     logger: Any
     """An ``ILogger`` that hands over to Python's logging; it must outlive whatever was made with it."""
+
+    def __str__(self) -> str:
+        return f"{'TensorRT-RTX' if self.is_rtx else 'TensorRT'} {self.version}"
+
+    @contextlib.contextmanager
+    def listen(self) -> Iterator[Said]:
+        """Collect the errors that are told meanwhile, by whatever thread."""
+        said = Said()
+        self.logger.heard.append(said)
+        try:
+            yield said
+        finally:
+            self.logger.heard[:] = [other for other in self.logger.heard if other is not said]
 
     @property
     def short(self) -> str:
@@ -74,10 +100,18 @@ def _logger(module: Any) -> Any:
     }  # fmt: skip
 
     class Logger(module.ILogger):  # type: ignore[misc]
+        """Warnings are for those who wrote the network; errors come back as exceptions. So both are only kept."""
+
         def __init__(self) -> None:
             module.ILogger.__init__(self)
+            self.heard: list[Said] = []
 
         def log(self, level: Any, message: str) -> None:
-            LOG.log(levels.get(level, logging.DEBUG), message)
+            level = levels.get(level, logging.DEBUG)
+            if level >= logging.ERROR:
+                for said in self.heard:
+                    said.lines.append(message)
+            if level > logging.NOTSET:
+                LOG.debug("%s", message)
 
     return Logger()

@@ -1,7 +1,8 @@
 """Networks of 16-bit floats out of networks of 32-bit ones, and how far they are from them.
 
-TensorRT's networks are strongly typed: what a tensor's type is stands in the ONNX graph, in casts. Of the libraries that
-write them, onnxconverter-common knows no bfloat16 and lifts small weights to 1e-7, and nvidia-modelopt brings PyTorch.
+TensorRT's networks are strongly typed: what type a tensor has stands in the ONNX graph, in casts. Of the libraries that
+write such graphs, onnxconverter-common knows no bfloat16 and is stopped by the lite networks, and nvidia-modelopt
+brings PyTorch along.
 """
 
 from __future__ import annotations
@@ -164,9 +165,13 @@ class _Conversion:
     def _stored(self, name: str) -> list[TensorProto]:
         """An initialiser in the widths in which it is used."""
         tensor, widths = self._constants[name], self._used[name]
+        if onnx.external_data_helper.uses_external_data(tensor):
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(self._folder))
+            tensor.data_location = TensorProto.DEFAULT
+            del tensor.external_data[:]
         found = [tensor] if False in widths else []
         if True in widths:
-            values = numpy_helper.to_array(tensor, str(self._folder))
+            values = numpy_helper.to_array(tensor)
             with np.errstate(over="ignore"):  # what does not fit shows in the comparison
                 half: NDArray[Any] = values.astype(helper.tensor_dtype_to_np_dtype(self._kind))
             if self._rounded:
