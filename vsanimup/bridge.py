@@ -15,6 +15,7 @@ import functools
 import gc
 import importlib
 import itertools
+import logging
 import sys
 import traceback
 import weakref
@@ -312,6 +313,24 @@ def log(message: str, level: Literal["info", "warning"] = "info") -> None:
         vs.core.log_message(kind, message)
     except (RuntimeError, vs.Error):
         print(message, file=sys.stderr)
+
+
+class _ScriptLog(logging.Handler):
+    """What the parts below say through Python's logging goes where :func:`log` writes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log(self.format(record), "warning" if record.levelno >= logging.WARNING else "info")
+
+
+def _hand_over_logs() -> None:
+    logger = logging.getLogger("vsanimup")
+    if not any(isinstance(handler, _ScriptLog) for handler in logger.handlers):
+        logger.addHandler(_ScriptLog(logging.INFO))
+        logger.setLevel(min(logger.getEffectiveLevel(), logging.INFO))
+        logger.propagate = False
+
+
+_hand_over_logs()
 
 
 def node_counts() -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from vsanimup.diffusion.schedule import Schedule
 from vsanimup.diffusion.tokenizer import MERGES, VOCABULARY, Tokenizer
-from vsanimup.engines import Backend, Engine
+from vsanimup.engines import Backend, Engine, Size
 from vsanimup.errors import AnimupError
 from vsanimup.models import MANIFEST, Model, open_model
 
@@ -17,6 +17,8 @@ KIND = "animatelcm"
 GRAPHS = ("text", "encode", "denoise", "decode")
 """Networks that every model has; one with a ControlNet has ``control`` besides."""
 CONTROL = "control"
+WINDOW = 16
+"""Frames of a window at most, as the filter makes them; an engine for more would only take more memory."""
 HALVINGS = 8
 """Sides of latents are multiples of this: the denoiser halves them three times."""
 
@@ -125,14 +127,29 @@ class AnimateLcm:
         """
         return Tokenizer.from_files(self.model.read(VOCABULARY), self.model.read(MERGES))
 
-    def load(self, network: str, backend: Backend, *, sizes: Mapping[str, int], device_id: int) -> Engine:
-        """One of its networks, such as ``denoise``, on a backend; ``sizes`` are those of ``Backend.load_file``.
+    def load(
+        self, network: str, backend: Backend, *, sizes: Mapping[str, Size], device_id: int, streams: int = 1
+    ) -> Engine:
+        """One of its networks, such as ``denoise``, on a backend; ``sizes`` are those of ``Backend.load_file``, where
+        the number of frames may be left out.
 
         Graph and weights are verified first, every time. Raises :class:`AnimupError` when they are damaged or the
         backend cannot load them.
         """
         self.model.verify(_weights(network))
-        return backend.load_file(self.model.verify(f"{network}.onnx"), sizes=sizes, device_id=device_id)
+        path = self.model.verify(f"{network}.onnx")
+        if backend.builds:
+            sizes = {**self.frame_sizes(network), **sizes}
+        return backend.load_file(path, sizes=sizes, device_id=device_id, streams=streams)
+
+    def frame_sizes(self, network: str) -> dict[str, Size]:
+        """The number of frames that an engine of one of its networks must serve."""
+        if network == "text":
+            return {}
+        if network in ("encode", "decode"):
+            return {"frames": 1}
+        most = min(self.most_frames, max(self.frames, WINDOW))
+        return {"frames": (1, min(self.frames, most), most)}
 
 
 def _weights(network: str) -> str:

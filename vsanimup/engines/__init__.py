@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+
 from vsanimup.engines.base import (
     Array,
     Backend,
@@ -15,6 +18,7 @@ from vsanimup.engines.base import (
     on_host,
 )
 from vsanimup.engines.cpu import CpuBackend
+from vsanimup.engines.tensorrt.backend import TensorRtBackend
 from vsanimup.errors import AnimupError
 
 __all__ = [
@@ -22,20 +26,22 @@ __all__ = [
     "choose", "on_host",
 ]  # fmt: skip
 
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (CpuBackend(),)}
+BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (TensorRtBackend(), CpuBackend())}
 """All backends by name, best first."""
+LOG = logging.getLogger("vsanimup.engines")
 
 
 def choose(name: str) -> Backend:
-    """The backend called ``name``, or the first that works for ``"auto"``.
+    """The backend called ``name``, or the first that works for ``"auto"``; then the log says which, and why.
 
     Raises :class:`AnimupError` for an unknown name, or when it cannot be used here.
     """
     if name == "auto":
-        reasons = []
+        reasons: list[str] = []
         for backend in BACKENDS.values():
             reason = backend.unavailable()
             if reason is None:
+                _tell(backend.name, tuple(reasons))
                 return backend
             reasons.append(f"{backend.name}: {reason}")
         raise AnimupError(f"backend='auto' found none that works ({'; '.join(reasons)})")
@@ -44,3 +50,9 @@ def choose(name: str) -> Backend:
     if reason := BACKENDS[name].unavailable():
         raise AnimupError(f"backend={name!r} cannot be used: {reason}")
     return BACKENDS[name]
+
+
+@functools.cache
+def _tell(chosen: str, reasons: tuple[str, ...]) -> None:
+    """Say once what was chosen."""
+    LOG.info("backend='auto' is %s%s", chosen, f" ({'; '.join(reasons)})" if reasons else "")

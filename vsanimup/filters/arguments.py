@@ -61,6 +61,12 @@ def settings(
     if precision not in PRECISIONS:
         raise AnimupError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     chosen = choose(backend)
+    if precision in ("fp16", "bf16") and not chosen.builds:
+        raise AnimupError(
+            f"precision={precision!r} needs backend='tensorrt', this is backend={chosen.name!r}: leave precision out"
+        )
+    if precision == "int8" and chosen.builds:
+        raise AnimupError(f"precision='int8' needs backend='cpu', this is backend={chosen.name!r}: leave precision out")
     return Settings(
         tilesize=tiles, overlap=shared, backend=chosen, device_id=device_id,
         num_streams=num_streams or chosen.streams(), scenecut=bool(scenecut),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vsanimup.engines import Array, Backend, Engine, on_host
+from vsanimup.engines import Array, Backend, Engine, Size, on_host
 from vsanimup.errors import AnimupError
 from vsanimup.filters.samples import Picture
 from vsanimup.models import Model
@@ -17,8 +17,11 @@ from vsanimup.spatial.tiles import Blend, plan, surround
 
 FLOAT, INT8 = "network.onnx", "network.int8.onnx"
 """The network's files in a model folder of kind ``lite``; the one of 8-bit integers may be missing."""
-PRECISIONS = ("auto", "int8", "fp32")
-"""What ``precision=`` takes; ``auto`` is integers where the model has such a network."""
+PRECISIONS = ("auto", "int8", "fp32", "fp16", "bf16")
+"""What ``precision=`` takes; ``auto`` is integers where the model has such a network, and ``fp16`` on backends that
+build engines, which have no integers."""
+CLASSES = (96, 288, 544, 736, 1088, 1440, 1936, 2176, 2880, 3856)
+"""Engines that are built serve all tiles whose sides lie between the first of these and one of the others."""
 MEMORY = 1 << 30
 """Bytes of working memory that one tile may take when the tile size is left to us. Fixed, not what happens to
 be free: the grid, and with it the picture, must not depend on the moment."""
@@ -30,6 +33,23 @@ Mix = tuple[tuple[str, float], ...]
 """Tasks and their weights, sorted by name, without zeros; empty for a network that has none."""
 ENGINES = 4
 """Engines kept, of the task mixes used last."""
+
+
+def fixed(height: int, width: int) -> dict[str, Size]:
+    """A lite network's dimensions for tiles of one size."""
+    return {"height": height, "width": width, "half_height": height // 2, "half_width": width // 2}
+
+
+def ranges(height: int, width: int) -> dict[str, Size]:
+    """The same for an engine that serves all tiles of about a size, and none much larger: it takes memory for these."""
+    if min(height, width) < CLASSES[0]:
+        return fixed(height, width)
+    found: dict[str, Size] = {}
+    for name, side in (("height", height), ("width", width)):
+        most = next((size for size in CLASSES[1:] if size >= side), -(-side // 1024) * 1024)
+        found[name] = CLASSES[0], most, most
+        found[f"half_{name}"] = CLASSES[0] // 2, most // 2, most // 2
+    return found
 
 
 class Inference:
@@ -71,7 +91,9 @@ class Inference:
             raise AnimupError(
                 f"precision='int8' needs {INT8}, which model {model.name} does not have; leave precision out"
             )
-        self._file = INT8 if precision != "fp32" and INT8 in model.files else FLOAT
+        integers = not backend.builds and precision in ("auto", "int8") and INT8 in model.files
+        self._file = INT8 if integers else FLOAT
+        self._precision, self._streams = precision, streams
         self._network = model.read(self._file)
         self._modulation = Modulation(model)
         self._engines: OrderedDict[Mix, Engine] = OrderedDict()
@@ -84,10 +106,13 @@ class Inference:
         with self._loading:
             if mix not in self._engines:
                 high, wide = self.grid.rows.tile, self.grid.columns.tile
+                builds = self._backend.builds
                 self._engines[mix] = self._backend.load(
-                    self._modulation.merge(self._file, self._network, dict(mix)),
+                    self._network if builds else self._modulation.merge(self._file, self._network, dict(mix)),
                     origin=str(self._model.folder / self._file), device_id=self._device,
-                    sizes={"height": high, "width": wide, "half_height": high // 2, "half_width": wide // 2},
+                    sizes=ranges(high, wide) if builds else fixed(high, wide), streams=self._streams,
+                    precision=self._precision if builds else "auto",
+                    weights=(self._modulation.weights(dict(mix)) or None) if builds else None,
                 )  # fmt: skip
                 while len(self._engines) > ENGINES:
                     self._engines.popitem(last=False)

@@ -62,6 +62,16 @@ class Modulation:
             bias += np.float32(share) * c[t]
         return weight, bias
 
+    def weights(self, mix: Mapping[str, float]) -> dict[str, F32]:
+        """What stands in the float network for a mix: the initialisers of all modulated layers, by name.
+
+        They are named as the layers are, ``….weight`` and ``….bias``. The same names for every mix, also an empty one.
+        """
+        found = {}
+        for name in self._layers:
+            found[f"{name}.weight"], found[f"{name}.bias"] = self.layer(name, mix)
+        return found
+
     def merge(self, file: str, network: bytes, mix: Mapping[str, float]) -> bytes:
         """``network``, the bytes of the model's ``file``, with the biases of a mix of its tasks merged in.
 

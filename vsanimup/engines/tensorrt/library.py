@@ -100,7 +100,7 @@ def _logger(module: Any) -> Any:
     }  # fmt: skip
 
     class Logger(module.ILogger):  # type: ignore[misc]
-        """Warnings are for those who wrote the network; errors come back as exceptions. So both are only kept."""
+        """Errors go to those who listen, and come back as exceptions; warnings are for who wrote the network."""
 
         def __init__(self) -> None:
             module.ILogger.__init__(self)
@@ -108,10 +108,10 @@ def _logger(module: Any) -> Any:
 
         def log(self, level: Any, message: str) -> None:
             level = levels.get(level, logging.DEBUG)
-            if level >= logging.ERROR:
+            if level >= logging.ERROR and self.heard:
                 for said in self.heard:
                     said.lines.append(message)
-            if level > logging.NOTSET:
-                LOG.debug("%s", message)
+                level = logging.DEBUG
+            LOG.log(logging.DEBUG if level == logging.WARNING else level, "%s", message)
 
     return Logger()

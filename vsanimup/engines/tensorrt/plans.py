@@ -269,7 +269,7 @@ def _prepared(
         yield given
         return
     with tempfile.TemporaryDirectory(prefix="animup_") as made:
-        inputs = narrow.random_inputs(model, request.sizes)
+        inputs = narrow.random_inputs(model, request.sizes, request.origin)
         networks = []
         for rounded in (True, False):
             copy = type(model)()

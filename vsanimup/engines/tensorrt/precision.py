@@ -180,8 +180,11 @@ class _Conversion:
         return found
 
 
-def random_inputs(model: onnx.ModelProto, sizes: Mapping[str, Size]) -> dict[str, NDArray[Any]]:
-    """Input for a graph, of the least sizes: floats evenly spread over 0..1, whole numbers 0 or 1."""
+def random_inputs(model: onnx.ModelProto, sizes: Mapping[str, Size], origin: str) -> dict[str, NDArray[Any]]:
+    """Input for a graph, of the least sizes: floats evenly spread over 0..1, whole numbers 0 or 1.
+
+    Raises :class:`AnimupError` for a dimension without a size.
+    """
     rng = np.random.default_rng(0)
     found: dict[str, NDArray[Any]] = {}
     constants = {tensor.name for tensor in model.graph.initializer}
@@ -190,7 +193,14 @@ def random_inputs(model: onnx.ModelProto, sizes: Mapping[str, Size]) -> dict[str
             continue
         shape = []
         for dimension in value.type.tensor_type.shape.dim:
-            size = sizes.get(dimension.dim_param, 1) if dimension.dim_param else dimension.dim_value
+            size: Size = dimension.dim_value
+            if not size:
+                if dimension.dim_param not in sizes:
+                    raise AnimupError(
+                        f"the network {origin}: TensorRT needs a size or range for dimension "
+                        f"{dimension.dim_param or len(shape)} of input {value.name}"
+                    )
+                size = sizes[dimension.dim_param]
             shape.append(size if isinstance(size, int) else size[0])
         kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
         spread = rng.random(shape, np.float32) if np.issubdtype(kind, np.floating) else rng.integers(0, 2, shape)
@@ -209,14 +219,19 @@ def compare(
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     # optimised, casts there and back could be taken out
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
 
     def answers(network: bytes | Path) -> list[NDArray[np.float32]]:
         given = network if isinstance(network, bytes) else str(network)
-        session = ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
-        return [np.asarray(result, np.float32) for result in session.run(None, dict(inputs))]
+        try:
+            session = ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+            return [np.asarray(result, np.float32) for result in session.run(None, dict(inputs))]
+        except Exception as error:  # onnxruntime's exceptions have no common base of their own
+            raise AnimupError(
+                f"the network {origin} cannot be compared at {precision} ({error}); use precision='fp32'"
+            ) from error
 
     remedy = f"use precision={'bf16' if precision == 'fp16' else 'fp32'!r}"
     worst = 0.0
