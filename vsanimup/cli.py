@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from vsanimup import engine_commands
 from vsanimup.errors import AnimupError
 from vsanimup.sizes import show_bytes
 
@@ -18,6 +19,8 @@ app = typer.Typer(
     help="Restore and enlarge animation with VapourSynth: try it, check the installation, list the models.",
     no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
 )  # fmt: skip
+
+app.add_typer(engine_commands.app, name="engines")
 
 
 @contextlib.contextmanager

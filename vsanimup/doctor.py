@@ -131,7 +131,26 @@ def _backends() -> list[Check]:
         else:
             why, _, remedy = reason.rpartition(": ")
             checks.append(Check(name=f"backend {name}", state=lost, found=why or reason, remedy=remedy))
+    if any(backend.builds for backend in BACKENDS.values()):
+        checks.append(_engines())
     return checks
+
+
+def _engines() -> Check:
+    from vsanimup.engines.cache import VARIABLE, Cache
+    from vsanimup.sizes import show_bytes
+
+    cache = Cache()
+    found = cache.entries()
+    facts = f"{len(found)}, {show_bytes(sum(entry.size for entry in found))}, in {cache.folder}"
+    try:
+        cache.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache.folder):
+            pass
+    except OSError as error:
+        remedy = f"make the folder writable, or set {VARIABLE} to another"
+        return Check(name="engines", state="note", found=f"cannot be kept: {error}", remedy=remedy)
+    return Check(name="engines", state="ok", found=facts)
 
 
 def _models() -> list[Check]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vsanimup.diffusion import colour, noise
 from vsanimup.diffusion.model import CONTROL, HALVINGS, AnimateLcm
 from vsanimup.diffusion.schedule import Step
-from vsanimup.engines import Array, Backend, DeviceArray, Engine, Feed, Result, on_host
+from vsanimup.engines import Array, Backend, DeviceArray, Engine, Feed, Result, Size, on_host
 from vsanimup.errors import AnimupError
 from vsanimup.spatial.tiles import Axis, Blend, Grid, plan
 
@@ -117,13 +117,7 @@ class Enhancer:
         """A network for tiles of a grid, loaded on first use: scripts are often evaluated without a frame asked for."""
         with self._loading:
             if network not in self._engines:
-                sizes = {}
-                for name, axis in (("height", grid.rows), ("width", grid.columns)):
-                    sizes[f"image_{name}"] = axis.tile
-                    # the ControlNet's lower levels have names of their own
-                    for level in (1, 2, 4, HALVINGS):
-                        suffix = "" if level == 1 else f"_{level}"
-                        sizes[f"{name}{suffix}"] = axis.tile // self._model.factor // level
+                sizes = tile_sizes(grid, self._model.factor)
                 engine = self._model.load(network, self._backend, sizes=sizes, device_id=self._device)
                 self._engines[network] = engine
             return self._engines[network]
@@ -203,6 +197,27 @@ class Enhancer:
             colour.correct(picture, images[n : n + 1], self._colorfix)
             np.clip(picture, 0, 1, out=picture)
         return result
+
+
+def tile_sizes(grid: Grid, factor: int) -> dict[str, Size]:
+    """The networks' symbolic dimensions for tiles of a grid."""
+    sizes: dict[str, Size] = {}
+    for name, axis in (("height", grid.rows), ("width", grid.columns)):
+        sizes[f"image_{name}"] = axis.tile
+        # the ControlNet's lower levels have names of their own
+        for level in (1, 2, 4, HALVINGS):
+            suffix = "" if level == 1 else f"_{level}"
+            sizes[f"{name}{suffix}"] = axis.tile // factor // level
+    return sizes
+
+
+def network_grids(model: AnimateLcm, width: int, height: int) -> dict[str, Grid]:
+    """The grids of all networks that see pictures, for pictures of a size and tiles as they are by themselves."""
+    shared = (OVERLAP, OVERLAP)
+    drawn = even_grid(width, height, shared, model.align)
+    seen = even_grid(drawn.columns.padded, drawn.rows.padded, shared, model.align)
+    grids = {"encode": seen, "denoise": drawn, "decode": even_grid(width, height, shared, model.align)}
+    return grids | ({CONTROL: drawn} if model.control else {})
 
 
 def even_grid(width: int, height: int, overlap: tuple[int, int], align: int) -> Grid:

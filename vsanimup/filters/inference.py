@@ -13,7 +13,7 @@ from vsanimup.errors import AnimupError
 from vsanimup.filters.samples import Picture
 from vsanimup.models import Model
 from vsanimup.models.modulation import Modulation
-from vsanimup.spatial.tiles import Blend, plan, surround
+from vsanimup.spatial.tiles import Blend, Grid, plan, surround
 
 FLOAT, INT8 = "network.onnx", "network.int8.onnx"
 """The network's files in a model folder of kind ``lite``; the one of 8-bit integers may be missing."""
@@ -33,6 +33,19 @@ Mix = tuple[tuple[str, float], ...]
 """Tasks and their weights, sorted by name, without zeros; empty for a network that has none."""
 ENGINES = 4
 """Engines kept, of the task mixes used last."""
+
+
+def tile_grid(
+    model: Model, width: int, height: int, tile: tuple[int, int] | None, overlap: tuple[int, int]
+) -> Grid:  # fmt: skip
+    """How frames of a size are cut into tiles; ``tile`` and ``overlap`` are (width, height)."""
+    wide, high = width + 2 * MARGIN, height + 2 * MARGIN
+    if tile is not None:  # one as large as the clip means the clip in one piece
+        tile = (wide if tile[0] >= width else tile[0], high if tile[1] >= height else tile[1])
+    return plan(
+        wide, high, tile=tile, overlap=overlap, align=model.align, most=MEMORY // model.bytes_per_pixel,
+        multiple=model.multiple or None,
+    )  # fmt: skip
 
 
 def fixed(height: int, width: int) -> dict[str, Size]:
@@ -74,19 +87,7 @@ class Inference:
     ) -> None:
         self._model, self._backend, self._device = model, backend, device_id
         self._has_chroma = has_chroma
-        wide, high = width + 2 * MARGIN, height + 2 * MARGIN
-        tile = tilesize
-        if tile is not None:  # one as large as the clip means the clip in one piece
-            tile = (wide if tile[0] >= width else tile[0], high if tile[1] >= height else tile[1])
-        self.grid = plan(
-            wide,
-            high,
-            tile=tile,
-            overlap=overlap,
-            align=model.align,
-            most=MEMORY // model.bytes_per_pixel,
-            multiple=model.multiple or None,
-        )
+        self.grid = tile_grid(model, width, height, tilesize, overlap)
         if precision == "int8" and INT8 not in model.files:
             raise AnimupError(
                 f"precision='int8' needs {INT8}, which model {model.name} does not have; leave precision out"

@@ -180,7 +180,8 @@ def _target(library: Library, config: Any, capability: tuple[int, int] | None) -
     if kinds is None or not hasattr(config, "set_compute_capability"):
         raise AnimupError(f"{library} builds for the GPU that is there only: leave the compute capability out")
     if not hasattr(kinds, name):
-        known = ", ".join(f"{n[2:-1]}.{n[-1]}" for n in dir(kinds) if n.startswith("SM"))
+        numbers = sorted(int(kind[2:]) for kind in dir(kinds) if kind.startswith("SM"))
+        known = ", ".join(f"{number // 10}.{number % 10}" for number in numbers)
         raise AnimupError(f"{library} builds for compute capabilities {known}, not {capability[0]}.{capability[1]}")
     config.num_compute_capabilities = 1
     config.set_compute_capability(getattr(kinds, name), 0)

@@ -191,7 +191,7 @@ def random_inputs(model: onnx.ModelProto, sizes: Mapping[str, Size], origin: str
     for value in model.graph.input:
         if value.name in constants:
             continue
-        shape = []
+        shape: list[int] = []
         for dimension in value.type.tensor_type.shape.dim:
             size: Size = dimension.dim_value
             if not size:
