@@ -144,8 +144,8 @@ def _engines() -> Check:
     found = cache.entries()
     facts = f"{len(found)}, {show_bytes(sum(entry.size for entry in found))}, in {cache.folder}"
     try:
-        cache.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache.folder):
+        existing = next(folder for folder in (cache.folder, *cache.folder.parents) if folder.exists())
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         remedy = f"make the folder writable, or set {VARIABLE} to another"

@@ -129,31 +129,36 @@ def plan(library: Library, request: Request, target: Target, cache: Cache, repor
     model, digest = _read(request)
     precision = _precision(request, model)
     weights = request.weights or {}
-    refit = bool(weights) and not (library.is_rtx and target.gpu is None)
     entry = _Entry(library=library, request=request, precision=precision, digest=digest)
-    key = entry.key(target, refit)
-    label = entry.label(target)
-    found = cache.find(cache.name(label, key), key)
-    if found is None and library.is_rtx and target.gpu is not None:
-        # engines that were built ahead
-        for kind in (target.capability, None):
-            ahead = Target(compute_capability=kind)
-            other = entry.key(ahead, False)
-            found = cache.find(cache.name(entry.label(ahead), other), other)
-            if found is not None:
-                return Plan(data=found, refit=False)
-    if found is None:
+    refit = bool(weights) and not (library.is_rtx and target.gpu is None)
+    known = [(target, refit)]
+    if library.is_rtx and target.gpu is not None:
+        # engines for these weights alone, and those that were built ahead
+        known += [(target, False), *((Target(compute_capability=kind), False) for kind in (target.capability, None))]
+    for kind, changes in known:
+        key = entry.key(kind, changes)
+        found = cache.find(cache.name(entry.label(kind), key), key)
+        if found is not None:
+            return Plan(data=found, refit=changes)
 
+    def made(changes: bool) -> Plan:
         def make() -> bytes:
-            with _prepared(request, model, precision, {} if refit else weights) as network:
+            with _prepared(request, model, precision, {} if changes else weights) as network:
                 job = Job(
-                    network=network, origin=request.origin, sizes=request.sizes, refit=sorted(weights) if refit else (),
-                    compute_capability=_asked(library, target),
+                    network=network, origin=request.origin, sizes=request.sizes,
+                    refit=sorted(weights) if changes else (), compute_capability=_asked(library, target),
                 )  # fmt: skip
                 return build(library, job, report)
 
-        found = cache.get(label, key, make)
-    return Plan(data=found, refit=refit)
+        return Plan(data=cache.get(entry.label(target), entry.key(target, changes), make), refit=changes)
+
+    if refit and library.is_rtx:
+        try:
+            return made(True)
+        except AnimupError as error:
+            LOG.warning("%s; an engine for these weights alone is built instead", error)
+            return made(False)
+    return made(refit)
 
 
 def _asked(library: Library, target: Target) -> tuple[int, int] | None:
