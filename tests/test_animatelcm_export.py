@@ -26,7 +26,12 @@ from export.animatelcm import command, graphs, parts
 from export.animatelcm.layers import Pooling, attend
 from export.folder import model_folder
 from tests import animatelcm_files as files
+from vsanimup.diffusion.model import AnimateLcm
+from vsanimup.diffusion.pipeline import network_grids, tile_sizes
 from vsanimup.diffusion.tokenizer import CONTEXT
+from vsanimup.engines.cache import Cache
+from vsanimup.engines.tensorrt import library
+from vsanimup.engines.tensorrt.plans import Request, Target, plan
 from vsanimup.models import open_model
 
 WEIGHT = 0.8
@@ -328,6 +333,20 @@ def test_half_precision_keeps_norms_and_softmax_wide(halved):
         found = [kinds.get(node.output[0]) for node in model.graph.node if node.op_type == kind]
         assert len(found) > 20 and set(found) == {onnx.TensorProto.FLOAT}, kind
     assert sum(path.stat().st_size for path in halved.glob("denoise.*")) < 13_000_000
+
+
+def test_tensorrt_builds_the_denoiser(halved, tmp_path):
+    """At the sizes that the sampler asks for, without a GPU; the precision is the export's."""
+    model = AnimateLcm.open(halved)
+    grid = network_grids(model, 64, 64)["denoise"]
+    path = halved / "denoise.onnx"
+    sizes = {**model.frame_sizes("denoise"), **tile_sizes(grid, model.factor), "frames": 2}
+    request = Request(network=path, origin=str(path), sizes=sizes)
+    cache = Cache(tmp_path)
+    assert plan(library.find(), request, Target(), cache).data.startswith(b"vtrt")
+    (entry,) = cache.entries()
+    assert entry.path.name.startswith("halved-denoise_fp16_8x8_frames2_trt-rtx-")
+    assert model.frame_sizes("denoise") == {"frames": (1, 16, 16)}
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(exported, made, tmp_path):
