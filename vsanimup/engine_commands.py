@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vsanimup.engines.base import Size
-from vsanimup.engines.cache import Cache, Entry
 from vsanimup.errors import AnimupError
 from vsanimup.sizes import show_bytes
 
 if TYPE_CHECKING:
+    from vsanimup.engines.base import Size
+    from vsanimup.engines.cache import Entry
     from vsanimup.engines.tensorrt.library import Library
     from vsanimup.engines.tensorrt.plans import Request, Target
 
@@ -29,6 +29,8 @@ def list_engines() -> None:
     """List the engines that are kept, and where."""
     from rich.console import Console
     from rich.table import Table
+
+    from vsanimup.engines.cache import Cache
 
     cache = Cache()
     found = cache.entries()
@@ -48,6 +50,7 @@ def prune(
 ) -> None:
     """Delete engines that cannot be used here any more, and what broken builds left."""
     from vsanimup.cli import plain_errors
+    from vsanimup.engines.cache import Cache
 
     with plain_errors():
         cache = Cache()
@@ -102,6 +105,7 @@ def build(
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     from vsanimup.cli import plain_errors, terminable
+    from vsanimup.engines.cache import Cache
     from vsanimup.engines.tensorrt import library
     from vsanimup.engines.tensorrt.plans import plan
 
