@@ -76,6 +76,8 @@ class ImageNetwork:
 
     def run(self, engine: Engine, pictures: Array) -> Array:
         """Pictures ``[batch, channels, rows, columns]`` through an engine of :meth:`load`."""
+        from vsanimup.engines import on_host
+
         given: Any = pictures.astype(np.float16) if self.half else pictures
         result = on_host(engine.run({self.input: given})[self.output]).astype(np.float32, copy=False)
         wanted = (*pictures.shape[:2], pictures.shape[2] * self.scale, pictures.shape[3] * self.scale)
