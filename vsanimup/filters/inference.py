@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from vsanimup.engines import Array, Backend, Engine, Size, on_host
+from vsanimup.engines.shapes import side_range
 from vsanimup.errors import AnimupError
 from vsanimup.filters.samples import Picture
 from vsanimup.models import Model
@@ -20,8 +21,6 @@ FLOAT, INT8 = "network.onnx", "network.int8.onnx"
 PRECISIONS = ("auto", "int8", "fp32", "fp16", "bf16")
 """What ``precision=`` takes; ``auto`` is integers where the model has such a network, and ``fp16`` on backends that
 build engines, which have no integers."""
-CLASSES = (96, 288, 544, 736, 1088, 1440, 1936, 2176, 2880, 3856)
-"""Engines that are built serve all tiles whose sides lie between the first of these and one of the others."""
 MEMORY = 1 << 30
 """Bytes of working memory that one tile may take when the tile size is left to us. Fixed, not what happens to
 be free: the grid, and with it the picture, must not depend on the moment."""
@@ -54,14 +53,14 @@ def fixed(height: int, width: int) -> dict[str, Size]:
 
 
 def ranges(height: int, width: int) -> dict[str, Size]:
-    """The same for an engine that serves all tiles of about a size, and none much larger: it takes memory for these."""
-    if min(height, width) < CLASSES[0]:
+    """The same for an engine that serves all tiles of about a size."""
+    down, across = side_range(height), side_range(width)
+    if isinstance(down, int) or isinstance(across, int):
         return fixed(height, width)
     found: dict[str, Size] = {}
-    for name, side in (("height", height), ("width", width)):
-        most = next((size for size in CLASSES[1:] if size >= side), -(-side // 1024) * 1024)
-        found[name] = CLASSES[0], most, most
-        found[f"half_{name}"] = CLASSES[0] // 2, most // 2, most // 2
+    for name, (least, usual, most) in (("height", down), ("width", across)):
+        found[name] = least, usual, most
+        found[f"half_{name}"] = least // 2, usual // 2, most // 2
     return found
 
 
