@@ -1,6 +1,7 @@
 """A device without enough memory: smaller tiles once, said in the log; then an error that names the argument."""
 
 import gc
+import logging
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from vsanimup.engines import DeviceMemory
 from vsanimup.errors import AnimupError, OutOfMemory
 from vsanimup.filters.inference import Inference
 from vsanimup.models import SHIPPED, open_model
-from vsanimup.spatial.halving import Halving
+from vsanimup.spatial.halving import LOG, Halving
 from vsanimup.spatial.tiles import plan
 
 MB = 1 << 20
@@ -36,6 +37,17 @@ class Tight:
         if inputs["y"][0, 0].size > self.most():
             raise OutOfMemory("cudaMalloc failed: out of memory")
         return self.engine.run(inputs, keep=keep)
+
+
+@pytest.fixture
+def told():
+    """What was logged about memory."""
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    LOG.addHandler(handler)
+    yield messages
+    LOG.removeHandler(handler)
 
 
 @pytest.fixture
@@ -57,7 +69,7 @@ def tight(monkeypatch):
     return set_limit
 
 
-def test_half_the_tile_once(tight, caplog):
+def test_half_the_tile_once(tight, told):
     """The frames are those of a clip that was cut into such tiles from the start, and those of one piece but for
     what tiles change."""
     clip = moving(width=190, height=130, length=4)
@@ -68,14 +80,14 @@ def test_half_the_tile_once(tight, caplog):
     found = core.animup.Restore(clip, num_streams=2)
     halved = [planes_of(f) for f in found.frames()]
     assert [size for size in made if size[0] * size[1] > 150 * 150] == made[:1] and len(made) == 2
-    warnings = [r.getMessage() for r in caplog.records if r.name == "vsanimup.memory"]
-    assert len(warnings) == 1 and "out of memory; tiles of " in warnings[0] and "tilesize" in warnings[0]
+    assert len(told) == 1 and "out of memory; tiles of " in told[0] and "tilesize" in told[0]
     tight(1 << 30)
     wanted = [planes_of(f) for f in core.animup.Restore(clip, tilesize=list(made[1])).frames()]
     for planes, same, near in zip(halved, wanted, whole, strict=True):
         for plane, exact, like in zip(planes, same, near, strict=True):
             assert np.array_equal(plane, exact)
-            assert np.abs(plane.astype(int) - like).max() <= 3
+            change = np.abs(plane.astype(int) - like)
+            assert change.max() <= 8 and change.mean() < 0.6
 
 
 def test_twice_is_an_error(tight):
@@ -83,15 +95,13 @@ def test_twice_is_an_error(tight):
     clip = moving(width=190, height=130, length=2)
     result = core.animup.Restore(clip, num_streams=1)
     for _ in range(2):
-        with pytest.raises(
-            vs.Error, match=r"^Restore: .*out of memory; tiles of \d+x\d+ do not fit: give a smaller tilesi"
-        ):
+        with pytest.raises(vs.Error, match=r"^Restore: .*out of memory; tiles of \d+x\d+ do not fit: give a smaller"):
             result.get_frame(0)
 
 
 def test_tiles_that_cannot_be_smaller(tight):
     tight(1000)
-    with pytest.raises(vs.Error, match="tiles of .* do not fit: give a smaller tilesize or num_streams"):
+    with pytest.raises(vs.Error, match=r"tiles of .* do not fit: give a smaller tilesize or num_streams"):
         core.animup.Restore(moving(width=40, height=32, length=1)).get_frame(0)
 
 
@@ -111,25 +121,25 @@ class Device:
 
 
 def inference(total, free, streams=1, tilesize=None):
-    model = open_model(SHIPPED / "restore")
+    model = open_model(SHIPPED / "lite-restore")
     return Inference(
         model, width=1920, height=1080, has_chroma=True, tilesize=tilesize, overlap=(48, 48),
         backend=Device(total, free), device_id=0, streams=streams,
     )  # fmt: skip
 
 
-def test_tiles_are_chosen_by_what_the_device_has(caplog):
+def test_tiles_are_chosen_by_what_the_device_has(told):
     """And not by what happens to be free, unless that is too little."""
     large, small = inference(64 << 30, 64 << 30).grid, inference(1 << 30, 1 << 30).grid
     assert len(large) == 1 and len(small) > 1
-    assert inference(1 << 30, 700 * MB).grid == small and not caplog.records
+    assert inference(1 << 30, 700 * MB).grid == small and not told
     assert len(inference(1 << 30, 1 << 30, streams=3).grid) > len(small)
     area = small.rows.tile * small.columns.tile
-    bytes_of = open_model(SHIPPED / "restore").bytes_per_pixel * area
+    bytes_of = open_model(SHIPPED / "lite-restore").bytes_per_pixel * area
     tighter = inference(1 << 30, bytes_of * 2 // 3).grid
     assert tighter.rows.tile < small.rows.tile and tighter.columns.tile < small.columns.tile
-    assert "are free; tiles of" in caplog.text
-    with pytest.raises(AnimupError, match="of the device's memory, 1.* MiB are free: give a smaller tilesize"):
+    assert "are free; tiles of" in told[0]
+    with pytest.raises(AnimupError, match=r"of the device's memory, 1.* MiB are free: give a smaller tilesize"):
         inference(1 << 30, MB)
 
 
@@ -157,7 +167,7 @@ class StubOutOfMemory(StubBackend):
 
 @pytest.mark.parametrize("network", ["encode", "denoise", "decode", "control"])
 @pytest.mark.parametrize("tilesize", [None, (640, 512)])
-def test_diffusion(tmp_path, caplog, network, tilesize):
+def test_diffusion(tmp_path, told, network, tilesize):
     model = AnimateLcm.open(write_stub(tmp_path, control=True))
     images = np.random.default_rng(0).random((2, 3, 448, 576), np.float32)
 
@@ -171,11 +181,11 @@ def test_diffusion(tmp_path, caplog, network, tilesize):
     backend = StubOutOfMemory(network, 350 * 350 if network == "encode" else 45 * 45)
     made, found = enhance(backend)
     assert np.abs(found - wanted).max() < 1e-4  # noise and all
-    assert len([r for r in caplog.records if r.name == "vsanimup.memory"]) == 1
+    assert len(told) == 1
     gc.collect()
     assert len(backend.engines) == 4  # those for larger tiles are gone
     backend.most = 10
-    with pytest.raises(AnimupError, match="OutOfMemory; tiles of .* do not fit: give a smaller tilesize") as caught:
+    with pytest.raises(AnimupError, match=r"OutOfMemory; tiles of .* do not fit: give a smaller tilesize") as caught:
         made(images, np.zeros(2, int), lambda: False)
     assert not isinstance(caught.value, OutOfMemory)
 

@@ -64,7 +64,7 @@ class Enhancer:
         self, *, model: AnimateLcm, width: int, height: int, backend: Backend, device_id: int = 0,
         tilesize: tuple[int, int] | None = None, overlap: tuple[int, int] = (OVERLAP, OVERLAP), steps: int = 2,
         strength: float = 0.3, prompt: str = "", negative_prompt: str = "", cfg: float = 1.0, seed: int = 0,
-        colorfix: str = "wavelet", control: float | None = None,
+        colorfix: str = "wavelet", control: float | None = None, streams: int = 1,
     ) -> None:  # fmt: skip
         """``width`` and ``height`` are those of the pictures, ``tilesize`` and ``overlap`` (width, height) in their
         samples, rounded up to multiples of the model's ``align``; without ``tilesize`` the picture is cut into the
@@ -72,7 +72,7 @@ class Enhancer:
         :class:`vsanimup.diffusion.schedule.Schedule`. ``cfg`` is the weight of the prompt against the negative prompt,
         1 to 30, where 1 leaves out the latter and halves the time. ``seed`` is any number of 64 bits, ``colorfix`` one
         of :data:`vsanimup.diffusion.colour.COLOURFIXES`, ``control`` the strength of the ControlNet, 0 to 2; it is 1
-        unless given where the model has one.
+        unless given where the model has one. ``streams`` is the number of calls that go on at once.
 
         Encodes the text; the other networks are loaded when they are first used. Raises :class:`AnimupError` naming
         the argument, its value and what would do, or the file that is damaged.
@@ -88,7 +88,7 @@ class Enhancer:
         if control is not None and not 0 <= control <= MOST_CONTROL:  # also what is no number
             raise AnimupError(f"control must lie between 0 and {MOST_CONTROL:g}, got {control:g}")
         colour.check(colorfix)
-        self._model, self._backend, self._device = model, backend, device_id
+        self._model, self._backend, self._device, self._streams = model, backend, device_id, streams
         self._width, self._height = width, height
         self._cfg, self._colorfix = float(cfg), colorfix
         self._control = np.array([1.0 if control is None else control], np.float32)
@@ -168,7 +168,9 @@ class Enhancer:
         with self._loading:
             if network not in tiled.engines:
                 sizes = tile_sizes(grid, self._model.factor)
-                engine = self._model.load(network, self._backend, sizes=sizes, device_id=self._device)
+                engine = self._model.load(
+                    network, self._backend, sizes=sizes, device_id=self._device, streams=self._streams
+                )
                 tiled.engines[network] = engine
             return tiled.engines[network]
 

@@ -172,8 +172,9 @@ class CudaBackend:
         """An engine of a network's bytes, or of the file of this name."""
         import onnxruntime as ort
 
-        if precision in ("fp16", "bf16"):
-            raise AnimupError(f"precision={precision!r} needs backend='tensorrt'; on cuda leave precision out")
+        if precision not in ("auto", "fp32"):
+            better = "cpu" if precision == "int8" else "tensorrt"
+            raise AnimupError(f"precision={precision!r} needs backend={better!r}; on cuda leave precision out")
         device.use(device_id)
         if hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # those of the nvidia-* packages
@@ -211,7 +212,7 @@ class CudaBackend:
         session.disable_fallback()
         if PROVIDER not in session.get_providers():
             raise AnimupError(
-                f"onnxruntime-gpu {ort.__version__} cannot use the GPU, libraries of CUDA or cuDNN are missing: {INSTALL}"
+                f"onnxruntime-gpu {ort.__version__} cannot use the GPU, CUDA's or cuDNN's files are missing: {INSTALL}"
             )
         return session
 

@@ -143,7 +143,7 @@ def _diffusion(
     enhancer = Enhancer(
         model=opened, width=width, height=height,
         tilesize=settings.tilesize and in_result(settings.tilesize), overlap=in_result(settings.overlap),
-        backend=settings.backend, device_id=settings.device_id, **options,
+        backend=settings.backend, device_id=settings.device_id, streams=settings.num_streams, **options,
     )  # fmt: skip
     widened = settings.backend.name == "cpu" and opened.precision == "fp16"
     weights = int(model.size() * (WIDENED if widened else 1))
