@@ -102,7 +102,7 @@ def test_twice_is_an_error(tight):
 def test_tiles_that_cannot_be_smaller(tight):
     tight(1000)
     with pytest.raises(vs.Error, match=r"tiles of .* do not fit: give a smaller tilesize or num_streams"):
-        core.animup.Restore(moving(width=40, height=32, length=1)).get_frame(0)
+        core.animup.Upscale(moving(width=40, height=32, length=1)).get_frame(0)
 
 
 class Device:
