@@ -161,11 +161,13 @@ def _over(value: float | None, by: float) -> float | None:
     return None if value is None else value / by
 
 
-def chain(source: vs.VideoNode, name: str, backend: str, **how: Any) -> vs.VideoNode:
+def chain(source: vs.VideoNode, name: str, backend: str) -> vs.VideoNode:
     """The filter that a network belongs to, every frame for itself."""
     function = vs.core.animup.Restore if "restore" in name else vs.core.animup.Upscale
-    extra = {"task": "deblock"} if "restore" in name else {}
-    clip = function(source, backend=backend, drawings=0, **extra, **how)
+    extra: dict[str, Any] = {"task": "deblock"} if "restore" in name else {}
+    if backend == "cpu":  # whose default is integers
+        extra["precision"] = "fp32"
+    clip = function(source, backend=backend, drawings=0, **extra)
     assert isinstance(clip, vs.VideoNode)
     return clip
 
@@ -211,7 +213,7 @@ def agreement(bench: Bench) -> None:
     source = scaled(*((96, 48) if bench.small else (640, 360)), length)
     for name in ("lite-restore", "lite-upscale"):
         found = _planes(chain(source, name, bench.backend.name))
-        wanted = _planes(chain(source, name, "cpu", precision="fp32"))
+        wanted = _planes(chain(source, name, "cpu"))
         largest = max(float(np.abs(a.astype(int) - b).max()) for a, b in zip(found, wanted, strict=True)) / 255
         bench.add("agreement", name, largest=largest, allowed=TOLERANCE["lite"], right=largest <= TOLERANCE["lite"])
     if not bench.in_time("agreement of AnimateLCM", 100):

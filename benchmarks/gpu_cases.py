@@ -173,6 +173,9 @@ def animatelcm_cases(small: bool, tiny_vae: bool, folder: Path) -> Iterator[Case
     """Denoiser and autoencoder on a tile."""
 
     from export.animatelcm import graphs
+    from export.animatelcm.graphs import MotionModules
+    from export.animatelcm.layers import Pooling
+    from export.animatelcm.parts import LAYERS
     from vsanimup.diffusion.model import AnimateLcm
     from vsanimup.diffusion.pipeline import tile_sizes
     from vsanimup.spatial.tiles import plan
@@ -193,8 +196,9 @@ def animatelcm_cases(small: bool, tiny_vae: bool, folder: Path) -> Iterator[Case
     }  # fmt: skip
 
     def module(part: str) -> torch.nn.Module:
-        unet, vae, motion, _ = files.networks(chosen)
+        unet, vae, official, _ = files.networks(chosen)
         if part == "denoise":
+            motion = MotionModules(widths, LAYERS, 32, official.mid_block is not None, Pooling("frame"))
             net: Any = graphs.Denoiser(unet, motion, 1)
         else:
             net = (graphs.Encode if part == "encode" else graphs.Decode)(tiny_autoencoder() if tiny_vae else vae)
