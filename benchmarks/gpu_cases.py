@@ -57,10 +57,10 @@ class Case:
     def flops(self) -> int:
         """FLOPs of one run, a multiplication with addition as two, by PyTorch's counter."""
         counter = FlopCounterMode(display=False)
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():  # shapes without numbers
+        with FakeTensorMode(allow_non_fake_inputs=True):  # shapes without numbers
             net = self.module().eval()
             given = [torch.empty(value.shape, dtype=kind(value)) for value in self.inputs.values()]
-            with counter:
+            with counter, torch.no_grad():
                 net(*given)
         return int(counter.get_total_flops())
 
