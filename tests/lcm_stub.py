@@ -96,6 +96,9 @@ class StubBackend:
     def __init__(self):
         self.runs, self.loads, self.lock = [], [], threading.Lock()
 
+    def memory(self, device_id):
+        return None
+
     def load_file(self, path, *, sizes, device_id, **_):
         self.loads.append(path.name)
         return StubEngine(self, path.stem, sizes)

@@ -173,6 +173,9 @@ class Spy:
     def streams(self):
         return 2
 
+    def memory(self, device_id):
+        return None
+
     def load(self, network, *, origin, sizes, device_id, **_):
         spy, scale = self, 2 if "upscale" in origin else 1
 

@@ -26,13 +26,15 @@ from vsanimup import engines
 from vsanimup.cli import app
 from vsanimup.engines import device
 from vsanimup.engines.cache import VARIABLE, Cache
+from vsanimup.engines.shapes import CLASSES
 from vsanimup.engines.tensorrt import library as libraries
 from vsanimup.engines.tensorrt import plans, precision
 from vsanimup.engines.tensorrt.build import Job, build
 from vsanimup.engines.tensorrt.plans import Request, Target, plan
 from vsanimup.errors import AnimupError
-from vsanimup.filters.inference import CLASSES, fixed, ranges
+from vsanimup.filters.inference import fixed, ranges
 from vsanimup.models import SHIPPED, open_model
+from vsanimup.models.image import find_image
 from vsanimup.models.modulation import Modulation
 
 SMALL = fixed(48, 96)
@@ -73,6 +75,18 @@ def answers(network, inputs):
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     return ort.InferenceSession(network.SerializeToString(), options).run(None, inputs)
+
+
+def command(*arguments):
+    done = CliRunner().invoke(app, ["engines", *map(str, arguments)])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, re.sub(r"\s+", " ", done.output)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "engines"))
+    return tmp_path / "engines"
 
 
 # --- building
@@ -163,6 +177,24 @@ def test_ipt_builds_for_batches_of_patches(rtx, cache, ipt, monkeypatch):
     weights[-1] ^= 1
     ipt.with_suffix(".weights").write_bytes(weights)
     assert plans._read(request)[1] != before
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_networks_of_others_build_for_ranges(folder, tmp_path, channels):
+    """As the filters would ask for them, found from the file alone."""
+    weights = np.random.default_rng(2).normal(0, 0.1, (4 * channels, channels, 3, 3)).astype(np.float32)
+    side = [1, channels, "rows", "columns"]
+    net = model_of(
+        [helper.make_node("Conv", ["image", "w"], ["h"], pads=[1] * 4),
+         helper.make_node("DepthToSpace", ["h"], ["result"], blocksize=2, mode="CRD")],
+        {"w": weights}, [("image", side)], [("result", [1, channels, "r2", "c2"])],
+    )  # fmt: skip
+    onnx.save(net, tmp_path / "double.onnx")
+    code, said = command("build", tmp_path / "double.onnx", "--size", "300x200", "--compute-capability", "any")
+    assert code == 0 and "1 engines are in" in said, said
+    (entry,) = Cache(folder).entries()
+    assert entry.path.name.startswith("double_fp16_columns96..544_rows96..288_")
+    assert find_image(str(tmp_path / "double.onnx")).sizes((320, 224), False) == {"rows": 224, "columns": 320}
 
 
 def test_a_node_that_cannot_be_read_is_named(rtx):
@@ -381,18 +413,6 @@ def test_an_engine_built_ahead_is_used(rtx, cache, modulation, monkeypatch):
 
 
 # --- commands
-
-
-def command(*arguments):
-    done = CliRunner().invoke(app, ["engines", *map(str, arguments)])
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, re.sub(r"\s+", " ", done.output)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "engines"))
-    return tmp_path / "engines"
 
 
 def test_commands(folder):

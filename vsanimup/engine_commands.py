@@ -191,10 +191,21 @@ def _requests(
     """Exactly what the filters will ask for."""
     from vsanimup.engines.tensorrt.plans import Request
     from vsanimup.models import SHIPPED, open_model
+    from vsanimup.models.image import find_image
 
     path = Path(model).expanduser()
-    if path.suffix == ".onnx":
+    if given:
         yield Request(network=path, origin=str(path), sizes=given, precision=precision)
+        return
+    if image := find_image(model):
+        from vsanimup.filters.arguments import settings
+        from vsanimup.filters.image import grid_of
+
+        tiles = [
+            (g.columns.tile, g.rows.tile) for g in (grid_of(image, *f, settings(backend="cpu"), False) for f in sizes)
+        ]
+        for shape in dict.fromkeys(tuple(image.sizes(tile, True).items()) for tile in tiles):
+            yield Request(network=image.path, origin=str(image.path), sizes=dict(shape), precision=precision)
         return
     opened = open_model(SHIPPED / model if (SHIPPED / model).is_dir() and path.name == model else path)
     if opened.kind == "animatelcm":
@@ -226,4 +237,4 @@ def _requests(
                 weights=weights,
             )  # fmt: skip
     else:
-        raise AnimupError(f"model={model!r} is of kind {opened.kind!r}; give its file.onnx, and --dim for its sizes")
+        raise AnimupError(f"model={model!r} is of kind {opened.kind!r}; which this command does not know")

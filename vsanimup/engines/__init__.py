@@ -18,6 +18,7 @@ from vsanimup.engines.base import (
     on_host,
 )
 from vsanimup.engines.cpu import CpuBackend
+from vsanimup.engines.cuda import CudaBackend
 from vsanimup.engines.tensorrt.backend import TensorRtBackend
 from vsanimup.errors import AnimupError
 
@@ -26,7 +27,7 @@ __all__ = [
     "choose", "on_host",
 ]  # fmt: skip
 
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (TensorRtBackend(), CpuBackend())}
+BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (TensorRtBackend(), CudaBackend(), CpuBackend())}
 """All backends by name, best first."""
 LOG = logging.getLogger("vsanimup.engines")
 

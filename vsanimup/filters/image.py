@@ -98,7 +98,8 @@ class ImageProcess:
         with self._loading:
             tile = grid.columns.tile, grid.rows.tile
             engine = self._engine = self._engine or network.load(
-                self._settings.backend, self._settings.device_id, tile
+                self._settings.backend, self._settings.device_id, tile, streams=self._settings.num_streams,
+                precision=self._settings.precision,
             )  # fmt: skip
         channels, rows, columns = picture.shape
         whole = np.empty((channels, grid.rows.padded, grid.columns.padded), np.float32)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from vsanimup.engines import Array, Backend, Engine, Size, on_host
+from vsanimup.engines.shapes import side_range
 from vsanimup.errors import AnimupError
 from vsanimup.filters.samples import Picture
 from vsanimup.models import Model
 from vsanimup.models.modulation import Modulation
+from vsanimup.sizes import show_bytes
+from vsanimup.spatial.halving import REMEDY, Halving, halved
 from vsanimup.spatial.tiles import Blend, Grid, plan, surround
 
 FLOAT, INT8 = "network.onnx", "network.int8.onnx"
@@ -20,11 +24,11 @@ FLOAT, INT8 = "network.onnx", "network.int8.onnx"
 PRECISIONS = ("auto", "int8", "fp32", "fp16", "bf16")
 """What ``precision=`` takes; ``auto`` is integers where the model has such a network, and ``fp16`` on backends that
 build engines, which have no integers."""
-CLASSES = (96, 288, 544, 736, 1088, 1440, 1936, 2176, 2880, 3856)
-"""Engines that are built serve all tiles whose sides lie between the first of these and one of the others."""
 MEMORY = 1 << 30
 """Bytes of working memory that one tile may take when the tile size is left to us. Fixed, not what happens to
 be free: the grid, and with it the picture, must not depend on the moment."""
+SHARE = 4
+"""The tiles of all streams together take at most one part in so many of the memory of a device that has its own."""
 MARGIN = 4
 """Luma samples by which a frame is continued on every side. Networks see zeros beyond their input's edge, which
 shows as a tint of up to 2.5/255 on the last samples of flat colours; four samples in, 0.4/255 are left."""
@@ -36,14 +40,15 @@ ENGINES = 4
 
 
 def tile_grid(
-    model: Model, width: int, height: int, tile: tuple[int, int] | None, overlap: tuple[int, int]
+    model: Model, width: int, height: int, tile: tuple[int, int] | None, overlap: tuple[int, int], most: int = MEMORY
 ) -> Grid:  # fmt: skip
-    """How frames of a size are cut into tiles; ``tile`` and ``overlap`` are (width, height)."""
+    """How frames of a size are cut into tiles; ``tile`` and ``overlap`` are (width, height), ``most`` the bytes that
+    one may take where ``tile`` is left out."""
     wide, high = width + 2 * MARGIN, height + 2 * MARGIN
     if tile is not None:  # one as large as the clip means the clip in one piece
         tile = (wide if tile[0] >= width else tile[0], high if tile[1] >= height else tile[1])
     return plan(
-        wide, high, tile=tile, overlap=overlap, align=model.align, most=MEMORY // model.bytes_per_pixel,
+        wide, high, tile=tile, overlap=overlap, align=model.align, most=most // model.bytes_per_pixel,
         multiple=model.multiple or None,
     )  # fmt: skip
 
@@ -54,15 +59,25 @@ def fixed(height: int, width: int) -> dict[str, Size]:
 
 
 def ranges(height: int, width: int) -> dict[str, Size]:
-    """The same for an engine that serves all tiles of about a size, and none much larger: it takes memory for these."""
-    if min(height, width) < CLASSES[0]:
+    """The same for an engine that serves all tiles of about a size."""
+    down, across = side_range(height), side_range(width)
+    if isinstance(down, int) or isinstance(across, int):
         return fixed(height, width)
     found: dict[str, Size] = {}
-    for name, side in (("height", height), ("width", width)):
-        most = next((size for size in CLASSES[1:] if size >= side), -(-side // 1024) * 1024)
-        found[name] = CLASSES[0], most, most
-        found[f"half_{name}"] = CLASSES[0] // 2, most // 2, most // 2
+    for name, (least, usual, most) in (("height", down), ("width", across)):
+        found[name] = least, usual, most
+        found[f"half_{name}"] = least // 2, usual // 2, most // 2
     return found
+
+
+@dataclass(frozen=True)
+class Tiled:
+    """What belongs to a grid of tiles."""
+
+    grid: Grid
+    engines: OrderedDict[Mix, Engine] = field(default_factory=OrderedDict)
+    spare: list[tuple[Array, Array]] = field(default_factory=list)
+    """Inputs of finished computations."""
 
 
 class Inference:
@@ -87,52 +102,83 @@ class Inference:
     ) -> None:
         self._model, self._backend, self._device = model, backend, device_id
         self._has_chroma = has_chroma
-        self.grid = tile_grid(model, width, height, tilesize, overlap)
+        room = backend.memory(device_id)
+        most = MEMORY if room is None else min(MEMORY, room.total // SHARE // streams)
+        first = tile_grid(model, width, height, tilesize, overlap, most)
+
+        def smaller() -> Tiled | None:
+            grid = tile_grid(model, width, height, halved(first), overlap, most)
+            return Tiled(grid) if _area(grid) < _area(first) else None
+
+        self._halving = Halving(Tiled(first), smaller, lambda tiled: tiled.grid)
         if precision == "int8" and INT8 not in model.files:
             raise AnimupError(
                 f"precision='int8' needs {INT8}, which model {model.name} does not have; leave precision out"
             )
-        integers = not backend.builds and precision in ("auto", "int8") and INT8 in model.files
+        # integers are for processors: on a device of its own they would be slower, or not be known
+        integers = room is None and precision in ("auto", "int8") and INT8 in model.files
         self._file = INT8 if integers else FLOAT
         self._precision, self._streams = precision, streams
         self._network = model.read(self._file)
         self._modulation = Modulation(model)
-        self._engines: OrderedDict[Mix, Engine] = OrderedDict()
         self._loading = threading.Lock()
         self._places = threading.BoundedSemaphore(streams)
-        self._spare: list[tuple[Array, Array]] = []  # inputs of finished computations
+        if room is not None and self._need(streams) > room.free:
+            self._halving.halve(f"{show_bytes(self._need(streams))} of the device's memory are needed, "
+                                f"{show_bytes(room.free)} are free")  # fmt: skip
+            if self._need(streams) > room.free:
+                raise AnimupError(
+                    f"model {model.name} needs {show_bytes(self._need(streams))} of the device's memory, "
+                    f"{show_bytes(room.free)} are free: {REMEDY}"
+                )
 
-    def engine(self, mix: Mix = ()) -> Engine:
+    @property
+    def grid(self) -> Grid:
+        """The tiles, in luma samples of the continued frame."""
+        return self._halving.tiled.grid
+
+    def _need(self, streams: int) -> int:
+        """Bytes that weights and the tiles of all streams take on a device, at most."""
+        return len(self._network) + streams * _area(self.grid) * self._model.bytes_per_pixel
+
+    def engine(self, tiled: Tiled, mix: Mix = ()) -> Engine:
         """The engine for a task mix, made on first use: scripts are often evaluated without a frame asked for."""
         with self._loading:
-            if mix not in self._engines:
-                high, wide = self.grid.rows.tile, self.grid.columns.tile
+            engines = tiled.engines
+            if mix not in engines:
+                high, wide = tiled.grid.rows.tile, tiled.grid.columns.tile
                 builds = self._backend.builds
-                self._engines[mix] = self._backend.load(
+                engines[mix] = self._backend.load(
                     self._network if builds else self._modulation.merge(self._file, self._network, dict(mix)),
                     origin=str(self._model.folder / self._file), device_id=self._device,
                     sizes=ranges(high, wide) if builds else fixed(high, wide), streams=self._streams,
-                    precision=self._precision if builds else "auto",
+                    precision="auto" if self._backend.memory(self._device) is None else self._precision,
                     weights=(self._modulation.weights(dict(mix)) or None) if builds else None,
                 )  # fmt: skip
-                while len(self._engines) > ENGINES:
-                    self._engines.popitem(last=False)
-            self._engines.move_to_end(mix)
-            return self._engines[mix]
+                while len(engines) > ENGINES:
+                    engines.popitem(last=False)
+            engines.move_to_end(mix)
+            return engines[mix]
 
     def __call__(self, window: Sequence[Picture], mix: Mix, cancelled: Callable[[], bool]) -> tuple[Array, Array]:
         """Luma ``[rows, columns]`` and chroma ``[2, rows, columns]`` of the centre frame of a window."""
         with self._places:
-            try:
-                y, uv = self._spare.pop()
-            except IndexError:
-                shape = (self.grid.rows.padded, self.grid.columns.padded)
-                y = np.empty((1, len(window), *shape), np.float32)
-                uv = np.zeros((1, 2 * len(window), shape[0] // 2, shape[1] // 2), np.float32)
-            self._place(window, y[0], uv[0])
-            result = self._run(y, uv, self.engine(mix), window[0].planes[0].shape, cancelled)
-            self._spare.append((y, uv))
-            return result
+            return self._halving.run(lambda tiled: self._compute(tiled, window, mix, cancelled))
+
+    def _compute(
+        self, tiled: Tiled, window: Sequence[Picture], mix: Mix, cancelled: Callable[[], bool]
+    ) -> tuple[Array, Array]:
+        """As a call, by these tiles."""
+        try:
+            y, uv = tiled.spare.pop()
+        except IndexError:
+            shape = (tiled.grid.rows.padded, tiled.grid.columns.padded)
+            y = np.empty((1, len(window), *shape), np.float32)
+            uv = np.zeros((1, 2 * len(window), shape[0] // 2, shape[1] // 2), np.float32)
+        self._place(window, y[0], uv[0])
+        result = self._run(tiled.grid, y, uv, self.engine(tiled, mix), window[0].planes[0].shape, cancelled)
+        tiled.spare.append((y, uv))
+        return result
 
     def _place(self, window: Sequence[Picture], y: Array, uv: Array) -> None:
         """Write the window's values into the network's inputs, and continue them to the borders."""
@@ -150,10 +196,10 @@ class Inference:
         surround(uv, margin, rows, columns)
 
     def _run(
-        self, y: Array, uv: Array, engine: Engine, shape: tuple[int, ...], cancelled: Callable[[], bool]
+        self, grid: Grid, y: Array, uv: Array, engine: Engine, shape: tuple[int, ...], cancelled: Callable[[], bool]
     ) -> tuple[Array, Array]:
         """All tiles of the inputs, put together and cut to ``shape``, that of the luma plane, times the scale."""
-        grid, scale = self.grid, self._model.scale
+        scale = self._model.scale
         luma, chroma = Blend(grid, 1, scale, 1), Blend(grid, 2, scale, 2)
         high, wide = grid.rows.tile, grid.columns.tile
         for row, column in grid:
@@ -170,3 +216,8 @@ class Inference:
             chroma.add(row, column, on_host(results["result_uv"])[0])
         margin, height, width = MARGIN * scale, shape[0] * scale, shape[1] * scale
         return luma.result(margin, height, width)[0], chroma.result(margin // 2, height // 2, width // 2)
+
+
+def _area(grid: Grid) -> int:
+    """Samples of a tile."""
+    return grid.rows.tile * grid.columns.tile

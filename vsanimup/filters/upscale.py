@@ -143,19 +143,23 @@ def _diffusion(
     enhancer = Enhancer(
         model=opened, width=width, height=height,
         tilesize=settings.tilesize and in_result(settings.tilesize), overlap=in_result(settings.overlap),
-        backend=settings.backend, device_id=settings.device_id, **options,
+        backend=settings.backend, device_id=settings.device_id, streams=settings.num_streams, **options,
     )  # fmt: skip
     widened = settings.backend.name == "cpu" and opened.precision == "fp16"
     weights = int(model.size() * (WIDENED if widened else 1))
-    _check_memory(model, weights, enhancer.grid.rows.tile * enhancer.grid.columns.tile, settings.num_streams)
+    room = settings.backend.memory(settings.device_id)
+    _check_memory(
+        model, weights, enhancer.grid.rows.tile * enhancer.grid.columns.tile, settings.num_streams,
+        total_memory() if room is None else room.total, "this machine" if room is None else "this device",
+    )  # fmt: skip
     log(f"Upscale: {model.name}, {chosen.steps} steps from strength {chosen.strength:g}, seed {chosen.seed}")
     return diffusion_clip(clip, scale, target, settings, enhancer)
 
 
-def _check_memory(model: Model, weights: int, samples: int, streams: int) -> None:
-    """Refuse what this machine has not the memory for: weights, and a tile of ``samples`` for each stream."""
+def _check_memory(model: Model, weights: int, samples: int, streams: int, memory: int | None, where: str) -> None:
+    """Refuse what there is not the memory for: weights, and a tile of ``samples`` for each stream."""
     work = model.bytes_per_pixel * samples
-    need, memory = weights + work * streams, total_memory()
+    need = weights + work * streams
     if memory is None or need <= memory:
         return
     if weights + work <= memory:
@@ -164,5 +168,5 @@ def _check_memory(model: Model, weights: int, samples: int, streams: int) -> Non
         remedy = "use a smaller tilesize" if weights < memory else "a machine with more is needed"
     raise AnimupError(
         f"model {model.name} needs about {show_bytes(need)} of memory ({show_bytes(weights)} for weights, "
-        f"{show_bytes(work)} for each of num_streams={streams}), this machine has {show_bytes(memory)}: {remedy}"
+        f"{show_bytes(work)} for each of num_streams={streams}), {where} has {show_bytes(memory)}: {remedy}"
     )

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from vsanimup.engines.base import on_host
+from vsanimup.engines.shapes import side_range
 from vsanimup.errors import AnimupError
 from vsanimup.models import MANIFEST, SHIPPED, Model, open_model
 
 if TYPE_CHECKING:
-    from vsanimup.engines import Backend, Engine
+    from vsanimup.engines import Backend, Engine, Size
 
 Array = NDArray[np.float32]
 
@@ -60,19 +62,30 @@ class ImageNetwork:
     model: Model | None
     """The folder that it is of."""
 
-    def load(self, backend: Backend, device_id: int, tile: tuple[int, int]) -> Engine:
-        """An engine for tiles of (width, height)."""
+    def load(
+        self, backend: Backend, device_id: int, tile: tuple[int, int], *, streams: int = 1, precision: str = "auto"
+    ) -> Engine:
+        """An engine for tiles of (width, height); ``precision`` counts where engines are built."""
         if self.model is not None:
             section = self.model.sections[KIND]
             for name in (section["file"], section.get("weights")):
                 if name:
                     self.model.verify(name)
-        wanted = {0: self.batch, 2: tile[1], 3: tile[0]}
-        sizes: dict[str, int] = {}
+        return backend.load_file(
+            self.path, sizes=self.sizes(tile, backend.builds), device_id=device_id, streams=streams,
+            precision=precision if backend.builds else "auto",
+        )  # fmt: skip
+
+    def sizes(self, tile: tuple[int, int], ranges: bool) -> dict[str, Size]:
+        """Symbolic dimensions for tiles of (width, height), or ``ranges`` around them; none where they contradict."""
+        wanted: dict[int, Size] = {0: self.batch, 2: tile[1], 3: tile[0]}
+        if ranges and self.tile is None:
+            wanted |= {axis: side_range(side, self.multiple) for axis, side in ((2, tile[1]), (3, tile[0]))}
+        found: dict[str, Size] = {}
         for axis, name in self.axes:
-            if sizes.setdefault(name, wanted[axis]) != wanted[axis]:
-                return backend.load_file(self.path, sizes={}, device_id=device_id)
-        return backend.load_file(self.path, sizes=sizes, device_id=device_id)
+            if found.setdefault(name, wanted[axis]) != wanted[axis]:
+                return {}
+        return found
 
     def run(self, engine: Engine, pictures: Array) -> Array:
         """Pictures ``[batch, channels, rows, columns]`` through an engine of :meth:`load`."""

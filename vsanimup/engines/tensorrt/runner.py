@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from vsanimup.engines import device
-from vsanimup.engines.base import Array, DeviceArray, Feed, Result, Weights
-from vsanimup.engines.kept import Kept
+from vsanimup.engines.base import DeviceArray, Feed, Result, Weights
+from vsanimup.engines.buffers import Buffer, Kept, near
 from vsanimup.engines.tensorrt.library import LOG, Library
 from vsanimup.errors import AnimupError, OutOfMemory
 
@@ -134,19 +134,13 @@ class Runner:
                 f"the engine {self._origin} takes {', '.join(sorted(wanted))}, got {', '.join(sorted(inputs))}"
             )
         # another device's arrays come here first, for the thread can be at one device only
-        near = {
-            name: value if isinstance(value, np.ndarray) or self._has(value) else value.to_host()
-            for name, value in inputs.items()
-        }
+        here = {name: near(value, self._device) for name, value in inputs.items()}
         lane = self._lanes.get()
         try:
             device.use(self._device)
-            return lane.run(near, keep)
+            return lane.run(here, keep)
         finally:
             self._lanes.put(lane)
-
-    def _has(self, value: DeviceArray) -> bool:
-        return isinstance(value, Kept) and value.device_id == self._device
 
     def refit(self, weights: Weights) -> None:
         """Put other values into the engine's weights, by their names, once no run goes on.
@@ -188,27 +182,6 @@ class Runner:
             raise _said.error(f"the engine {self._origin} cannot take other weights", REBUILD)
 
 
-class _Buffer:
-    """An input's or output's memory on the device, and what is copied to and from it."""
-
-    def __init__(self, tensor: Tensor, shape: tuple[int, ...]) -> None:
-        self.shape, self.dtype = shape, tensor.dtype
-        self.bytes = int(np.prod(shape, dtype=np.int64)) * tensor.dtype.itemsize
-        self.memory = device.Memory(self.bytes)
-        self._pinned: device.Pinned | None = None
-
-    @property
-    def pinned(self) -> device.Pinned:
-        """Made when it is first needed: what always stays on the device has no use for it."""
-        if self._pinned is None:
-            self._pinned = device.Pinned(self.bytes)
-        return self._pinned
-
-    def view(self) -> np.ndarray[Any, Any]:
-        """The pinned memory as an array."""
-        return self.pinned.view(self.shape, self.dtype)
-
-
 class _Lane:
     """One execution context; used by one thread at a time, on the runner's device."""
 
@@ -219,31 +192,28 @@ class _Lane:
         self._origin, self._device, self._record = origin, device_id, record
         self._stream = device.Stream()
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self._buffers: dict[str, _Buffer] = {}
+        self._buffers: dict[str, Buffer] = {}
         self._graph: device.Graph | None = None
         self._warm = False
 
-    def run(self, inputs: Mapping[str, Feed | DeviceArray], keep: Collection[str]) -> dict[str, Result]:
+    def run(self, inputs: Mapping[str, Feed | Kept], keep: Collection[str]) -> dict[str, Result]:
         """As the runner's."""
         _said.forget()
         self._prepare({name: tuple(value.shape) for name, value in inputs.items()})
+        outputs = {tensor.name: self._buffers[tensor.name] for tensor in self._tensors if not tensor.is_input}
         kept: dict[str, Kept] = {}
-        outputs = [tensor.name for tensor in self._tensors if not tensor.is_input]
         try:
             for name, value in inputs.items():
-                self._feed(self._buffers[name], value)
+                self._buffers[name].feed(self._stream, value)
             self._compute()
-            for name in outputs:
-                buffer = self._buffers[name]
+            for name, buffer in outputs.items():
                 if name in keep:
-                    memory = self._pool.take(buffer.bytes)
-                    kept[name] = Kept(memory, self._pool, self._device, buffer.shape, buffer.dtype)
-                    self._stream.copy_within(memory, buffer.memory, buffer.bytes)
+                    kept[name] = buffer.keep(self._stream, self._pool, self._device)
                 else:
-                    self._stream.copy_out(buffer.pinned, buffer.memory, buffer.bytes)
+                    buffer.bring(self._stream)
         finally:
             self._stream.wait()  # nothing that is let go may be in use
-        return {name: kept[name] if name in kept else self._fetch(self._buffers[name]) for name in outputs}
+        return {name: kept[name] if name in kept else buffer.fetch() for name, buffer in outputs.items()}
 
     def forget_graph(self) -> None:
         """Record anew: the engine is another."""
@@ -267,18 +237,10 @@ class _Lane:
             shape = tuple(int(size) for size in self._context.get_tensor_shape(tensor.name))
             if min(shape, default=1) < 0:
                 raise AnimupError(f"the engine {self._origin} leaves the shape of {tensor.name!r} open: {list(shape)}")
-            self._buffers[tensor.name] = buffer = _Buffer(tensor, shape)
+            self._buffers[tensor.name] = buffer = Buffer(shape, tensor.dtype)
             if not self._context.set_tensor_address(tensor.name, buffer.memory.address):
                 raise _said.error(f"the engine {self._origin} refuses memory for {tensor.name!r}", REBUILD)
         self._shapes = shapes
-
-    def _feed(self, buffer: _Buffer, value: Feed | DeviceArray) -> None:
-        """Ask for an input's values to be put into its memory: graphs need it to stay where it is."""
-        if isinstance(value, Kept) and value.dtype == buffer.dtype:
-            self._stream.copy_within(buffer.memory, value.memory, buffer.bytes)
-            return
-        np.copyto(buffer.view(), value if isinstance(value, np.ndarray) else value.to_host(), casting="same_kind")
-        self._stream.copy_in(buffer.memory, buffer.pinned, buffer.bytes)
 
     def _compute(self) -> None:
         """Ask for the outputs: the first time in these shapes plainly, as TensorRT demands, then by a graph."""
@@ -287,7 +249,7 @@ class _Lane:
                 self._graph = self._stream.record(self._enqueue)
             except AnimupError as error:  # some networks cannot be recorded
                 self._record = False
-                LOG.info("the engine %s runs without a CUDA graph: %s", self._origin, error)
+                LOG.info("the engine %s runs without a CUDA graph: %s", self._origin, str(error))
         if self._graph is not None:
             self._graph.launch(self._stream)
         else:
@@ -297,7 +259,3 @@ class _Lane:
     def _enqueue(self) -> None:
         if not self._context.execute_async_v3(int(self._stream.handle)):
             raise _said.error(f"the engine {self._origin} failed", "see TensorRT's lines in the log")
-
-    @staticmethod
-    def _fetch(buffer: _Buffer) -> Array:
-        return np.array(buffer.view(), np.float32)
