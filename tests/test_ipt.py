@@ -69,7 +69,7 @@ def test_half_precision(made, folders, tmp_path):
     assert section["precision"] == "fp16" and section["overlap"] == 12
     clip = drawn(
         core.std.BlankClip(format=vs.YUV420P8, width=48, height=40, length=1, keep=True),
-        lambda n, i, shape: np.add.outer(np.arange(shape[0]) * 3, np.arange(shape[1])) + 40,
+        lambda n, i, shape: (np.add.outer(np.arange(shape[0]) * 3, np.arange(shape[1])) + 40) / 255,
     )
     half, single = (planes_of(core.animup.Upscale(clip, model=str(each)).get_frame(0)) for each in (out, folders[2]))
     assert all(np.abs(a.astype(int) - b).max() <= 2 for a, b in zip(half, single, strict=True))

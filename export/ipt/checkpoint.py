@@ -111,8 +111,8 @@ def sizes_of(tensors: Tensors, heads: int, scale: int, index: int) -> Sizes:
     patch_dim, side = math.isqrt(width // features), math.isqrt(tokens)
     if features * patch_dim**2 != width or side**2 != tokens:
         raise AnimupError(
-            f"{tensors.path}: {POSITIONS} is {[tokens, width]}, which is no square of tokens of {features} features, as many as "
-            f"{HEAD} has"
+            f"{tensors.path}: {POSITIONS} is {[tokens, width]}, which is no square of tokens of {features} features, "
+            f"as many as {HEAD} has"
         )
     if heads < 1 or width % heads:
         raise AnimupError(f"--heads {heads} does not divide the width of {width}: published networks have 12")
