@@ -10,6 +10,7 @@ chroma location is honoured.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import vapoursynth as vs
 
@@ -48,6 +49,13 @@ def output_format(clip: vs.VideoNode, wanted: int | None) -> vs.VideoFormat:
             "convert with core.resize, where the matrix can be given"
         )
     return target
+
+
+def converted(clip: vs.VideoNode, **how: Any) -> vs.VideoNode:
+    """``clip.resize.Bicubic(**how)``, also of frames that are said to be interlaced, which stay so: whoever gets them
+    can refuse them by number, where the resizer has but a message on sizes for some of them."""
+    whole = clip.std.RemoveFrameProps("_FieldBased").resize.Bicubic(**how)
+    return whole.std.CopyFrameProps(clip, props="_FieldBased")
 
 
 Network = Callable[[vs.VideoNode, int], vs.VideoNode]

@@ -110,6 +110,8 @@ def _of_folder(model: Model) -> ImageNetwork:
     for name in ("file", "input", "output"):
         if not isinstance(section.get(name), str):
             raise AnimupError(f"{where}: {KIND}.{name} must be a text, got {section.get(name)!r}")
+    if not isinstance(section.get("weights", ""), str):
+        raise AnimupError(f"{where}: {KIND}.weights must be a text, got {section['weights']!r}")
     for name, least in (("channels", 1), ("tile", 1), ("overlap", 0), ("batch", 1)):
         value = section.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
