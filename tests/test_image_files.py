@@ -200,14 +200,14 @@ def folder_of(path, section, **more):
         (SECTION | {"file": "../net.onnx"}, r"the manifest names no file \.\./net\.onnx; get the model again"),
         (SECTION | {"weights": 5}, "image.weights must be a text, got 5"),
         (SECTION | {"weights": "gone"}, "the manifest names no file gone; get the model again"),
-        (SECTION | {"tile": 40}, "net.onnx"),
-        (SECTION | {"input": "picture"}, "picture"),
-        (SECTION | {"output": "result"}, "result"),
+        (SECTION | {"tile": 40}, "net.onnx failed on the cpu backend: .*Got: 40 Expected: 32"),
+        (SECTION | {"input": "picture"}, r"missing from input feed \(\['picture'\]\)"),
+        (SECTION | {"output": "result"}, "net.onnx gives y and no result, which manifest.json names"),
     ],
     ids=str,
 )
 def test_a_damaged_section_of_a_manifest(tmp_path, section, said):
-    with pytest.raises(vs.Error, match=said):
+    with pytest.raises(vs.Error, match="(?s)" + said):
         run(clip_of(), folder_of(tmp_path / "model", section)).get_frame(0)
 
 

@@ -77,7 +77,11 @@ class ImageNetwork:
     def run(self, engine: Engine, pictures: Array) -> Array:
         """Pictures ``[batch, channels, rows, columns]`` through an engine of :meth:`load`."""
         given: Any = pictures.astype(np.float16) if self.half else pictures
-        result = engine.run({self.input: given})[self.output].astype(np.float32, copy=False)
+        results = engine.run({self.input: given})
+        if self.output not in results:
+            named = ", ".join(results)
+            raise AnimupError(f"the network {self.path} gives {named} and no {self.output}, which {MANIFEST} names")
+        result = results[self.output].astype(np.float32, copy=False)
         wanted = (*pictures.shape[:2], pictures.shape[2] * self.scale, pictures.shape[3] * self.scale)
         if result.shape != wanted:
             raise AnimupError(f"the network {self.path} gave {list(result.shape)} where {list(wanted)} was wanted")
