@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -30,6 +31,15 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def unwritten(error: OSError | MemoryError, out: Path) -> str:
+    """What to say of an export to ``out`` that the system stopped."""
+    if isinstance(error, MemoryError):
+        return f"out of memory; nothing was written to {out}: close other programs"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "make room, or give another --out" if full else "see to that, or give another --out"
+    return f"{error.strerror or error}; nothing was written to {out}: {remedy}"
 
 
 @contextlib.contextmanager

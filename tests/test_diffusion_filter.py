@@ -124,3 +124,11 @@ def test_an_unknown_matrix_is_an_error():
     clip = moving(width=48, height=32, length=1).std.SetFrameProps(_Matrix=8)
     with pytest.raises(vs.Error, match=r"Upscale: frame 0 has _Matrix=8, .*matrix_s='709'"):
         through(clip).get_frame(0)
+
+
+@pytest.mark.parametrize(("format", "height"), [(vs.YUV420P8, 32), (vs.YUV420P8, 34), (vs.GRAY8, 33)])
+def test_interlaced_frames_are_refused(format, height):
+    clip = moving(format=format, width=48, height=height, length=3)
+    with pytest.raises(vs.Error, match=r"frame 0 is interlaced \(_FieldBased=1\); deinterlace first"):
+        through(clip.std.SetFrameProps(_FieldBased=1)).get_frame(0)
+    assert through(clip.std.SetFrameProps(_FieldBased=0)).get_frame(2).height == 2 * height

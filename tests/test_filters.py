@@ -245,8 +245,13 @@ def test_unusable_clips_are_refused_at_create(function, clip, said):
 
 
 @pytest.mark.parametrize("function", ["Restore", "Upscale"])
-@pytest.mark.parametrize("order", [1, 2])
-def test_interlaced_frames_are_refused(function, order):
-    clip = getattr(core.animup, function)(moving(length=2).std.SetFrameProps(_FieldBased=order))
+@pytest.mark.parametrize(
+    ("order", "format", "height", "location"),
+    [(1, vs.YUV420P8, 64, 0), (2, vs.YUV420P8, 46, 0), (2, vs.YUV420P8, 46, 1), (1, vs.YUV422P8, 45, 0),
+     (2, vs.RGB24, 45, 0)],
+)  # fmt: skip
+def test_interlaced_frames_are_refused(function, order, format, height, location):
+    source = moving(format=format, height=height, length=2)
+    clip = getattr(core.animup, function)(source.std.SetFrameProps(_FieldBased=order, _ChromaLocation=location))
     with pytest.raises(vs.Error, match=f"{function}: frame 0 is interlaced .*deinterlace first"):
         clip.get_frame(0)

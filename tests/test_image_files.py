@@ -12,6 +12,8 @@ from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper
 
+from export.folder import write_model
+
 
 def network(path, *, scale=1, channels=3, sides=("h", "w"), batch=1, half=False, multiple=1, out=None, inputs=1):
     """A convolution, a detour at 1/multiple of the size, and a pixel shuffle."""
@@ -137,6 +139,90 @@ def test_what_cannot_be_used_is_named(tmp_path, kind, scale, more, said):
     path = network(tmp_path / "net.onnx", **kind)
     with pytest.raises(vs.Error, match=said):
         run(clip_of(), path, scale, **more)
+
+
+@pytest.mark.parametrize(("channels", "scale"), [(1, 1), (3, 1), (3, 2)])
+@pytest.mark.parametrize(
+    ("format", "width", "height"),
+    [(vs.YUV420P8, 62, 46), (vs.YUV420P8, 18, 16), (vs.YUV422P8, 66, 45), (vs.RGB24, 53, 37), (vs.GRAY8, 17, 19)],
+)
+@pytest.mark.parametrize("kind", [{}, {"multiple": 8}, {"sides": (32, 48)}], ids=str)
+def test_sizes_that_divide_by_nothing(tmp_path, kind, format, width, height, channels, scale):
+    path = network(tmp_path / "net.onnx", channels=channels, scale=scale, **kind)
+    clip = clip_of(format, width, height, 1)
+    frame = run(clip, path, scale).get_frame(0)
+    assert (frame.width, frame.height, frame.format.id) == (width * scale, height * scale, format)
+    if kind or clip.format.color_family != vs.YUV or channels == 1:
+        return
+    full = clip.resize.Bicubic(format=vs.YUV444PS)
+    wanted = run(full, path, scale).resize.Bicubic(format=format).get_frame(0)
+    assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(planes_of(frame), planes_of(wanted), strict=True))
+
+
+@pytest.mark.parametrize(("channels", "scale"), [(1, 1), (1, 2), (3, 1), (3, 2)])
+@pytest.mark.parametrize(("format", "height"), [(vs.YUV420P8, 48), (vs.YUV420P8, 46), (vs.RGB24, 45)])
+def test_interlaced_frames_are_refused(tmp_path, channels, scale, format, height):
+    path = network(tmp_path / "net.onnx", channels=channels, scale=scale)
+    clip = clip_of(format, 64, height, 2).std.SetFrameProps(_FieldBased=2)
+    with pytest.raises(vs.Error, match=r"frame 1 is interlaced \(_FieldBased=2\); deinterlace first"):
+        run(clip, path, scale).get_frame(1)
+    for whole in (clip.std.SetFrameProps(_FieldBased=0), clip.std.RemoveFrameProps("_FieldBased")):
+        frame = run(whole, path, scale).get_frame(1)
+        assert frame.height == height * scale and frame.props.get("_FieldBased", 0) == 0
+
+
+SECTION = {"file": "net.onnx", "input": "x", "output": "y", "channels": 3, "tile": 32, "overlap": 8, "batch": 2}
+
+
+def folder_of(path, section, **more):
+    """A model folder around a network of 32x32."""
+    manifest = {
+        "name": "net", "kind": "image", "scale": 1, "radius": 0, "align": 2, "value_range": "rgb", "tasks": [],
+        "bytes_per_pixel": 100, "licence": "MIT", "source": "made up", "parameters": 1, "image": section, **more,
+    }  # fmt: skip
+    data = network(path.parent / "net.onnx", sides=(32, 32), batch="batch").read_bytes()
+    write_model(path, {"net.onnx": data}, manifest)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        (None, "image must be an object, got None"),
+        ([1], r"image must be an object, got \[1\]"),
+        ({}, "image.file must be a text, got None"),
+        (SECTION | {"input": 3}, "image.input must be a text, got 3"),
+        (SECTION | {"tile": "48"}, "image.tile must be a whole number from 1, got '48'"),
+        (SECTION | {"batch": True}, "image.batch must be a whole number from 1, got True"),
+        (SECTION | {"batch": 0}, "image.batch must be a whole number from 1, got 0"),
+        (SECTION | {"overlap": 32}, "image.overlap below image.tile"),
+        (SECTION | {"channels": 2}, "image.channels must be 1 or 3"),
+        (SECTION | {"file": "../net.onnx"}, r"the manifest names no file \.\./net\.onnx; get the model again"),
+        (SECTION | {"weights": 5}, "image.weights must be a text, got 5"),
+        (SECTION | {"weights": "gone"}, "the manifest names no file gone; get the model again"),
+        (SECTION | {"tile": 40}, "net.onnx failed on the cpu backend: .*Got: 40 Expected: 32"),
+        (SECTION | {"input": "picture"}, r"missing from input feed \(\['picture'\]\)"),
+        (SECTION | {"output": "result"}, "net.onnx gives y and no result, which manifest.json names"),
+    ],
+    ids=str,
+)
+def test_a_damaged_section_of_a_manifest(tmp_path, section, said):
+    with pytest.raises(vs.Error, match="(?s)" + said):
+        run(clip_of(), folder_of(tmp_path / "model", section)).get_frame(0)
+
+
+def test_folders_and_altered_files(tmp_path):
+    path = folder_of(tmp_path / "model", SECTION)
+    alone = network(tmp_path / "alone.onnx", sides=(32, 32), batch="n")
+    assert digest(run(clip_of(), path).get_frame(0)) == digest(run(clip_of(), alone, overlap=8).get_frame(0))
+    with pytest.raises(vs.Error, match=r"gave .* where .* was wanted"):
+        run(clip_of(), folder_of(tmp_path / "double", SECTION, scale=2), 2).get_frame(0)
+    (path / "net.onnx").write_bytes((path / "net.onnx").read_bytes()[:-1] + b"?")
+    with pytest.raises(vs.Error, match=r"net\.onnx is damaged: .* get the model again"):
+        run(clip_of(), path).get_frame(0)
+    (path / "net.onnx").unlink()
+    with pytest.raises(vs.Error, match=r"net.onnx cannot be read \(No such file"):
+        run(clip_of(), path).get_frame(0)
 
 
 def test_damaged_missing_and_folders_without_a_manifest(tmp_path):

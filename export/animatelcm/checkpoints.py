@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,8 @@ def open_tensors(path: Path) -> Tensors:
     if path.suffix not in {".ckpt", ".pt", ".pth", ".bin"}:
         raise AnimupError(f"{path} must be a .safetensors, .ckpt, .pt, .pth or .bin file")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # files from before PyTorch 1.6 are no archives and cannot be mapped
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise AnimupError(
             f"{path} holds more than tensors, which could run foreign code, and is not loaded: "

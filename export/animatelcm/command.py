@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shlex
 import shutil
 import sys
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from export.folder import unwritten
 from vsanimup.doctor import free_memory
 from vsanimup.errors import AnimupError
 from vsanimup.sizes import show_bytes
@@ -289,9 +289,5 @@ def main(
             print(said, flush=True)
     except AnimupError as error:
         raise SystemExit(f"animatelcm: {error}") from error
-    except MemoryError as error:
-        raise SystemExit("animatelcm: out of memory; nothing was written: close other programs") from error
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "make room, or give another --out" if full else "see to that, or give another --out"
-        raise SystemExit(f"animatelcm: {error.strerror or error}; nothing was written to {out}: {remedy}") from error
+    except (OSError, MemoryError) as error:
+        raise SystemExit(f"animatelcm: {unwritten(error, out)}") from error

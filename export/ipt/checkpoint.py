@@ -15,6 +15,7 @@ from vsanimup.errors import AnimupError
 
 QUERIES = "body.query_embed.weight"
 POSITIONS = "body.position_encoding.pe.weight"
+HEAD = "head.0.0.weight"
 POSITION_IDS = "body.position_encoding.position_ids"
 """A buffer of 0, 1, 2, …"""
 
@@ -57,17 +58,15 @@ def read(path: Path, task: str, *, heads: int, index: int | None = None) -> tupl
     """
     if task not in TASKS:
         raise AnimupError(f"--task must be one of {', '.join(TASKS)}, got {task!r}")
-    tensors = open_tensors(path)
+    opened = tensors = open_tensors(path)
     if tensors and all(name.startswith("model.") for name in tensors):
         tensors = tensors.part(lambda name: name, "model.")
-    if QUERIES not in tensors or POSITIONS not in tensors or "head.0.0.weight" not in tensors:
-        raise AnimupError(
-            f"{path} is no IPT checkpoint, which has head.0.0.weight, {POSITIONS} and {QUERIES}: {what_it_is(tensors)}"
-        )
-    several = len({name.split(".")[1] for name in tensors if name.startswith("head.")})
+    if lacking := [name for name in (HEAD, POSITIONS, QUERIES) if name not in tensors]:
+        raise AnimupError(f"{path} is no IPT checkpoint: it lacks {', '.join(lacking)}; {what_it_is(opened)}")
+    several = sum(re.fullmatch(r"head\.\d+\.0\.weight", name) is not None for name in tensors)
     if index is None:
         index = TASKS[task].index if several > 1 else 0
-    queries = tensors.shape(QUERIES)[0]
+    queries, _ = shape_of(tensors, QUERIES, 2)
     if not 0 <= index < min(several, queries):
         raise AnimupError(f"{path} has {several} heads and {queries} queries, so none of index {index}: give --query")
     scale = scale_of(tensors, index)
@@ -75,18 +74,9 @@ def read(path: Path, task: str, *, heads: int, index: int | None = None) -> tupl
         does = "restores at the same size" if scale == 1 else f"enlarges by {scale}"
         fitting = " or ".join(name for name, each in TASKS.items() if each.scale == scale)
         raise AnimupError(f"--task {task}: {path} (its tail {index}) {does}; give --task {fitting or 'of that kind'}")
-    sizes = sizes_of(tensors, heads, scale)
-
-    def rename(name: str) -> str | None:
-        part, _, rest = name.partition(".")
-        number, _, own = rest.partition(".")
-        if name == POSITION_IDS:
-            return None
-        if part in {"head", "tail"} and number.isdigit() and int(number) < several:
-            return f"{part}.{own}" if int(number) == index else None
-        return name
-
-    mine = tensors.part(rename)
+    sizes = sizes_of(tensors, heads, scale, index)
+    others = tuple(f"{part}.{i}." for part in ("head", "tail") for i in range(several) if i != index)
+    mine = tensors.part(lambda name: None if name == POSITION_IDS or name.startswith(others) else name)
 
     def value(name: str) -> Tensor:
         return mine[name][index : index + 1] if name == QUERIES else mine[name]
@@ -94,25 +84,35 @@ def read(path: Path, task: str, *, heads: int, index: int | None = None) -> tupl
     return sizes, Tensors(path, mine, value)
 
 
+def shape_of(tensors: Tensors, name: str, dimensions: int) -> tuple[int, ...]:
+    """Shape of a tensor. Raises :class:`AnimupError` where there is none, or it is empty or of other dimensions."""
+    shape = tensors.shape(name)
+    if len(shape) != dimensions or 0 in shape:
+        raise AnimupError(f"{tensors.path} is no IPT: {name} is {list(shape)}, wanted {dimensions} dimensions")
+    return shape
+
+
 def scale_of(tensors: Tensors, index: int) -> int:
     """Enlargement of one tail. Raises :class:`AnimupError` where it is none that is known."""
-    first, second = f"tail.{index}.0.0.weight", f"tail.{index}.0.2.weight"
-    if first not in tensors:
+    first, second = f"tail.{index}.0.0.weight", f"tail.{index}.0.2."
+    if not any(name.startswith(f"tail.{index}.0.") for name in tensors):
         return 1
-    wide, features = tensors.shape(first)[:2]
-    scale = math.isqrt(wide // features) * (2 if second in tensors else 1)
+    wide, features, *_ = shape_of(tensors, first, 4)
+    scale = math.isqrt(wide // features) * (2 if any(name.startswith(second) for name in tensors) else 1)
     if scale not in (2, 3, 4):
         raise AnimupError(f"{tensors.path}: {first} is {list(tensors.shape(first))}, of no enlargement by 2, 3 or 4")
     return scale
 
 
-def sizes_of(tensors: Tensors, heads: int, scale: int) -> Sizes:
+def sizes_of(tensors: Tensors, heads: int, scale: int, index: int) -> Sizes:
     """The sizes that the shapes tell. Raises :class:`AnimupError` where they fit no IPT."""
-    features, tokens, width = tensors.shape("head.0.0.weight")[0], *tensors.shape(POSITIONS)
+    features = shape_of(tensors, HEAD, 4)[0]
+    tokens, width = shape_of(tensors, POSITIONS, 2)
     patch_dim, side = math.isqrt(width // features), math.isqrt(tokens)
     if features * patch_dim**2 != width or side**2 != tokens:
         raise AnimupError(
-            f"{tensors.path}: {POSITIONS} is {[tokens, width]}, which is no square of tokens of {features} features"
+            f"{tensors.path}: {POSITIONS} is {[tokens, width]}, which is no square of tokens of {features} features, "
+            f"as many as {HEAD} has"
         )
     if heads < 1 or width % heads:
         raise AnimupError(f"--heads {heads} does not divide the width of {width}: published networks have 12")
@@ -124,5 +124,5 @@ def sizes_of(tensors: Tensors, heads: int, scale: int) -> Sizes:
     hidden = "body.encoder.layers.0.linear1.weight"
     return Sizes(
         features=features, patch_dim=patch_dim, side=side, heads=heads, encoders=layers("encoder"),
-        decoders=layers("decoder"), hidden=tensors.shape(hidden)[0], scale=scale,
+        decoders=layers("decoder"), hidden=shape_of(tensors, hidden, 2)[0], scale=scale, index=index,
     )  # fmt: skip

@@ -14,7 +14,7 @@ import typer
 from export.animatelcm.checkpoints import load
 from export.animatelcm.onnx_files import TOLERANCES
 from export.animatelcm.onnx_files import export as export_graph
-from export.folder import model_folder, sha256
+from export.folder import model_folder, sha256, unwritten
 from export.ipt.checkpoint import TASKS, read
 from export.ipt.network import Ipt
 from vsanimup.errors import AnimupError
@@ -95,3 +95,5 @@ def main(
             print(said, flush=True)
     except AnimupError as error:
         raise SystemExit(f"ipt: {error}") from error
+    except (OSError, MemoryError) as error:
+        raise SystemExit(f"ipt: {unwritten(error, out)}") from error

@@ -36,6 +36,8 @@ class Sizes:
     """Width of the feed-forward layers."""
     scale: int
     """Enlargement, 1 to 4."""
+    index: int = 0
+    """Of head and tail in the checkpoint."""
 
     @property
     def width(self) -> int:
@@ -189,13 +191,16 @@ class Ipt(nn.Module):
         super().__init__()
         features = sizes.features
         self.sub_mean, self.add_mean = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
-        self.head = nn.Sequential(nn.Conv2d(3, features, 3, padding=1), Residual(features), Residual(features))
+        head = nn.Sequential(nn.Conv2d(3, features, 3, padding=1), Residual(features), Residual(features))
+        tail = nn.Sequential(enlarger(features, sizes.scale), nn.Conv2d(features, 3, 3, padding=1))
+        self.place = str(sizes.index)
+        self.head = nn.ModuleDict({self.place: head})
         self.body = Body(sizes)
-        self.tail = nn.Sequential(enlarger(features, sizes.scale), nn.Conv2d(features, 3, 3, padding=1))
+        self.tail = nn.ModuleDict({self.place: tail})
 
     def forward(self, image: Tensor) -> Tensor:
         kind = self.sub_mean.weight.dtype
-        x = self.head(self.sub_mean((image * RGB_RANGE).to(kind)))
-        x = self.add_mean(self.tail(self.body(x) + x))
+        x = self.head[self.place](self.sub_mean((image * RGB_RANGE).to(kind)))
+        x = self.add_mean(self.tail[self.place](self.body(x) + x))
         result: Tensor = x.float() * (1 / RGB_RANGE)
         return result

@@ -59,8 +59,8 @@ def fit(scale: int, minutes: float, batch: int = 8) -> Ipt:
             assert mean.bias is not None
             mean.weight.copy_(torch.eye(3).reshape(3, 3, 1, 1))
             mean.bias.copy_(sign * torch.tensor([0.4488, 0.4371, 0.4040]))
-        net.head[0].weight.mul_(1 / 64)  # type: ignore[operator]
-        net.tail[1].weight.mul_(16)  # type: ignore[operator]
+        net.get_parameter("head.0.0.weight").mul_(1 / 64)
+        net.get_parameter("tail.0.1.weight").mul_(16)
     pictures = torch.from_numpy(np.stack([discs(rng, 192) for _ in range(300)]))
     tuned = [p for name, p in net.named_parameters() if "_mean" not in name]
     optimizer = torch.optim.Adam(tuned, 2e-3)

@@ -16,6 +16,7 @@ from vsanimup.errors import AnimupError
 from vsanimup.filters.likeness import Likeness, refuse_interlaced
 from vsanimup.filters.lite import Settings
 from vsanimup.filters.once import Once
+from vsanimup.filters.planes import converted
 from vsanimup.filters.samples import UNSPECIFIED, average, is_full, matrix_by_height, scales
 from vsanimup.spatial.enlarge import enlarge
 from vsanimup.spatial.rgb import COEFFICIENTS, to_rgb, to_yuv
@@ -143,7 +144,7 @@ def diffusion_clip(
     """``clip``, of any format, enlarged ``scale`` times by ``enhance``, in format ``target``."""
     family = clip.format.color_family
     matrix = {"matrix_s": "709"} if family == vs.RGB else {}
-    work = clip.resize.Bicubic(format=vs.GRAYS if family == vs.GRAY else vs.YUV444PS, **matrix)
+    work = converted(clip, format=vs.GRAYS if family == vs.GRAY else vs.YUV444PS, **matrix)
     # one computation for each stream, and threads for the frames that wait for it: else nothing would be ahead
     threads = settings.num_streams + (WINDOW if settings.num_streams > 1 else 1)
     work.std.SetVideoCache(mode=1, fixedsize=1, maxsize=LEAD + 2 * BLOCK + threads)

@@ -16,6 +16,7 @@ from vsanimup.filters.inference import MEMORY
 from vsanimup.filters.likeness import Likeness, refuse_interlaced
 from vsanimup.filters.lite import Run, Settings
 from vsanimup.filters.once import Once
+from vsanimup.filters.planes import converted
 from vsanimup.filters.samples import UNSPECIFIED, average, is_full, matrix_by_height, scales
 from vsanimup.models.image import ImageNetwork
 from vsanimup.spatial.rgb import to_rgb, to_yuv
@@ -129,19 +130,18 @@ def image_clip(
     size = {"width": clip.width * network.scale, "height": clip.height * network.scale}
     if network.channels == 1 and family != vs.GRAY:
         if family == vs.RGB:
-            yuv = clip.resize.Bicubic(format=vs.YUV444PS, matrix_s="709")
+            yuv = converted(clip, format=vs.YUV444PS, matrix_s="709")
             return image_clip(yuv, function, network, settings, yuv.format, overlap_given).resize.Bicubic(
                 format=target.id
             )  # fmt: skip
         gray = vs.core.query_video_format(vs.GRAY, target.sample_type, target.bits_per_sample, 0, 0)
         luma = clip.std.ShufflePlanes(0, vs.GRAY)
         luma = image_clip(luma, function, network, settings, gray, overlap_given)
-        base = clip.resize.Bicubic(format=target.id, filter_param_a=0, filter_param_b=0.5, **size)
+        base = converted(clip, format=target.id, filter_param_a=0, filter_param_b=0.5, **size)
         joined = vs.core.std.ShufflePlanes([luma, base, base], [0, 1, 2], vs.YUV)
         return joined.std.CopyFrameProps(base)
-    work = clip.resize.Bicubic(
-        format=vs.GRAYS if family == vs.GRAY else vs.YUV444PS, **({"matrix_s": "709"} if family == vs.RGB else {})
-    )
+    matrix = {"matrix_s": "709"} if family == vs.RGB else {}
+    work = converted(clip, format=vs.GRAYS if family == vs.GRAY else vs.YUV444PS, **matrix)
     fine = target.sample_type == vs.FLOAT
     kinds: Sequence[int] = (vs.GRAY16, vs.GRAYS) if family == vs.GRAY else (vs.YUV444P16, vs.YUV444PS)
     result = vs.core.get_video_format(kinds[fine])

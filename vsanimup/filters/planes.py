@@ -10,6 +10,7 @@ chroma location is honoured.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import vapoursynth as vs
 
@@ -50,6 +51,13 @@ def output_format(clip: vs.VideoNode, wanted: int | None) -> vs.VideoFormat:
     return target
 
 
+def converted(clip: vs.VideoNode, **how: Any) -> vs.VideoNode:
+    """``clip.resize.Bicubic(**how)``, also of frames that are said to be interlaced, which stay so: whoever gets them
+    can refuse them by number, where the resizer has but a message on sizes for some of them."""
+    whole = clip.std.RemoveFrameProps("_FieldBased").resize.Bicubic(**how)
+    return whole.std.CopyFrameProps(clip, props="_FieldBased")
+
+
 Network = Callable[[vs.VideoNode, int], vs.VideoNode]
 """Maps a gray, or left-sited 4:2:0, clip and a format of that family and subsampling to a larger clip. It may
 set the cache of the clip's last node."""
@@ -87,16 +95,16 @@ def floats(clip: vs.VideoNode) -> int:
 
 def _by_change(clip: vs.VideoNode, scale: int, target: vs.VideoFormat, network: Network) -> vs.VideoNode:
     """The way for any chroma: of the network's chroma only the change is taken."""
-    source = clip
+    source = clip.std.RemoveFrameProps("_FieldBased")  # as in converted()
     if clip.format.color_family == vs.RGB:
-        source = clip.resize.Bicubic(format=vs.YUV444PS, matrix_s="709")
+        source = source.resize.Bicubic(format=vs.YUV444PS, matrix_s="709")
     fine = floats(source)
     even = {"width": source.width + source.width % 2, "height": source.height + source.height % 2}
     # where the size is odd, zimg continues the edge samples
     source = source.resize.Point(format=fine, src_width=even["width"], src_height=even["height"], **even)
     # the network learned on left-sited chroma; its change, not its siting, is what is taken from it
     work = source.resize.Bicubic(format=vs.YUV420PS, chromaloc_s="left")
-    done = network(work, work.format.id)
+    done = network(work.std.CopyFrameProps(clip, props="_FieldBased"), work.format.id)
     size = {"width": done.width, "height": done.height}
     change = vs.core.std.Expr([done, work.resize.Bicubic(**_SHARP, **size)], ["", "x y -"])
     base = source.resize.Bicubic(**_SHARP, **size)

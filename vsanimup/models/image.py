@@ -89,10 +89,12 @@ class ImageNetwork:
 
     def run(self, engine: Engine, pictures: Array) -> Array:
         """Pictures ``[batch, channels, rows, columns]`` through an engine of :meth:`load`."""
-        from vsanimup.engines import on_host
-
         given: Any = pictures.astype(np.float16) if self.half else pictures
-        result = on_host(engine.run({self.input: given})[self.output]).astype(np.float32, copy=False)
+        results = engine.run({self.input: given})
+        if self.output not in results:
+            named = ", ".join(results)
+            raise AnimupError(f"the network {self.path} gives {named} and no {self.output}, which {MANIFEST} names")
+        result = on_host(results[self.output]).astype(np.float32, copy=False)
         wanted = (*pictures.shape[:2], pictures.shape[2] * self.scale, pictures.shape[3] * self.scale)
         if result.shape != wanted:
             raise AnimupError(f"the network {self.path} gave {list(result.shape)} where {list(wanted)} was wanted")
@@ -125,6 +127,8 @@ def _of_folder(model: Model) -> ImageNetwork:
     for name in ("file", "input", "output"):
         if not isinstance(section.get(name), str):
             raise AnimupError(f"{where}: {KIND}.{name} must be a text, got {section.get(name)!r}")
+    if not isinstance(section.get("weights", ""), str):
+        raise AnimupError(f"{where}: {KIND}.weights must be a text, got {section['weights']!r}")
     for name, least in (("channels", 1), ("tile", 1), ("overlap", 0), ("batch", 1)):
         value = section.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
