@@ -287,7 +287,7 @@ class _Lane:
                 self._graph = self._stream.record(self._enqueue)
             except AnimupError as error:  # some networks cannot be recorded
                 self._record = False
-                LOG.info("the engine %s runs without a CUDA graph: %s", self._origin, error)
+                LOG.info("the engine %s runs without a CUDA graph: %s", self._origin, str(error))
         if self._graph is not None:
             self._graph.launch(self._stream)
         else:
