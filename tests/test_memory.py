@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import vapoursynth as vs
 from conftest import core, digests, moving, planes_of
+from onnx import TensorProto, helper
 
 from tests.lcm_stub import StubBackend, StubEngine, write_stub
 from vsanimup import engines
@@ -103,6 +104,40 @@ def test_tiles_that_cannot_be_smaller(tight):
     tight(1000)
     with pytest.raises(vs.Error, match=r"tiles of .* do not fit: give a smaller tilesize or num_streams"):
         core.animup.Upscale(moving(width=40, height=32, length=1)).get_frame(0)
+
+
+def test_networks_from_one_picture_to_one(tmp_path, monkeypatch, told):
+    """As the user's own files are; pointwise, so that tiles change nothing."""
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "half"], ["y"])], "dim",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, "h", "w"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, "h", "w"])],
+        [helper.make_tensor("half", TensorProto.FLOAT, [1], [0.5])],
+    )  # fmt: skip
+    path = tmp_path / "dim.onnx"
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    )
+    clip = moving(format=vs.RGB24, width=192, height=128, length=2)
+    whole = [planes_of(f) for f in core.animup.Restore(clip, model=str(path)).frames()]
+    cpu = engines.BACKENDS["cpu"]
+    load, areas = cpu.load_file, []
+
+    class Small:
+        def __init__(self, engine):
+            self.engine = engine
+
+        def run(self, inputs, **how):
+            (value,) = inputs.values()
+            areas.append(value[0, 0].size)
+            if areas[-1] > 100 * 100:
+                raise OutOfMemory("cudaMalloc failed: out of memory")
+            return self.engine.run(inputs, **how)
+
+    monkeypatch.setattr(cpu, "load_file", lambda *a, **k: Small(load(*a, **k)))
+    found = [planes_of(f) for f in core.animup.Restore(clip, model=str(path), num_streams=1).frames()]
+    assert np.abs(np.array(found).astype(int) - np.array(whole)).max() <= 1  # seams round otherwise
+    assert len(told) == 1 and sum(area > 100 * 100 for area in areas) == 1
 
 
 class Device:

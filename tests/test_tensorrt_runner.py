@@ -57,6 +57,27 @@ def load(cuda):
     return make
 
 
+def test_fake_is_like_the_true_one():
+    """What the made-up TensorRT has, TensorRT-RTX has too; the names are those that the runner uses."""
+    import tensorrt_rtx as trt
+
+    from tests.fake_cuda import FakeContext, FakeEngine, FakeRefitter
+
+    for fake, true in (
+        (FakeTensorRT, trt), (FakeEngine, trt.ICudaEngine), (FakeContext, trt.IExecutionContext),
+        (FakeRefitter, trt.Refitter),
+    ):  # fmt: skip
+        names = {name for name in vars(fake) if not name.startswith("_")}
+        assert len(names) >= 4 and names <= set(dir(true)), names - set(dir(true))
+    assert {"num_io_tensors", "refittable"} <= set(dir(trt.ICudaEngine))
+    assert trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE and trt.DynamicShapesKernelSpecializationStrategy.EAGER
+    assert {"cuda_graph_strategy", "dynamic_shapes_kernel_specialization_strategy"} <= set(dir(trt.IRuntimeConfig))
+    assert trt.TensorIOMode.INPUT != trt.TensorIOMode.OUTPUT and trt.Weights(np.ones(3, np.float32)).size == 3
+    assert trt.nptype(trt.float16) is np.float16
+    with pytest.raises(TypeError):
+        trt.nptype(trt.bfloat16)
+
+
 def picture(seed=0, height=4, width=6):
     return np.random.default_rng(seed).random((1, 2, height, width), np.float32)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import vapoursynth as vs
@@ -12,13 +13,14 @@ from vsanimup.bridge import FrameView, Job, block_node
 from vsanimup.engines import Array, Engine
 from vsanimup.errors import AnimupError
 from vsanimup.filters.diffusion import matrix_of
-from vsanimup.filters.inference import MEMORY
+from vsanimup.filters.inference import memory_of_tile
 from vsanimup.filters.likeness import Likeness, refuse_interlaced
 from vsanimup.filters.lite import Run, Settings
 from vsanimup.filters.once import Once
 from vsanimup.filters.planes import converted
 from vsanimup.filters.samples import UNSPECIFIED, average, is_full, matrix_by_height, scales
 from vsanimup.models.image import ImageNetwork
+from vsanimup.spatial.halving import Halving, halved
 from vsanimup.spatial.rgb import to_rgb, to_yuv
 from vsanimup.spatial.tiles import Blend, Grid, fixed, plan, surround
 from vsanimup.temporal.drawings import CELL, run_of
@@ -29,7 +31,7 @@ def grid_of(network: ImageNetwork, width: int, height: int, settings: Settings, 
     if network.tile is None:
         return plan(
             width, height, tile=settings.tilesize, overlap=settings.overlap, align=network.multiple,
-            most=MEMORY // network.bytes_per_pixel,
+            most=memory_of_tile(settings.backend, settings.device_id, settings.num_streams) // network.bytes_per_pixel,
         )  # fmt: skip
     if settings.tilesize not in (None, network.tile):
         shown = "x".join(map(str, network.tile))
@@ -43,19 +45,37 @@ def grid_of(network: ImageNetwork, width: int, height: int, settings: Settings, 
     return fixed(width, height, tile=network.tile, overlap=overlap)
 
 
+@dataclass
+class Tiled:
+    """What belongs to a grid of tiles."""
+
+    grid: Grid
+    engine: Engine | None = None
+    """Made on first use."""
+
+
 class ImageProcess:
     """Output frames of a clip of floats, gray or YUV 4:4:4; called from several threads."""
 
     def __init__(
         self, clip: vs.VideoNode, network: ImageNetwork, settings: Settings, grid: Grid, target: vs.VideoFormat
     ) -> None:
-        self._network, self._settings, self._grid, self._target = network, settings, grid, target
+        self._network, self._settings, self._target = network, settings, target
         self._height = clip.height
         self._likeness = Likeness(clip.format, scenecut=settings.scenecut)
         self._drawings = Once[Run, Array](2 + settings.num_streams)
         self._places = threading.BoundedSemaphore(settings.num_streams)
         self._loading = threading.Lock()
-        self._engine: Engine | None = None
+        width, height = clip.width, clip.height
+
+        def half() -> Tiled | None:
+            if network.tile is not None:
+                return None
+            smaller = plan(width, height, tile=halved(grid), overlap=settings.overlap, align=network.multiple, most=0)
+            before, after = (each.rows.tile * each.columns.tile for each in (grid, smaller))
+            return Tiled(smaller) if after < before else None
+
+        self._halving = Halving(Tiled(grid), half, lambda tiled: tiled.grid)
 
     def __call__(self, job: Job) -> None:
         """Fill the one output frame of ``job``."""
@@ -95,10 +115,14 @@ class ImageProcess:
 
     def _tiles(self, picture: Array, cancelled: Callable[[], bool]) -> Array:
         """A picture ``[channels, rows, columns]`` in 0..1 through the network, tile by tile."""
-        grid, network = self._grid, self._network
+        return self._halving.run(lambda tiled: self._compute(tiled, picture, cancelled))
+
+    def _compute(self, tiled: Tiled, picture: Array, cancelled: Callable[[], bool]) -> Array:
+        """The same by these tiles."""
+        grid, network = tiled.grid, self._network
         with self._loading:
             tile = grid.columns.tile, grid.rows.tile
-            engine = self._engine = self._engine or network.load(
+            engine = tiled.engine = tiled.engine or network.load(
                 self._settings.backend, self._settings.device_id, tile, streams=self._settings.num_streams,
                 precision=self._settings.precision,
             )  # fmt: skip

@@ -39,6 +39,12 @@ ENGINES = 4
 """Engines kept, of the task mixes used last."""
 
 
+def memory_of_tile(backend: Backend, device_id: int, streams: int) -> int:
+    """Bytes that a tile may take on a device. Depends on what there is, not on what happens to be free."""
+    room = backend.memory(device_id)
+    return MEMORY if room is None else min(MEMORY, room.total // SHARE // streams)
+
+
 def tile_grid(
     model: Model, width: int, height: int, tile: tuple[int, int] | None, overlap: tuple[int, int], most: int = MEMORY
 ) -> Grid:  # fmt: skip
@@ -102,8 +108,7 @@ class Inference:
     ) -> None:
         self._model, self._backend, self._device = model, backend, device_id
         self._has_chroma = has_chroma
-        room = backend.memory(device_id)
-        most = MEMORY if room is None else min(MEMORY, room.total // SHARE // streams)
+        room, most = backend.memory(device_id), memory_of_tile(backend, device_id, streams)
         first = tile_grid(model, width, height, tilesize, overlap, most)
 
         def smaller() -> Tiled | None:
