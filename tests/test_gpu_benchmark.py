@@ -64,12 +64,13 @@ def test_a_wrong_picture_is_an_error(monkeypatch, tmp_path):
         gpu.main(work=tmp_path, device="cpu", small=True)
 
 
-def test_without_a_gpu_it_says_so(tmp_path):
+def test_without_a_gpu_it_says_so(monkeypatch, tmp_path):
     import torch
 
-    if torch.cuda.is_available():
-        pytest.fail("this test is for machines without a GPU: run the benchmark instead")
-    done = bench("--work", str(tmp_path))
-    assert done.returncode == 1 and "PyTorch finds no GPU; --device cpu --small tries" in done.stderr
-    done = bench("--work", str(tmp_path), "--only", "everything")
-    assert "--only must be of lite, agreement" in done.stderr
+    from benchmarks import gpu
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="PyTorch finds no GPU; --device cpu --small tries"):
+        gpu.main(work=tmp_path)
+    with pytest.raises(SystemExit, match="--only must be of lite, agreement, .*, got everything"):
+        gpu.main(work=tmp_path, only=["everything"])
