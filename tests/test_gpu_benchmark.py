@@ -72,5 +72,5 @@ def test_without_a_gpu_it_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match="PyTorch finds no GPU; --device cpu --small tries"):
         gpu.main(work=tmp_path)
-    with pytest.raises(SystemExit, match="--only must be of lite, agreement, .*, got everything"):
+    with pytest.raises(SystemExit, match=r"--only must be of lite, agreement, .*, got everything"):
         gpu.main(work=tmp_path, only=["everything"])
