@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -93,3 +94,16 @@ def request_of(made):
         return replace(whole, **changed)
 
     return make
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """A CUDA that is made up; nothing of it may be left in the end."""
+    from tests.fake_cuda import FakeCuda
+    from vsanimup.engines import device
+
+    fake = FakeCuda(devices=2)
+    monkeypatch.setattr(device, "runtime", lambda: fake)
+    yield fake
+    gc.collect()
+    assert not fake.problems and not fake.leftovers()

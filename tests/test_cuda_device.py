@@ -1,6 +1,5 @@
 """Finding a CUDA device, and memory and streams on it, with a CUDA that is made up; and with the true one, absent."""
 
-import gc
 import inspect
 import subprocess
 import sys
@@ -12,15 +11,6 @@ from tests import fake_cuda
 from tests.fake_cuda import FakeCuda, cudaError_t
 from vsanimup.engines import device
 from vsanimup.errors import AnimupError, OutOfMemory
-
-
-@pytest.fixture
-def cuda(monkeypatch):
-    fake = FakeCuda(devices=2)
-    monkeypatch.setattr(device, "runtime", lambda: fake)
-    yield fake
-    gc.collect()
-    assert not fake.problems and not fake.leftovers()
 
 
 def with_cuda(monkeypatch, **how):

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tests.fake_cuda import FakeCuda, FakeNetwork, FakeTensorRT, cudaError_t
-from vsanimup.engines import device, on_host
+from tests.fake_cuda import FakeNetwork, FakeTensorRT, cudaError_t
+from vsanimup.engines import on_host
 from vsanimup.engines.tensorrt.library import LOG, Library
 from vsanimup.engines.tensorrt.runner import Runner
 from vsanimup.errors import AnimupError, OutOfMemory
@@ -35,15 +35,6 @@ NETWORKS = {
     b"large": FakeNetwork({"x": ("float32", ANY)}, {"y": ("float32", (1,))}, None, working=1 << 30),
     b"fixed": FakeNetwork({"x": ("float32", ANY)}, {"y": ("float32", (1,))}, None, refittable=False),
 }
-
-
-@pytest.fixture
-def cuda(monkeypatch):
-    fake = FakeCuda(devices=2)
-    monkeypatch.setattr(device, "runtime", lambda: fake)
-    yield fake
-    gc.collect()
-    assert not fake.problems and not fake.leftovers()
 
 
 @pytest.fixture

@@ -339,7 +339,7 @@ def node_counts() -> tuple[int, int]:
 
 
 def even_out(address: int, rows: int, columns: int, stride: int, threshold: float, radius: int) -> None:
-    """See :func:`vsanimup.spatial.smooth.even_out`, which checks what it passes on."""
+    """See :func:`vsanimup.filters.smooth.even_out`, which checks what it passes on."""
     _functions().even_out(address, rows, columns, stride, threshold, radius)
 
 

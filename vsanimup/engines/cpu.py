@@ -6,10 +6,10 @@ import importlib.util
 import os
 import threading
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsanimup.engines.base import DeviceArray, DeviceMemory, Engine, Feed, Result, Size, Weights
+from vsanimup.engines.base import DeviceArray, DeviceMemory, Engine, Feed, Result, Size
+from vsanimup.engines.onnx_runtime import OnnxRuntimeBackend, session_options
 from vsanimup.errors import AnimupError
 
 if TYPE_CHECKING:
@@ -49,11 +49,10 @@ class CpuEngine:
         return dict(zip(self._outputs, results, strict=True))
 
 
-class CpuBackend:
+class CpuBackend(OnnxRuntimeBackend):
     """onnxruntime's CPU provider."""
 
     name = "cpu"
-    builds = False
 
     def unavailable(self) -> str | None:
         """See :class:`vsanimup.engines.base.Backend`."""
@@ -69,21 +68,6 @@ class CpuBackend:
         """None of its own."""
         return None
 
-    def load(
-        self, network: bytes, *, origin: str, sizes: Mapping[str, Size], device_id: int, streams: int = 1,
-        precision: str = "auto", weights: Weights | None = None,
-    ) -> Engine:  # fmt: skip
-        """See :class:`vsanimup.engines.base.Backend`; ``device_id`` must be 0."""
-        if weights:
-            raise ValueError("this backend takes no weights beside the network's")
-        return self._open(network, origin, sizes, device_id, precision)
-
-    def load_file(
-        self, path: Path, *, sizes: Mapping[str, Size], device_id: int, streams: int = 1, precision: str = "auto"
-    ) -> Engine:
-        """See :class:`vsanimup.engines.base.Backend`; ``device_id`` must be 0."""
-        return self._open(str(path), str(path), sizes, device_id, precision)
-
     def _open(
         self, network: bytes | str, origin: str, sizes: Mapping[str, Size], device_id: int, precision: str
     ) -> Engine:
@@ -94,13 +78,9 @@ class CpuBackend:
             raise AnimupError(f"device_id must be 0 on the cpu backend, got {device_id}")
         if precision not in ("auto", "fp32"):
             raise ValueError(f"this backend computes as the network says, not at {precision}")
-        options = ort.SessionOptions()
+        options = session_options(sizes)
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        for name, size in sizes.items():
-            if isinstance(size, int):
-                options.add_free_dimension_override_by_name(name, size)
         try:
             session = ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
         except Exception as error:

@@ -6,14 +6,14 @@ import importlib.util
 import weakref
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vsanimup.engines import device
-from vsanimup.engines.base import DeviceArray, DeviceMemory, Engine, Feed, Result, Size, Weights
+from vsanimup.engines.base import DeviceArray, DeviceMemory, Engine, Feed, Result, Size
 from vsanimup.engines.buffers import Buffer, Kept, near
+from vsanimup.engines.onnx_runtime import OnnxRuntimeBackend, session_options
 from vsanimup.errors import AnimupError, OutOfMemory
 
 if TYPE_CHECKING:
@@ -121,11 +121,10 @@ class CudaEngine:
             raise _failure(f"the network {self._origin} failed on the cuda backend: {error}") from error
 
 
-class CudaBackend:
+class CudaBackend(OnnxRuntimeBackend):
     """onnxruntime's CUDA provider."""
 
     name = "cuda"
-    builds = False
 
     def unavailable(self) -> str | None:
         """See :class:`vsanimup.engines.base.Backend`."""
@@ -151,21 +150,6 @@ class CudaBackend:
         """See :class:`vsanimup.engines.base.Backend`."""
         return device.memory(device_id)
 
-    def load(
-        self, network: bytes, *, origin: str, sizes: Mapping[str, Size], device_id: int, streams: int = 1,
-        precision: str = "auto", weights: Weights | None = None,
-    ) -> Engine:  # fmt: skip
-        """See :class:`vsanimup.engines.base.Backend`."""
-        if weights:
-            raise ValueError("this backend takes no weights beside the network's")
-        return self._open(network, origin, sizes, device_id, precision)
-
-    def load_file(
-        self, path: Path, *, sizes: Mapping[str, Size], device_id: int, streams: int = 1, precision: str = "auto"
-    ) -> Engine:
-        """See :class:`vsanimup.engines.base.Backend`."""
-        return self._open(str(path), str(path), sizes, device_id, precision)
-
     def _open(
         self, network: bytes | str, origin: str, sizes: Mapping[str, Size], device_id: int, precision: str
     ) -> Engine:
@@ -178,12 +162,8 @@ class CudaBackend:
         device.use(device_id)
         if hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # those of the nvidia-* packages
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
+        options = session_options(sizes)
         options.use_deterministic_compute = True
-        for name, size in sizes.items():
-            if isinstance(size, int):
-                options.add_free_dimension_override_by_name(name, size)
         provider = {
             "device_id": str(device_id),
             # measuring which algorithm is fastest would let the result depend on the moment

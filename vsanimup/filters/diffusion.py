@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from vsanimup.bridge import FrameView, Job, block_node
 from vsanimup.engines import Array
-from vsanimup.errors import AnimupError
-from vsanimup.filters.likeness import Likeness, refuse_interlaced
+from vsanimup.filters.likeness import Likeness, matrix_of, refuse_interlaced
 from vsanimup.filters.lite import Settings
 from vsanimup.filters.once import Once
 from vsanimup.filters.planes import converted
 from vsanimup.filters.samples import UNSPECIFIED, average, is_full, matrix_by_height, scales
 from vsanimup.spatial.enlarge import enlarge
-from vsanimup.spatial.rgb import COEFFICIENTS, to_rgb, to_yuv
+from vsanimup.spatial.rgb import to_rgb, to_yuv
 from vsanimup.temporal.windows import BLOCK, LEAD, WINDOW, Share, sequence, shares
 from vsanimup.temporal.windows import Sequence as Drawings
 
@@ -122,20 +121,6 @@ def _stored(yuv: Array) -> Stored:
     yuv *= np.float32(DEPTH)
     yuv += np.float32(0.5)
     return np.clip(yuv, 0, DEPTH).astype(np.uint16)
-
-
-def matrix_of(frame: FrameView, height: int) -> int:
-    """The frame's ``_Matrix``, or the one that its height implies. Raises :class:`AnimupError` for one not in use."""
-    matrix = frame.prop("_Matrix", UNSPECIFIED)
-    if matrix == UNSPECIFIED:
-        return matrix_by_height(height)
-    if matrix not in COEFFICIENTS:
-        raise AnimupError(
-            f"frame {frame.n} has _Matrix={matrix}, which networks on RGB cannot take; "
-            "convert first, as in core.resize.Bicubic(clip, matrix_s='709')"
-        )
-    assert isinstance(matrix, int)
-    return matrix
 
 
 def diffusion_clip(

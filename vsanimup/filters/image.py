@@ -12,10 +12,9 @@ import vapoursynth as vs
 from vsanimup.bridge import FrameView, Job, block_node
 from vsanimup.engines import Array, Engine
 from vsanimup.errors import AnimupError
-from vsanimup.filters.diffusion import matrix_of
 from vsanimup.filters.inference import memory_of_tile
-from vsanimup.filters.likeness import Likeness, refuse_interlaced
-from vsanimup.filters.lite import Run, Settings
+from vsanimup.filters.likeness import Likeness, Run, matrix_of, refuse_interlaced
+from vsanimup.filters.lite import Settings
 from vsanimup.filters.once import Once
 from vsanimup.filters.planes import converted
 from vsanimup.filters.samples import UNSPECIFIED, average, is_full, matrix_by_height, scales
@@ -23,7 +22,7 @@ from vsanimup.models.image import ImageNetwork
 from vsanimup.spatial.halving import Halving, halved
 from vsanimup.spatial.rgb import to_rgb, to_yuv
 from vsanimup.spatial.tiles import Blend, Grid, fixed, plan, surround
-from vsanimup.temporal.drawings import CELL, run_of
+from vsanimup.temporal.drawings import CELL
 
 
 def grid_of(network: ImageNetwork, width: int, height: int, settings: Settings, overlap_given: bool) -> Grid:
@@ -81,7 +80,8 @@ class ImageProcess:
         """Fill the one output frame of ``job``."""
         (output,) = job.outputs
         frames = {frame.n: frame for frame in job.inputs}
-        source, run = frames[output.n], self._run(frames, output.n)
+        source = frames[output.n]
+        run = self._likeness.run(frames, output.n) if self._settings.drawings else (output.n, output.n)
         result = self._drawings.get(run, lambda: self._infer(job, frames, run))
         strength = np.float32(self._settings.strength)
         for scale, values, before, plane in zip(
@@ -90,13 +90,6 @@ class ImageProcess:
             scale.write(values if strength == 1 else before + strength * (values - before), plane)
         if len(output.planes) > 1 and output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
             output.set_prop("_Matrix", matrix_by_height(self._height))
-
-    def _run(self, frames: dict[int, FrameView], n: int) -> Run:
-        """The drawing that frame ``n`` belongs to."""
-        if not self._settings.drawings:
-            return n, n
-        first = n - n % CELL
-        return run_of(n, first, min(first + CELL - 1, max(frames)), lambda a, b: self._likeness.same(frames, a, b))
 
     def _infer(self, job: Job, frames: dict[int, FrameView], run: Run) -> Array:
         """The network's planes for one drawing, as values ``[planes, rows, columns]``."""

@@ -1,4 +1,4 @@
-"""Which frames of a clip show one drawing, and where its scenes start."""
+"""Which frames of a clip show one drawing, where its scenes start, and what its frames say of themselves."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from vsanimup.bridge import FrameView
 from vsanimup.errors import AnimupError
 from vsanimup.filters.once import Once
-from vsanimup.filters.samples import Picture, is_full, scales
-from vsanimup.temporal.drawings import same_drawing
+from vsanimup.filters.samples import UNSPECIFIED, Picture, is_full, matrix_by_height, scales
+from vsanimup.spatial.rgb import COEFFICIENTS
+from vsanimup.temporal.drawings import CELL, run_of, same_drawing
 from vsanimup.temporal.scenes import is_cut
 
 PAIRS = 256
@@ -20,6 +21,8 @@ PAIRS = 256
 
 Frames = Mapping[int, FrameView]
 """Source frames at hand, by number."""
+Run = tuple[int, int]
+"""First and last frame of a drawing."""
 
 
 class Likeness:
@@ -45,6 +48,11 @@ class Likeness:
             return one.same_samples(other) or same_drawing(one.levels(), other.levels())
 
         return self._same.get((a, b), compare) and not (b == a + 1 and self.cut(frames, b))
+
+    def run(self, frames: Frames, n: int) -> Run:
+        """The drawing that frame ``n`` belongs to, within its cell, of which all frames are at hand."""
+        first = n - n % CELL
+        return run_of(n, first, min(first + CELL - 1, max(frames)), lambda a, b: self.same(frames, a, b))
 
     def cut(self, frames: Frames, n: int) -> bool:
         """Whether a scene starts at frame ``n``."""
@@ -86,3 +94,17 @@ def refuse_interlaced(frame: FrameView) -> None:
             f"frame {frame.n} is interlaced (_FieldBased={frame.prop('_FieldBased')}); deinterlace first, "
             "or, if it is progressive after all, clip.std.SetFrameProps(_FieldBased=0)"
         )
+
+
+def matrix_of(frame: FrameView, height: int) -> int:
+    """The frame's ``_Matrix``, or the one that its height implies. Raises :class:`AnimupError` for one not in use."""
+    matrix = frame.prop("_Matrix", UNSPECIFIED)
+    if matrix == UNSPECIFIED:
+        return matrix_by_height(height)
+    if matrix not in COEFFICIENTS:
+        raise AnimupError(
+            f"frame {frame.n} has _Matrix={matrix}, which networks on RGB cannot take; "
+            "convert first, as in core.resize.Bicubic(clip, matrix_s='709')"
+        )
+    assert isinstance(matrix, int)
+    return matrix

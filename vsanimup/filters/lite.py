@@ -12,19 +12,16 @@ from vsanimup.bridge import FrameView, Job, block_node
 from vsanimup.diagnosis.mixes import PROPERTY, parse_mix_text
 from vsanimup.engines import Array, Backend
 from vsanimup.filters.inference import Inference, Mix
-from vsanimup.filters.likeness import Likeness, refuse_interlaced
+from vsanimup.filters.likeness import Likeness, Run, refuse_interlaced
 from vsanimup.filters.once import Once
 from vsanimup.filters.samples import UNSPECIFIED, Plane, average, is_full, matrix_by_height, scales
+from vsanimup.filters.smooth import STEP, even_out
 from vsanimup.models import Model
-from vsanimup.spatial.smooth import STEP, even_out
-from vsanimup.temporal.drawings import CELL, run_of
+from vsanimup.temporal.drawings import CELL
 from vsanimup.temporal.scenes import scene_window
 
 MEMORY = 512 << 20
 """Bytes that the finished frames of one filter may take, where there are more than a few for each stream."""
-
-Run = tuple[int, int]
-"""First and last frame of a drawing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +73,7 @@ class LiteProcess:
         frames = {frame.n: frame for frame in job.inputs}
         source = frames[output.n]
         refuse_interlaced(source)
-        run = self._run(frames, output.n)
+        run = self._likeness.run(frames, output.n) if self._settings.drawings else (output.n, output.n)
         target = scales(self._target, is_full(source))
         if self._mix_of(frames, run) is None:
             self._copy(source, output.planes)
@@ -91,13 +88,6 @@ class LiteProcess:
         if len(target) > 1 and output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
             # players choose by height: a doubled DVD would change its colours unless its matrix is written down
             output.set_prop("_Matrix", matrix_by_height(source.planes[0].shape[0]))
-
-    def _run(self, frames: dict[int, FrameView], n: int) -> Run:
-        """The drawing that frame ``n`` belongs to."""
-        if not self._settings.drawings:
-            return n, n
-        first = n - n % CELL
-        return run_of(n, first, min(first + CELL - 1, max(frames)), lambda a, b: self._likeness.same(frames, a, b))
 
     def _mix_of(self, frames: dict[int, FrameView], run: Run) -> Mix | None:
         """The task mix of a drawing; ``None`` where its frames are said to need nothing."""
