@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.degrade import CODEC_KINDS
 from training.faults import FAULTS, lay
 from vsanimup.tasks import TASKS
 
@@ -22,7 +21,11 @@ Rng = np.random.Generator
 
 TAPE = {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0}
 """Task mix of a captured tape (kind ``vhs``)."""
-SHARES = {"codec": 0.50, "tape": 0.30, "faults": 0.20}
+CODEC_TASKS = {"mpeg2": "deblock", "asp": "deblock", "jpeg": "deblock", "web": "desmear", "hevc": "desmear"}
+"""What mends an encoder's faults: H.264 and HEVC have filters in their loop, which turn blocks into smears."""
+CODEC_SHARES = {"mpeg2": 0.32, "web": 0.40, "asp": 0.10, "hevc": 0.12, "jpeg": 0.06}
+"""Shares of the windows of real encoders."""
+SHARES = {"codec": 0.60, "tape": 0.22, "faults": 0.18}
 """Shares of the windows: real encoders, tapes, and the faults of ``faults.py``."""
 BACKBONE_SHARE = 0.08
 """Share of the windows that train the backbone alone, without task biases."""
@@ -133,7 +136,10 @@ class Batches(Dataset[Batch]):
         windows, mixes = [], []
         for _ in range(size):
             kind, tasks, mix = self._faults(rng)
-            windows.append(self._window(self._clip(rng), kind, tasks, crop, rng))
+            clip = self._clip(rng)
+            while kind not in clip["kinds"]:
+                clip = self._clip(rng)
+            windows.append(self._window(clip, kind, tasks, crop, rng))
             mixes.append(mix_vector({} if rng.random() < BACKBONE_SHARE else mix))
         singles = [self._single(self._clip(rng), "clean" if i else "any", crop, rng) for i in range(plain)]
         y, uv, goal_y, goal_uv, sharp_y, sharp_uv = (torch.stack(part) for part in zip(*windows, strict=True))
@@ -144,13 +150,14 @@ class Batches(Dataset[Batch]):
     def _faults(self, rng: Rng) -> tuple[str, list[str], dict[str, float]]:
         """What is wrong with a window: the variant of the clip, faults laid over it, the task mix that mends both."""
         source = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+        codec = str(rng.choice(list(CODEC_SHARES), p=list(CODEC_SHARES.values())))
         if source == "tape":
-            return "tape", [], TAPE
+            return "vhs", [], TAPE
         if source == "codec":
-            return "codec", [], {"deblock": 1.0}
+            return codec, [], {CODEC_TASKS[codec]: 1.0}
         tasks = [str(t) for t in rng.choice(list(FAULTS), size=1 if rng.random() < 0.6 else 2, replace=False)]
         if rng.random() < 0.35:
-            return "codec", tasks, {"deblock": 1.0} | dict.fromkeys(tasks, 1.0)
+            return codec, tasks, {CODEC_TASKS[codec]: 1.0} | dict.fromkeys(tasks, 1.0)
         return "clean", tasks, dict.fromkeys(tasks, 1.0)
 
     def _place(self, clip: Mapping[str, Array], crop: int, rng: Rng) -> tuple[int, int, int]:
@@ -192,7 +199,7 @@ class Batches(Dataset[Batch]):
 
     def _variant(self, clip: Mapping[str, Array], kind: str, rng: Rng) -> int:
         kinds = [str(k) for k in clip["kinds"]]
-        wanted = {"codec": CODEC_KINDS, "tape": ("vhs",), "clean": ("clean",), "any": tuple(kinds[1:])}[kind]
+        wanted = kinds[1:] if kind == "any" else [kind]
         return int(rng.choice([i for i, k in enumerate(kinds) if k in wanted]))
 
     def _single(self, clip: Mapping[str, Array], kind: str, crop: int, rng: Rng) -> tuple[Tensor, ...]:
@@ -227,7 +234,7 @@ def validation(folder: Path, radius: int, align: int) -> Iterator[Case]:
         ys = [to_luma(y[frames][:, :size, :size]) for y in clip["lr_y"]]
         uvs = [to_chroma(uv[frames][..., : size // 2, : size // 2]).flatten(0, 1) for uv in clip["lr_uv"]]
         for y, uv, kind in zip(ys, uvs, clip["kinds"], strict=True):
-            mix = TAPE if kind == "vhs" else {"deblock": 1.0}
+            mix = TAPE if kind == "vhs" else {CODEC_TASKS.get(str(kind), "deblock"): 1.0}
             yield Case(str(kind), y[None], uv[None], goal, sharp, mix_vector(mix)[None])
         task = list(FAULTS)[number % len(FAULTS)]
         y, uv = lay([task], ys[0], uvs[0], np.random.default_rng(number))

@@ -26,13 +26,13 @@ from torch.utils.data import DataLoader
 
 from training.dataset import Batch, Batches, validation
 from training.muon import Muon
-from training.network import ALIGN, Lite, LiteConfig, Round
+from training.network import ALIGN, Lite, LiteConfig, Round, evened_out
 from vsanimup.tasks import TASKS
 
 CHROMA_WEIGHT = 0.5
 """Weight of the chroma planes' loss beside luma's: the eye, and every measure here, looks at luma."""
-SSIM_WEIGHT = 0.05
-"""Weight of 1 - SSIM: about a quarter of the gradient; it keeps faint lines and textures that L1 gives up."""
+SSIM_WEIGHT = 0.12
+"""Weight of 1 - SSIM: about half of the gradient; it keeps faint lines and textures that L1 gives up."""
 FLOOR = 0.02
 """Added to a distance before its logarithm: without it, what is perfect already would weigh most."""
 ADAM_GAIN = 0.2
@@ -43,8 +43,10 @@ CLIP = 3.0
 """Largest norm of a step's gradient, about the usual one: one bad step would stay in the momentum for twenty."""
 DECAY_SHARE = 0.8
 """Last part of the run over which the learning rate falls to nothing."""
-WATCH_STEPS = 40
+WATCH_STEPS = 200
 """Steps in which the ranges of activations are found before rounding begins."""
+SMOOTH = 8 / 219
+"""Threshold of the sigma filter behind enlarging, the default of ``Upscale``'s argument ``smooth``."""
 AVERAGE = 0.999
 """Share of the running average of the weights that a step leaves."""
 
@@ -97,6 +99,7 @@ def loss_of(nets: Networks, batch: Batch) -> tuple[Tensor, Tensor]:
     restored = distance(y, uv, batch.goal_y, batch.goal_uv)
     large_y, large_uv = upscale(torch.cat((y, batch.plain_y)), torch.cat((uv, batch.plain_uv)))
     sharp_y = torch.cat((batch.sharp_y, batch.plain_sharp_y))
+    large_y = evened_out(large_y.float(), SMOOTH)
     return restored, distance(large_y, large_uv, sharp_y, torch.cat((batch.sharp_uv, batch.plain_sharp_uv)))
 
 
@@ -123,7 +126,7 @@ def validate(nets: Networks, data: Path) -> dict[str, float]:
         if case.kind == "clean":
             r = restore.config.radius
             y, uv = case.y[:, r : r + 1], case.uv[:, 2 * r : 2 * r + 2]
-        scores[f"both {case.kind}"].append(psnr(upscale(y, uv)[0], case.sharp_y))
+        scores[f"both {case.kind}"].append(psnr(evened_out(upscale(y, uv)[0].float(), SMOOTH), case.sharp_y))
     return {kind: sum(v) / len(v) for kind, v in sorted(scores.items())}
 
 
