@@ -21,7 +21,7 @@ Rng = np.random.Generator
 
 TAPE = {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0}
 """Task mix of a captured tape (kind ``vhs``)."""
-CODEC_TASKS = {"mpeg2": "deblock", "asp": "deblock", "jpeg": "deblock", "web": "desmear", "hevc": "desmear"}
+CODEC_TASKS = {"mpeg2": "deblock", "asp": "deblock", "jpeg": "deblock", "web": "destream", "hevc": "destream"}
 """What mends an encoder's faults: H.264 and HEVC have filters in their loop, which turn blocks into smears."""
 CODEC_SHARES = {"mpeg2": 0.32, "web": 0.40, "asp": 0.10, "hevc": 0.12, "jpeg": 0.06}
 """Shares of the windows of real encoders."""

@@ -8,7 +8,7 @@ from vsanimup.errors import AnimupError
 
 TASKS: tuple[str, ...] = (
     "deblock", "denoise", "deblur", "dehalo", "dechroma", "descratch", "deband", "derain", "dehaze", "desnow",
-    "desmear",
+    "destream",
 )  # fmt: skip
 """All tasks, in the order in which a network's task biases are stored."""
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.dataset import read_clip, to_chroma, to_luma
+from training.dataset import CODEC_TASKS, read_clip, to_chroma, to_luma
 from training.degrade import CODEC_KINDS, Planes, asp, halve, hevc, jpeg, mpeg2, noise, web
 from training.faults import lay
 from vsanimup.diagnosis.decision import RUN
@@ -36,12 +36,19 @@ Example = tuple[str, str, Clip]
 
 SINGLE = {"denoise": "noise", "deblur": "blur", "dehalo": "halo", "dechroma": "chroma"}
 """Fault -> state, over a clean picture."""
-OVER_CODEC = {"denoise": "noise", "deblur": "blur+codec", "dehalo": "halo+codec", "dechroma": "chroma+codec"}
-"""Fault -> state, over a compressed picture: fresh noise hides what is below."""
+OVER_CODEC = {"denoise": "noise", "deblur": "blur+", "dehalo": "halo+", "dechroma": "chroma+"}
+"""Fault -> state, over a compressed picture, where the codec's own is to be added: fresh noise hides what is below."""
+CODEC_STATES = {"deblock": "codec", "destream": "stream"}
+"""Task that mends a codec's faults -> state."""
 UNSEEN = ("descratch", "deband", "derain", "dehaze", "desnow")
 """Faults that are not diagnosed: the state stays what it was without them."""
 INVISIBLE = 0.45
 """Root mean square change in 8-bit steps up to which a fault has changed nothing worth restoring."""
+
+
+def codec_state(kind: str) -> str:
+    """State of a picture that was compressed by a codec of one kind."""
+    return CODEC_STATES[CODEC_TASKS[kind]]
 
 
 def _floats(y: NDArray[np.uint8], uv: NDArray[np.uint8]) -> Clip:
@@ -100,7 +107,7 @@ def examples(clip: Mapping[str, NDArray[np.uint8]], rng: Rng) -> Iterator[Exampl
         variant = _floats(clip["lr_y"][number], clip["lr_uv"][number])
         if kind in CODEC_KINDS:
             codecs.append((kind, variant))
-        state = "tape" if kind == "vhs" else "codec"
+        state = "tape" if kind == "vhs" else codec_state(kind)
         yield kind, state if _changed(variant, clean) else "clean", variant
     if rng.random() < 0.8:
         yield "mild tape", "tape", _mild_tape(clip, rng)
@@ -112,13 +119,15 @@ def examples(clip: Mapping[str, NDArray[np.uint8]], rng: Rng) -> Iterator[Exampl
         kind, whole = codecs[int(rng.integers(len(codecs)))]
         below = _part(whole, rng)
         done = _fault(str(task), below, rng)
-        state = OVER_CODEC[str(task)] if _changed(done, below) else "codec"
+        state = OVER_CODEC[str(task)] if _changed(done, below) else "+"
+        state = state.removeprefix("+") + codec_state(kind) * state.endswith("+")
         yield f"{task}+{kind}", state, done
     task = str(rng.choice(UNSEEN))
     if rng.random() < 0.6:
         yield task, "clean", _fault(task, _part(clean, rng), rng)
     elif rng.random() < 0.5:
-        yield f"{task}+codec", "codec", _fault(task, _part(codecs[0][1], rng), rng)
+        kind, whole = codecs[0]
+        yield f"{task}+{kind}", codec_state(kind), _fault(task, _part(whole, rng), rng)
     sharp = Planes(y=clip["hr_y"], uv=clip["hr_uv"])
     if rng.random() < 0.5:
         half = halve(sharp, str(rng.choice(["area", "lanczos", "bilinear"])))
@@ -138,7 +147,7 @@ def examples(clip: Mapping[str, NDArray[np.uint8]], rng: Rng) -> Iterator[Exampl
         codec = (mpeg2, web, asp, hevc, jpeg)[int(rng.choice(5, p=[0.25, 0.35, 0.2, 0.1, 0.1]))]
         coded = codec(part, rng, bool(rng.random() < 0.6))
         done, before = _floats(coded.y, coded.uv), _floats(part.y, part.uv)
-        yield f"{codec.__name__} (full size)", "codec" if _changed(done, before) else "clean", done
+        yield f"{codec.__name__} (full size)", codec_state(codec.__name__) if _changed(done, before) else "clean", done
 
 
 _BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.float32) / 16

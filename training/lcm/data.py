@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,11 @@ APART = 100
 """More than the scenes of a window."""
 DRAWN_ONCE = 0.5
 """Share of the windows whose copies of a drawing are averaged, as the filter does where it finds them."""
+PANNED = 0.5
+"""Share of the windows whose crop moves over the picture: pans of the clips' own are mostly slow, and motion modules
+made a fast one flicker more. A codec's faults move with the picture in whole-sample pans, as they do here."""
+FASTEST = 4
+"""Largest speed of a moving crop along each axis, in samples of the small picture a frame; even, as chroma is."""
 PERIOD, FRESH = 5, 10
 """After so many steps so many clips of the pool are changed for others."""
 RED, BLUE = COEFFICIENTS[1]
@@ -153,6 +158,24 @@ class Crops:
         self._clips.move_to_end(path)
         return self._clips[path]
 
+    def _room(self, length: int, side: int, speed: int) -> tuple[int, int]:
+        """First and last place of a crop that moves by ``speed`` a frame and never leaves its margin."""
+        way = (self.frames - 1) * speed
+        return MARGIN - min(0, way), length - side - MARGIN - max(0, way)
+
+    def _pan(
+        self, clip: Clip, variant: int, frames: slice, place: tuple[int, int], speeds: Sequence[int], side: int
+    ) -> tuple[Tensor, Tensor]:
+        """:func:`cut_out` by a crop that moves on from frame to frame."""
+        if not any(speeds):
+            return cut_out(clip, variant, frames, *place, side)
+        parts = [
+            cut_out(clip, variant, slice(n, n + 1), *(p + i * v for p, v in zip(place, speeds, strict=True)), side)
+            for i, n in enumerate(range(frames.start, frames.stop))
+        ]
+        sharp, source = zip(*parts, strict=True)
+        return torch.cat(sharp), torch.cat(source)
+
     def __getitem__(self, step: int) -> Pictures:
         rng = np.random.default_rng((self.seed, step))
         found = []
@@ -161,18 +184,22 @@ class Crops:
             group = str(rng.choice(list(SHARES), p=list(SHARES.values())))
             kinds = ["codec" if str(kind) not in SHARES else str(kind) for kind in clip["kinds"]]
             variant = int(rng.choice([i for i, kind in enumerate(kinds) if kind == group]))
-            first = int(rng.integers(len(clip["cut"]) - self.frames + 1))
-            frames = slice(first, first + self.frames)
+            start = int(rng.integers(len(clip["cut"]) - self.frames + 1))
+            frames = slice(start, start + self.frames)
             side = (self.side // 3 * 2 if step < self._small else self.side) // 2
             height, width = clip["lr_y"].shape[-2:]
+            speeds = [0, 0]
+            if self.frames > 1 and rng.random() < PANNED:
+                speeds = [2 * int(n) for n in rng.integers(-(FASTEST // 2), FASTEST // 2 + 1, 2)]
             top, left = (
-                2 * int(rng.integers(MARGIN // 2, (length - side - MARGIN) // 2 + 1)) for length in (height, width)
+                2 * int(rng.integers(first // 2, last // 2 + 1))
+                for first, last in (self._room(n, side, v) for n, v in zip((height, width), speeds, strict=True))
             )
-            sharp, source = cut_out(clip, variant, frames, top, left, side)
+            sharp, source = self._pan(clip, variant, frames, (top, left), speeds, side)
             turns = [axis for axis in (-1, -2) if rng.random() < 0.5]
             sharp, source = sharp.flip(turns), source.flip(turns)
             scenes = APART * number + torch.from_numpy(clip["cut"][frames].astype(np.int64)).cumsum(0)
-            if self.frames > 1 and rng.random() < DRAWN_ONCE:
+            if self.frames > 1 and not any(speeds) and rng.random() < DRAWN_ONCE:
                 sharp, source, scenes = drawn_once(clip["hr_y"][frames], sharp, source, scenes)
             found.append((sharp, source, scenes, str(clip["kinds"][variant])))
         sharps, sources, scenes_of, names = zip(*found, strict=True)

@@ -25,7 +25,7 @@ Array = NDArray[np.float32]
 FILE: Final = Path(__file__).with_name("decision.npz")
 """The classifier: ``centre`` and ``scale`` [measures], ``hidden`` [networks, measures, units], ``hidden_bias``
 [networks, units], ``last`` [networks, units, states], ``last_bias`` [networks, states]; all float32."""
-DIGEST: Final = "2dd57bdd5d6156262a7be9394cc2f7de9ba79a9b812c90db90670c18514c9b46"
+DIGEST: Final = "b87462f6eb56380e4a1b7458952d8f893f860104948377b151ebc7927cd7dcfe"
 """SHA-256 of the file; ``python -m training.diagnosis.train`` prints it."""
 RUN: Final = 3
 """Consecutive frames that are measured together."""

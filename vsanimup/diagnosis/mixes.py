@@ -15,17 +15,21 @@ PROPERTY: Final = "AnimupMix"
 MIXES: Final[dict[str, dict[str, float]]] = {
     "clean": {},
     "codec": {"deblock": 1.0},
+    "stream": {"destream": 1.0},
     "tape": {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0},
     "noise": {"denoise": 1.0},
     "blur": {"deblur": 1.0},
     "blur+codec": {"deblock": 1.0, "deblur": 1.0},
+    "blur+stream": {"destream": 1.0, "deblur": 1.0},
     "halo": {"dehalo": 1.0},
     "halo+codec": {"deblock": 1.0, "dehalo": 1.0},
+    "halo+stream": {"destream": 1.0, "dehalo": 1.0},
     "chroma": {"dechroma": 1.0},
     "chroma+codec": {"deblock": 1.0, "dechroma": 1.0},
+    "chroma+stream": {"destream": 1.0, "dechroma": 1.0},
 }
 """State of a source -> task weights, those that restoration networks are trained with. Few, since each one that
-occurs in a clip costs an engine. Noise over a compressed picture hides what is below and counts as noise. Scratches,
+occurs in a clip costs an engine. ``codec`` stands for MPEG-2, MPEG-4 ASP and JPEG, ``stream`` for H.264 and HEVC. Noise over a compressed picture hides what is below and counts as noise. Scratches,
 bands, rain, haze and snow are never diagnosed: those of the weather are usually meant, and all are removed only when
 asked for by name."""
 

@@ -5,6 +5,7 @@ it usually has) and how much of it is to go. The rules on top of it are these:
 
 * a fault asked for in several degrees gets the least of them, so ``but keep the grain`` wins;
 * a fault named by itself overrides what a medium implies;
+* the blocks of a stream are ``destream``'s, so with it there is no ``deblock``;
 * several media together give each fault the highest weight that one of them implies.
 """
 
@@ -62,4 +63,8 @@ def _mix(found: list[Mention]) -> dict[str, float]:
         else:
             named[mention.label] = min(named.get(mention.label, 1.0), mention.degree)
     weights = implied | named
+    if "destream" in weights:
+        blocks = weights.pop("deblock", 0.0)
+        if "deblock" in named and "destream" not in named:
+            weights["destream"] = blocks
     return {task: weights[task] for task in TASKS if weights.get(task)}

@@ -28,9 +28,11 @@ MEDIA: dict[str, dict[str, float]] = {
     "tape": {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0},
     "film": {"denoise": 1.0, "descratch": 1.0},
     "rip": {"deblock": 1.0},
+    "stream": {"destream": 1.0},
     "analogue": {"denoise": 1.0, "dechroma": 1.0},
 }
-"""What naming a medium means: VHS and other tape; film prints and reels; DVD, web and other encodes; analogue TV."""
+"""What naming a medium means: VHS and other tape; film prints and reels; DVDs and
+older encodes; H.264, HEVC and what comes from the web; analogue TV."""
 LABELS = ("", *TASKS, *MEDIA)
 """What a word can name."""
 DEGREES = (1.0, 0.5, 0.0)
