@@ -1,4 +1,4 @@
-"""The two trained lite networks to model folders: as floats and as 8-bit integers."""
+"""The trained lite networks to model folders: as floats and as 8-bit integers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from torch.nn import functional as F
 from export.folder import write_model
 from export.quantise import Feed, Ranges, corrected, quantise
 from training.network import ALIGN, TOKEN, Conv, Lite, Round, TaskConv
+from training.one_pass import load_one_pass
 from training.train import load_checkpoint
 from vsanimup.tasks import TASKS
 
 INPUTS = ["y", "uv"]
 OUTPUTS = ["result_y", "result_uv"]
 FLOAT, INT8, WEIGHTS = "network.onnx", "network.int8.onnx", "tasks.npz"
-FOLDERS = {"restore": "lite-restore", "upscale": "lite-upscale"}
+FOLDERS = {"restore": "lite-restore", "upscale": "lite-upscale", "one_pass": "lite-one-pass"}
 """Names of the model folders."""
 TOLERANCE = 1e-4
 """Largest difference to PyTorch that an export may have, of a range of 1."""
@@ -223,22 +224,29 @@ def flats(net: Lite, count: int = 48) -> list[Feed]:
 
 
 def main(
-    checkpoint: Annotated[Path, typer.Option(help="checkpoint.pt of a training run")],
-    out: Annotated[Path, typer.Option(help="folder to write the model folders lite-restore and lite-upscale to")],
+    out: Annotated[Path, typer.Option(help="folder to write the model folders to")],
+    checkpoint: Annotated[Path | None, typer.Option(help="checkpoint.pt of training.train: two networks")] = None,
+    one_pass: Annotated[Path | None, typer.Option(help="checkpoint.pt of training.one_pass: one")] = None,
     licence: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence")] = "MIT",
 ) -> None:
-    """Export the lite networks trained by training.train."""
-    nets = load_checkpoint(checkpoint)
-    restore, upscale = nets["restore"], nets["upscale"]
-    assert isinstance(restore, Lite) and isinstance(upscale, Lite)
+    """Export the lite networks trained by training.train and training.one_pass."""
+    nets: dict[str, Lite] = {}
+    if checkpoint is not None:
+        for name, net in load_checkpoint(checkpoint).items():
+            assert isinstance(net, Lite)
+            nets[name] = net
+    if one_pass is not None:
+        nets["one_pass"] = load_one_pass(one_pass)
+    if not nets:
+        raise typer.BadParameter("give --checkpoint, --one-pass or both: there is nothing to export")
     floats = {}
-    for name, net in (("restore", restore), ("upscale", upscale)):
+    for name, net in nets.items():
         floats[name] = to_onnx(net)
         difference = largest_difference(net, floats[name])
         print(f"{name}: largest difference between PyTorch and onnxruntime: {difference:.2e}")
         if difference > TOLERANCE:
             raise SystemExit(f"that is above the tolerance of {TOLERANCE:.0e}: nothing was written")
-    for name, net in (("restore", restore), ("upscale", upscale)):
+    for name, net in nets.items():
         ranges = trained_ranges(net, floats[name])
         if net.config.scale == 1:
             integers = corrected(floats[name], ranges, KEEP_FLOAT, flats(net), (2, 1))

@@ -136,6 +136,20 @@ def test_copies_of_a_drawing_become_one_frame():
     assert mean.flatten().tolist() == [0.5, 3, 5]
 
 
+def test_a_moving_crop_pans_over_the_picture(clips):
+    crops = data.Crops(clips, windows=1, frames=3, side=64)
+    with np.load(crops.files[0]) as file:
+        clip = {name: array[:, :1].repeat(array.shape[1], 1) if name.startswith("lr") else array[:1].repeat(len(array), 0)
+                for name, array in file.items()}  # fmt: skip
+    low, high = crops._room(clip["lr_y"].shape[-1], 32, 2)
+    sharp, source = crops._pan(clip, 1, slice(0, 3), (low, high), (2, -2), 32)
+    for pictures, shift in ((sharp, 4), (source, 4)):
+        inner = slice(8, -8)
+        moved = pictures.roll((shift, -shift), (-2, -1))
+        torch.testing.assert_close(pictures[0, :, inner, inner], moved[1, :, inner, inner])
+        assert float((pictures[0] - pictures[1]).abs().mean()) > 0.001
+
+
 def test_doubling():
     ramp = torch.arange(12.0).expand(1, 12, 12)
     for kernel in (data.CATMULL_ROM, data.MITCHELL):

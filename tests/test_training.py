@@ -7,16 +7,22 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+import typer
+from conftest import core
 
 from export import lite as export_lite
 from export.folder import write_model
-from training.dataset import Batches, mix_vector, window_indices
+from training import train as train_module
+from training.dataset import Batches, map_clip, mix_vector, read_clip, window_indices
 from training.faults import FAULTS, lay
 from training.muon import orthogonal
-from training.network import ALIGN, TOKEN, Head, Lite, LiteConfig, Round, TaskConv
-from training.train import distance
+from training.network import ALIGN, TOKEN, Head, Lite, LiteConfig, Round, TaskConv, evened_out
+from training.one_pass import CONFIG, begun
+from training.one_pass import main as train_one_pass
+from training.train import DEAD, activity_of, distance, revive
 from training.train import main as train
 from vsanimup.errors import AnimupError
+from vsanimup.filters.smooth import even_out
 from vsanimup.models import open_model
 from vsanimup.models.modulation import Modulation
 from vsanimup.tasks import TASKS
@@ -84,6 +90,15 @@ def test_batches_depend_on_the_step_alone(clips):
     a[0]
     for x, y in zip(vars(a[5]).values(), vars(b[5]).values(), strict=True):
         assert torch.equal(x, y)
+
+
+def test_a_mapped_clip_is_the_clip(clips):
+    path = clips / "train_00001.npz"
+    mapped, whole = map_clip(path), read_clip(path)
+    assert mapped.keys() == whole.keys()
+    assert all(np.array_equal(mapped[name], array) for name, array in whole.items())
+    with pytest.raises(ValueError, match="read-only"):
+        mapped["lr_y"][0] = 0
 
 
 def test_windows_in_training_stop_at_cuts_as_in_the_filter():
@@ -165,6 +180,50 @@ def test_rounding_leaves_256_levels_and_zero():
     assert 0 in x.grad, "but not clipping"
 
 
+def test_rounding_is_torchs_own():
+    layer = Round()
+    layer.low.fill_(-0.7)
+    layer.high.fill_(2.1)
+    layer.mode = Round.ROUND
+    x = torch.randn(5, 1000) * 2
+    scale = 2.8 / 255
+    torch.testing.assert_close(layer(x), torch.fake_quantize_per_tensor_affine(x, scale, round(0.7 / scale), 0, 255))
+
+
+def test_a_range_follows_what_is_seen():
+    layer = Round()
+    layer.mode = Round.WATCH
+    layer(torch.linspace(-10, 30, 1000))
+    assert float(layer.high) == pytest.approx(30, abs=0.1)
+    for _ in range(300):
+        layer(torch.linspace(-1, 3, 1000))
+    assert float(layer.low) == pytest.approx(-1, abs=0.1) and float(layer.high) == pytest.approx(3, abs=0.2)
+
+
+def test_training_evens_out_as_the_filter_does():
+    core.animup.Version()  # hands the native functions over
+    y = torch.randn(1, 1, 40, 56).mul(0.02).add(0.5)
+    filtered = y[0, 0].numpy().copy()
+    even_out(filtered, 8 / 219)
+    np.testing.assert_allclose(evened_out(y, 8 / 219)[0, 0].numpy(), filtered, atol=1e-6)
+
+
+def test_dead_channels_are_found_and_revived():
+    torch.manual_seed(0)
+    net = Lite(LiteConfig(radius=0, heads=1, **SMALL))
+    window = torch.rand(1, 1, ALIGN, ALIGN), torch.rand(1, 2, ALIGN // 2, ALIGN // 2) - 0.5
+    layer = net.get_submodule("behind.0.a")
+    with torch.no_grad():
+        layer.bias[:5] = -100
+    found = activity_of(net, lambda: net(*window))
+    assert (found["behind.0.a"] < DEAD).nonzero().flatten().tolist() == [0, 1, 2, 3, 4]
+    before = net(*window)
+    assert revive(net, found) == sum(int((shares < DEAD).sum()) for shares in found.values())
+    for a, b in zip(before, net(*window), strict=True):
+        torch.testing.assert_close(a, b, atol=0.02, rtol=0)
+    assert float(activity_of(net, lambda: net(*window))["behind.0.a"].min()) > DEAD
+
+
 def randomised(scale, tasks=0):
     torch.manual_seed(scale)
     net = Lite(LiteConfig(scale=scale, radius=1, heads=1, tasks=tasks, rank=1, **SMALL)).eval()
@@ -223,6 +282,38 @@ def test_export_writes_whole_model_folders(clips, tmp_path):
             session = ort.InferenceSession(network, providers=["CPUExecutionProvider"])
             results.append(session.run(["result_y"], {"y": y, "uv": uv})[0])
         np.testing.assert_allclose(*results, atol=0.02)
+
+
+def test_one_pass_begins_as_the_enlarging_network(clips, tmp_path):
+    run(clips, tmp_path / "run", 3)
+    upscale = train_module.load_checkpoint(tmp_path / "run" / "checkpoint.pt")["upscale"]
+    with torch.no_grad():
+        for p in upscale.out.parameters():
+            torch.nn.init.normal_(p, 0, 0.1)
+        net = begun(upscale, CONFIG.scaled(0.2))
+        y, uv = torch.rand(1, 5, ALIGN, ALIGN), torch.rand(1, 10, ALIGN // 2, ALIGN // 2) - 0.5
+        for a, b in zip(net(y, uv), upscale(y[:, 2:3], uv[:, 4:6]), strict=True):
+            torch.testing.assert_close(a, b, atol=0.01, rtol=0)
+            assert float((b - b.mean()).abs().max()) > 0.1
+
+
+def test_one_pass_trains_goes_on_and_is_exported(clips, tmp_path):
+    run(clips, tmp_path / "run", 3)
+    options = {"data": clips, "start": tmp_path / "run" / "checkpoint.pt", "batch": 2, "crop": 2 * ALIGN, "every": 110,
+               "threads": 1, "size": 0.2, "steps": 220, "lr": 0.02}  # fmt: skip
+    out = tmp_path / "one"
+    train_one_pass(out=out, stop=110, **options)
+    train_one_pass(out=out, **options)
+    first, last = (entry["psnr"] for entry in log_of(out))
+    assert last["vhs"] > first["vhs"] and {"clean", "web", "mpeg2"} <= last.keys()
+    export_lite.main(one_pass=out / "checkpoint.pt", out=tmp_path / "models")
+    model = open_model(tmp_path / "models" / "lite-one-pass")
+    assert (model.scale, model.radius, model.tasks) == (2, 2, TASKS) and model.modulation
+
+
+def test_an_export_of_nothing_is_refused(tmp_path):
+    with pytest.raises(typer.BadParameter, match="nothing to export"):
+        export_lite.main(out=tmp_path)
 
 
 def test_a_bad_export_is_refused(clips, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -33,6 +36,10 @@ CLEAN_SHARE = 0.06
 """Share of the windows that are clean already: nothing may be done to them."""
 FLAT_SHARE = 0.02
 """Share of the windows that are one colour, unchanged in and out: flat areas of cels must keep their colour."""
+TRIES = 200
+"""Clips that are looked at for one with a certain kind of faults, before other faults are drawn."""
+SMALL = 1 << 16
+"""Items up to which an array of a clip is read at once."""
 SHORT_SHARE = 0.15
 """Share of the windows that are cut short, as at a scene's ends."""
 
@@ -98,6 +105,27 @@ def read_clip(path: Path) -> dict[str, Array]:
         return dict(data)
 
 
+def map_clip(path: Path) -> dict[str, Array]:
+    """One clip file, of which only what is looked at is read, and is shared between processes.
+
+    ``clips.py`` stores arrays uncompressed; ``numpy.load`` maps none that lie in an archive.
+    """
+    arrays: dict[str, Array] = {}
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        for member in archive.infolist():
+            file.seek(member.header_offset + 26)
+            name, extra = struct.unpack("<HH", file.read(4))
+            file.seek(member.header_offset + 30 + name + extra)
+            npy.read_magic(file)
+            shape, fortran, dtype = npy.read_array_header_1_0(file)
+            assert member.compress_type == zipfile.ZIP_STORED and not fortran
+            at = file.tell()
+            array = np.memmap(path, dtype, "r", at, shape)
+            # each map holds a file descriptor, of which there are not many
+            arrays[member.filename.removesuffix(".npy")] = array if array.size > SMALL else np.array(array)
+    return arrays
+
+
 class Batches(Dataset[Batch]):
     """Item ``step`` is the batch of that step: ``batch`` windows of ``batch`` clips, and ``plain`` single frames.
 
@@ -105,9 +133,11 @@ class Batches(Dataset[Batch]):
     noisier for each crop, but better for its cost, see docs/cheaper_training.md.
     """
 
+    backbone_share = BACKBONE_SHARE
+
     def __init__(
         self, folder: Path, *, radius: int, crop: int, batch: int, plain: int, steps: int, seed: int = 0,
-        small: int = 0, keep: int = 2000,
+        small: int = 0, keep: int = 4000,
     ) -> None:  # fmt: skip
         self.files = sorted(folder.glob("train_*.npz"))
         if not self.files:
@@ -123,7 +153,7 @@ class Batches(Dataset[Batch]):
     def _clip(self, rng: Rng) -> dict[str, Array]:
         path = self.files[int(rng.integers(len(self.files)))]
         if path not in self._clips:
-            self._clips[path] = read_clip(path)
+            self._clips[path] = map_clip(path)
             while len(self._clips) > self._keep:
                 self._clips.popitem(last=False)
         return self._clips[path]
@@ -135,17 +165,23 @@ class Batches(Dataset[Batch]):
             size, plain, crop = round(1.5 * size), round(1.5 * plain), crop // 2
         windows, mixes = [], []
         for _ in range(size):
-            kind, tasks, mix = self._faults(rng)
-            clip = self._clip(rng)
-            while kind not in clip["kinds"]:
-                clip = self._clip(rng)
+            clip, kind, tasks, mix = self._choice(rng)
             windows.append(self._window(clip, kind, tasks, crop, rng))
-            mixes.append(mix_vector({} if rng.random() < BACKBONE_SHARE else mix))
+            mixes.append(mix_vector({} if rng.random() < self.backbone_share else mix))
         singles = [self._single(self._clip(rng), "clean" if i else "any", crop, rng) for i in range(plain)]
         y, uv, goal_y, goal_uv, sharp_y, sharp_uv = (torch.stack(part) for part in zip(*windows, strict=True))
         small_y, small_uv, large_y, large_uv = (torch.stack(part) for part in zip(*singles, strict=True))
         shares = torch.stack(mixes)
         return Batch(y, uv, goal_y, goal_uv, sharp_y, sharp_uv, small_y, small_uv, large_y, large_uv, shares)
+
+    def _choice(self, rng: Rng) -> tuple[dict[str, Array], str, list[str], dict[str, float]]:
+        """A clip, and what :meth:`_faults` says of it."""
+        while True:
+            kind, tasks, mix = self._faults(rng)
+            for _ in range(TRIES):
+                clip = self._clip(rng)
+                if kind in clip["kinds"]:
+                    return clip, kind, tasks, mix
 
     def _faults(self, rng: Rng) -> tuple[str, list[str], dict[str, float]]:
         """What is wrong with a window: the variant of the clip, faults laid over it, the task mix that mends both."""

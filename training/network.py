@@ -155,7 +155,7 @@ class Round(nn.Module):
         elif self.mode == self.ROUND:
             scale = max((float(self.high) - float(self.low)) / 255, 1e-8)
             levels_below_zero = min(255, max(0, round(-float(self.low) / scale)))
-            result: Tensor = RoundedTo256.apply(x, -levels_below_zero * scale, scale)  # type: ignore[no-untyped-call]
+            result: Tensor = RoundedTo256.apply(x, -levels_below_zero * scale, scale)
             return result
         return x
 

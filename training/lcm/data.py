@@ -169,8 +169,9 @@ class Crops:
         """:func:`cut_out` by a crop that moves on from frame to frame."""
         if not any(speeds):
             return cut_out(clip, variant, frames, *place, side)
+        top, left = place
         parts = [
-            cut_out(clip, variant, slice(n, n + 1), *(p + i * v for p, v in zip(place, speeds, strict=True)), side)
+            cut_out(clip, variant, slice(n, n + 1), top + i * speeds[0], left + i * speeds[1], side)
             for i, n in enumerate(range(frames.start, frames.stop))
         ]
         sharp, source = zip(*parts, strict=True)
@@ -191,9 +192,11 @@ class Crops:
             speeds = [0, 0]
             if self.frames > 1 and rng.random() < PANNED:
                 speeds = [2 * int(n) for n in rng.integers(-(FASTEST // 2), FASTEST // 2 + 1, 2)]
+                if any(first > last for first, last in map(self._room, (height, width), (side, side), speeds)):
+                    speeds = [0, 0]
             top, left = (
                 2 * int(rng.integers(first // 2, last // 2 + 1))
-                for first, last in (self._room(n, side, v) for n, v in zip((height, width), speeds, strict=True))
+                for first, last in map(self._room, (height, width), (side, side), speeds)
             )
             sharp, source = self._pan(clip, variant, frames, (top, left), speeds, side)
             turns = [axis for axis in (-1, -2) if rng.random() < 0.5]

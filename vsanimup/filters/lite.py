@@ -75,7 +75,7 @@ class LiteProcess:
         refuse_interlaced(source)
         run = self._likeness.run(frames, output.n) if self._settings.drawings else (output.n, output.n)
         target = scales(self._target, is_full(source))
-        if self._mix_of(frames, run) is None:
+        if self._model.scale == 1 and self._mix_of(frames, run) is None:
             self._copy(source, output.planes)
         elif run[0] == run[1]:
             self._write(self._infer(job, frames, run), source, output.planes)
@@ -159,7 +159,7 @@ def lite_node(
 
     ``clip`` must be no node of the script's, since its cache is set. The result has the given format, gray or
     4:2:0 as the clip, or the clip's own. ``mix`` is the mix of tasks; ``None`` takes each frame's own from its
-    property ``AnimupMix``, and leaves those alone where it is empty.
+    property ``AnimupMix``, and where it is empty leaves those alone, or enlarges them by the backbone.
     """
     target = clip.format if format is None else vs.core.get_video_format(format)
     process = LiteProcess(clip, model, settings, target, mix)

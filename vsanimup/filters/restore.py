@@ -7,18 +7,14 @@ from typing import Any
 import vapoursynth as vs
 
 from vsanimup.bridge import log
-from vsanimup.diagnosis import PROPERTY, probe
 from vsanimup.errors import AnimupError
 from vsanimup.filters import arguments, planes
 from vsanimup.filters.image import image_clip
-from vsanimup.filters.inference import Mix
 from vsanimup.filters.lite import lite_node
-from vsanimup.models import Model, find
+from vsanimup.filters.mix import asked_mix, marked
+from vsanimup.models import find
 from vsanimup.models.image import ImageNetwork, find_image
-from vsanimup.prompts import mix_of
-from vsanimup.tasks import parse_task
 
-AUTO = "auto"
 SMOOTH = 4.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma: of use alone, and no harm before Upscale."""
 
@@ -53,15 +49,10 @@ def create(
         return _image(clip, network, model, target, strength, shared)
     settings = arguments.settings(strength=strength, **{"smooth": SMOOTH} | shared)
     found = find(model, "lite-restore", scale=1)
-    mix = _mix(task, prompt, found, model)
+    mix = asked_mix(task, prompt, found)
     if strength == 0:
         return clip if target.id == clip.format.id else clip.resize.Bicubic(format=target.id)
-    if mix is None:
-        clip = clip.std.CopyFrameProps(probe(clip), props=[PROPERTY])
-    else:
-        text = "+".join(f"{name}={weight:.2f}" for name, weight in mix)
-        clip = clip.std.SetFrameProps(**{PROPERTY: text})
-        log(f"Restore: {found.name}, {text or 'as the model is'}")
+    clip = marked(clip, mix, "Restore", found)
     return planes.through_network(
         clip, 1, target, lambda work, to: lite_node(work, "Restore", found, settings, to, mix)
     )
@@ -79,19 +70,3 @@ def _image(
         return clip if target.id == clip.format.id else clip.resize.Bicubic(format=target.id)
     log(f"Restore: {network.name}")
     return image_clip(clip, "Restore", network, settings, target, "overlap" in shared)
-
-
-def _mix(task: str | None, prompt: str | None, model: Model, given: str) -> Mix | None:
-    """The mix asked for; ``None`` for a diagnosis."""
-    if prompt is not None:
-        if task is not None:
-            raise AnimupError(f"give task or prompt, not both: got task={task!r} and prompt={prompt!r}")
-        mix = mix_of(prompt)
-        unknown = [name for name in mix if name not in model.tasks]
-        if unknown:
-            raise AnimupError(f"prompt {prompt!r} asks for {', '.join(unknown)}, which model {model.name} does not do")
-        return tuple(mix.items())
-    if task is None or task == AUTO:
-        # a model of somebody else's without task biases does what it does
-        return None if given == "lite" or model.modulation else ()
-    return tuple(parse_task(task, model.tasks).items())

@@ -11,11 +11,15 @@ from vsanimup.bridge import log
 from vsanimup.errors import AnimupError
 from vsanimup.filters import arguments, planes
 from vsanimup.filters.image import image_clip
+from vsanimup.filters.inference import Mix
 from vsanimup.filters.lite import Settings, lite_node
+from vsanimup.filters.mix import asked_mix, marked
 from vsanimup.models import Model, find
 from vsanimup.models.image import ImageNetwork, find_image
 from vsanimup.sizes import show_bytes, total_memory
 
+PLAIN, ONE_PASS = "lite-upscale", "lite-one-pass"
+"""What ``model="lite"`` is: enlarging alone, and with a task."""
 SMOOTH = 8.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma."""
 WIDENED = 2.5
@@ -46,13 +50,20 @@ class Diffusion:
 
 
 def create(
-    clip: vs.VideoNode, *, scale: int = 2, model: str = "lite", format: int | None = None, **others: Any
+    clip: vs.VideoNode,
+    *,
+    scale: int = 2,
+    task: str | None = None,
+    model: str = "lite",
+    format: int | None = None,
+    **others: Any,
 ) -> vs.VideoNode:
     """Build the filter's graph.
 
-    ``scale`` is 2, 3 or 4; ``model`` is ``"lite"`` or a model folder, also one of an exported AnimateLCM, which takes
-    the arguments of :class:`Diffusion`. The rest: see :func:`vsanimup.filters.arguments.settings`. The result has,
-    unless ``format`` says otherwise, the clip's format.
+    ``scale`` is 2, 3 or 4; ``task``, or ``prompt`` in words, restores in the same pass, and is what ``Restore`` takes;
+    without them, what is there is enlarged as it is. ``model`` is ``"lite"`` or a model folder, also one of an exported
+    AnimateLCM, which takes the arguments of :class:`Diffusion`. The rest: see
+    :func:`vsanimup.filters.arguments.settings`. The result has, unless ``format`` says otherwise, the clip's format.
 
     Raises :class:`AnimupError` for anything that cannot work.
     """
@@ -65,26 +76,40 @@ def create(
     mine = {field.name: others.pop(field.name) for field in fields(Diffusion) if field.name in others}
     network = find_image(model)
     if network is not None:
+        if task is not None:
+            raise AnimupError(f"task={task!r}: model={model!r} does one thing; leave task out")
         if mine:
             raise AnimupError(f"{', '.join(mine)} go with AnimateLCM models; model={model!r} takes none of these")
         return _image(clip, scale, network, model, target, others)
-    found = find(model, "lite-upscale", scale=2, diffusion=True)
+    found = find(model, PLAIN if task is None and "prompt" not in mine else ONE_PASS, scale=2, diffusion=True)
     if found.kind == "animatelcm":
+        if task is not None:
+            raise AnimupError(f"task={task!r} goes with lite models, {model!r} is one of AnimateLCM: leave task out")
         return _diffusion(clip, scale, found, target, Diffusion(**mine), others)
+    prompt = mine.pop("prompt", None)
     if mine:
         raise AnimupError(f"{', '.join(mine)} go with AnimateLCM models; model={model!r} takes none of these")
-    return _lite(clip, scale, found, target, arguments.settings(**{"smooth": SMOOTH} | others))
+    if not found.modulation and (task is not None or prompt is not None):
+        said = f"prompt={prompt!r}" if task is None else f"task={task!r}"
+        raise AnimupError(f"{said}: model={model!r} enlarges alone; use Restore before it, or model='lite'")
+    settings = arguments.settings(**{"smooth": SMOOTH} | others)
+    mix = asked_mix(task, prompt, found) if found.modulation else ()
+    if found.modulation:
+        clip = marked(clip, mix, "Upscale", found)
+    return _lite(clip, scale, found, target, settings, mix)
 
 
 def _lite(
-    clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, settings: Settings
-) -> vs.VideoNode:  # fmt: skip
-    """A lite network's way: 4 doubles twice, 3 is 4 resized down."""
+    clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, settings: Settings, mix: Mix | None
+) -> vs.VideoNode:
+    """A lite network's way: 4 doubles twice, 3 is 4 resized down. What restores does so once."""
+    again = find("lite", PLAIN, scale=2) if model.modulation and scale != 2 else model
 
     def enlarge(work: vs.VideoNode, to: int) -> vs.VideoNode:
-        if scale != 2:
-            work = lite_node(work, "Upscale", model, settings, planes.floats(work))
-        return lite_node(work, "Upscale", model, settings, to)
+        if scale == 2:
+            return lite_node(work, "Upscale", model, settings, to, mix)
+        work = lite_node(work, "Upscale", model, settings, planes.floats(work), mix)
+        return lite_node(work, "Upscale", again, settings, to)
 
     if scale != 3:
         return planes.through_network(clip, scale, target, enlarge)

@@ -1,0 +1,43 @@
+"""The mix of tasks that a script asks for, and the frame property that says it."""
+
+from __future__ import annotations
+
+import vapoursynth as vs
+
+from vsanimup.bridge import log
+from vsanimup.diagnosis import PROPERTY, probe
+from vsanimup.errors import AnimupError
+from vsanimup.filters.inference import Mix
+from vsanimup.models import Model
+from vsanimup.prompts import mix_of
+from vsanimup.tasks import parse_task
+
+AUTO = "auto"
+
+
+def asked_mix(task: str | None, prompt: str | None, model: Model) -> Mix | None:
+    """The mix that ``task`` or ``prompt`` ask for; ``None`` for a diagnosis, which is what neither asks for too.
+
+    Raises :class:`AnimupError` for both at once, an unclear prompt, and what the model does not do.
+    """
+    if prompt is not None:
+        if task is not None:
+            raise AnimupError(f"give task or prompt, not both: got task={task!r} and prompt={prompt!r}")
+        mix = mix_of(prompt)
+        unknown = [name for name in mix if name not in model.tasks]
+        if unknown:
+            raise AnimupError(f"prompt {prompt!r} asks for {', '.join(unknown)}, which model {model.name} does not do")
+        return tuple(mix.items())
+    if task is None or task == AUTO:
+        # a model of somebody else's without task biases does what it does
+        return None if model.modulation else ()
+    return tuple(parse_task(task, model.tasks).items())
+
+
+def marked(clip: vs.VideoNode, mix: Mix | None, function: str, model: Model) -> vs.VideoNode:
+    """The clip, whose frames say the mix in force in the property ``AnimupMix``, by a diagnosis where there is none."""
+    if mix is None:
+        return clip.std.CopyFrameProps(probe(clip), props=[PROPERTY])
+    text = "+".join(f"{name}={weight:.2f}" for name, weight in mix)
+    log(f"{function}: {model.name}, {text or 'as the model is'}")
+    return clip.std.SetFrameProps(**{PROPERTY: text})
