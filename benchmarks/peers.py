@@ -93,14 +93,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.only != "quality":
         measure_speed(options, peers, chains, results)
     if options.only != "speed":
-        measure_quality(options, peers + chains[:2], results)
+        measure_quality(options, peers + chains[:3], results)
     report.show(results, Console())
     if options.plot:
         report.plot(results, options.plot)
 
 
 def contenders(options: argparse.Namespace) -> tuple[list[Contender], list[Contender]]:
-    """The peers asked for, and ours: the whole chain, and the one for clean sources."""
+    """The peers asked for, and ours: one pass, two, floats, and the way of clean sources."""
     from benchmarks import contenders as c
     from benchmarks.networks import ModelFiles
 
@@ -120,8 +120,8 @@ def contenders(options: argparse.Namespace) -> tuple[list[Contender], list[Conte
         say(f"animup is not measured: {missing}")
         return peers, []
     return peers, [
-        chain(c.OURS, c.ours, "degraded"), chain(c.OURS_FLOAT, c.ours_float, "degraded"),
-        chain(c.OURS_CLEAN, c.ours, c.CLEAN),
+        chain(c.OURS, c.ours, "degraded"), chain(c.OURS_APART, c.ours_apart, "degraded"),
+        chain(c.OURS_FLOAT, c.ours_float, "degraded"), chain(c.OURS_CLEAN, c.ours, c.CLEAN),
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import vapoursynth as vs
 
 from vsanimup.bridge import log
+from vsanimup.diagnosis import PROPERTY
 from vsanimup.errors import AnimupError
 from vsanimup.filters import arguments, planes
 from vsanimup.filters.image import image_clip
@@ -93,10 +94,19 @@ def create(
         said = f"prompt={prompt!r}" if task is None else f"task={task!r}"
         raise AnimupError(f"{said}: model={model!r} enlarges alone; use Restore before it, or model='lite'")
     settings = arguments.settings(**{"smooth": SMOOTH} | others)
-    mix = asked_mix(task, prompt, found) if found.modulation else ()
-    if found.modulation:
-        clip = marked(clip, mix, "Upscale", found)
-    return _lite(clip, scale, found, target, settings, mix)
+    if not found.modulation:
+        return _lite(clip, scale, found, target, settings, ())
+    mix = asked_mix(task, prompt, found)
+    clip = marked(clip, mix, "Upscale", found)
+    restored = _lite(clip, scale, found, target, settings, mix)
+    if mix is not None:
+        return restored
+    plain = _lite(clip, scale, find("lite", PLAIN, scale=2), target, settings, ())
+
+    def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
+        return restored if f.props.get(PROPERTY) else plain
+
+    return vs.core.std.FrameEval(restored, choose, prop_src=clip, clip_src=[restored, plain])
 
 
 def _lite(
