@@ -172,7 +172,7 @@ def _models() -> list[Check]:
     names = {model.folder.name for model in found}
     checks += [
         Check(name=f"model {name}", state="fail", found=f"missing from {SHIPPED}", remedy=REINSTALL)
-        for name in ("lite-restore", "lite-upscale") if name not in names
+        for name in ("lite-restore", "lite-upscale", "lite-one-pass") if name not in names
     ]  # fmt: skip
     return checks
 

@@ -1,0 +1,114 @@
+"""Restoring and enlarging in one pass: ``Upscale(task=…)``."""
+
+import numpy as np
+import pytest
+import vapoursynth as vs
+from conftest import core, digest, digests, drawn, moving, planes_of
+
+from vsanimup.diagnosis import parse_mix_text
+from vsanimup.models import find
+
+
+def error(a, b):
+    """Mean squared difference of luma."""
+    return float(np.square(planes_of(a)[0].astype(float) - planes_of(b)[0]).mean())
+
+
+def test_it_restores_and_doubles():
+    clean, noisy = (moving(width=192, height=96, length=5, noise=noise) for noise in (0.0, 0.06))
+    wanted = core.animup.Upscale(clean).get_frame(2)
+    one = core.animup.Upscale(noisy, task="denoise", drawings=0).get_frame(2)
+    assert (one.width, one.height) == (384, 192) and one.props["AnimupMix"] == "denoise=1.00"
+    plain, other = (core.animup.Upscale(noisy, drawings=0, **more).get_frame(2) for more in ({}, {"task": "deband"}))
+    assert error(one, wanted) < 0.6 * error(plain, wanted)
+    assert error(one, wanted) < error(other, wanted)
+
+
+def test_words_do_as_well():
+    clip = moving(length=3)
+    spoken = core.animup.Upscale(clip, prompt="remove the blocking and a bit of noise").get_frame(1)
+    named = core.animup.Upscale(clip, task="deblock+0.5*denoise").get_frame(1)
+    assert digest(spoken) == digest(named) and spoken.props["AnimupMix"] == "deblock=1.00+denoise=0.50"
+
+
+def test_what_is_clean_is_enlarged_as_without_a_task():
+    def plane(n, index, shape):
+        rows, columns = np.mgrid[: shape[0], : shape[1]]
+        disc = np.hypot(rows - shape[0] / 2, columns - shape[1] / 3 - n) < shape[0] / 4
+        return np.where(disc, 0.7, 0.3 + 0.2 * (index == 0) * columns / shape[1])
+
+    clip = drawn(core.std.BlankClip(format=vs.YUV420P8, width=320, height=192, length=6, keep=True), plane)
+    result = core.animup.Upscale(clip, task="auto")
+    assert result.get_frame(2).props["AnimupMix"] == ""
+    assert digests(result) == digests(core.animup.Upscale(clip))
+
+
+def test_what_is_noisy_is_not():
+    clip = moving(width=320, height=192, length=6, noise=0.04)
+    result = core.animup.Upscale(clip, task="auto").get_frame(2)
+    mix = result.props["AnimupMix"]
+    assert "denoise" in mix
+    task = "+".join(f"{weight}*{name}" for name, weight in parse_mix_text(mix).items())
+    assert digest(result) == digest(core.animup.Upscale(clip, task=task).get_frame(2))
+
+
+@pytest.mark.parametrize("arguments", [{"task": "auto"}, {"task": "destream", "precision": "fp32"}])
+def test_random_access(arguments):
+    clip = moving(length=30, cut=17)
+    linear = digests(core.animup.Upscale(clip, **arguments))
+    result = core.animup.Upscale(clip, **arguments)
+    for n in (29, 3, 17, 16, 0):
+        assert digest(result.get_frame(n)) == linear[n]
+
+
+@pytest.mark.parametrize("scale", [3, 4])
+def test_other_scales(scale):
+    clip = moving(length=2, noise=0.05)
+    first, second = (
+        core.animup.Upscale(clip, scale=scale, **more).get_frame(1) for more in ({"task": "denoise"}, {})
+    )
+    assert (first.width, first.height) == (96 * scale, 64 * scale)
+    assert np.std(planes_of(first)[0]) < np.std(planes_of(second)[0])
+
+
+@pytest.mark.parametrize("format", [vs.YUV444P16, vs.GRAY8, vs.RGB24])
+def test_other_formats(format):
+    matrix = {"matrix_in_s": "709"} if format == vs.RGB24 else {}
+    clip = moving(length=2).resize.Bicubic(format=format, **matrix)
+    frame = core.animup.Upscale(clip, task="deblock").get_frame(1)
+    assert frame.format.id == format and (frame.width, frame.height) == (192, 128)
+
+
+def test_integers_draw_the_picture_that_floats_draw():
+    clip = moving(width=192, height=96, length=5, noise=0.02)
+    rough, fine = (
+        planes_of(core.animup.Upscale(clip, task="destream", precision=precision).get_frame(2))
+        for precision in ("int8", "fp32")
+    )
+    for a, b in zip(rough, fine, strict=True):
+        off = np.abs(a.astype(float) - b)
+        assert off.mean() < 1 and off.max() < 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"task": "cook"}, "Upscale: task must be one of deblock.*'cook'"),
+        ({"task": "deblock", "prompt": "noise"}, "task or prompt, not both"),
+        ({"prompt": "xyzzy plugh"}, "Upscale: prompt 'xyzzy plugh' is unclear"),
+        ({"task": "deblock", "model": "lite-upscale"}, "task='deblock': model='lite-upscale' enlarges alone; use Restore"),
+        ({"prompt": "noise", "model": "lite-upscale"}, "prompt='noise': model='lite-upscale' enlarges alone"),
+        ({"task": "deblock", "strength": 0.5}, "strength go with AnimateLCM"),
+        ({"task": "deblock", "model": "lite-restore"}, "restores, but this filter needs one that enlarges by 2"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(arguments, words):
+    with pytest.raises(vs.Error, match=words):
+        core.animup.Upscale(moving(length=2), **arguments)
+
+
+def test_the_model_named_is_the_model_of_a_task():
+    clip = moving(length=2)
+    named = core.animup.Upscale(clip, model="lite-one-pass", task="deblur").get_frame(1)
+    assert digest(named) == digest(core.animup.Upscale(clip, task="deblur").get_frame(1))
+    assert find("lite-one-pass", "lite-upscale", 2).radius == 2
