@@ -67,6 +67,7 @@ def info(*options: str | Path) -> dict[str, str]:
         (["-a", "scale=1"], 1),
         (["-a", "strength=0.5", "-a", "task=deblock"], 2),
         (["-a", "prompt=old tape"], 2),
+        (["-a", "one_pass=1", "-a", "task=destream"], 2),
     ],
 )
 def test_main_script_keeps_format_and_enlarges(source: Path, options: list[str], size: int) -> None:

@@ -25,7 +25,7 @@ Array = NDArray[np.float32]
 FILE: Final = Path(__file__).with_name("decision.npz")
 """The classifier: ``centre`` and ``scale`` [measures], ``hidden`` [networks, measures, units], ``hidden_bias``
 [networks, units], ``last`` [networks, units, states], ``last_bias`` [networks, states]; all float32."""
-DIGEST: Final = "b87462f6eb56380e4a1b7458952d8f893f860104948377b151ebc7927cd7dcfe"
+DIGEST: Final = "bbf1354f530d569b21838cf432e9e09d6b6c7f223df11b8f06e6c9aa1d646c3f"
 """SHA-256 of the file; ``python -m training.diagnosis.train`` prints it."""
 RUN: Final = 3
 """Consecutive frames that are measured together."""
