@@ -41,8 +41,8 @@ LANES = 8
 """Integer kernels take a third to half as long again where the channels are no multiple of this."""
 FEWEST = 16
 """Output channels of a convolution below which onnxruntime's integer kernels take two and a half times as long."""
-BYTES_PER_PIXEL = {1: 300, 2: 290}
-"""Working memory of onnxruntime a luma sample of input, by scale; measured with benchmarks.memory, rounded up."""
+BYTES_PER_PIXEL = {"lite-restore": 300, "lite-upscale": 290, "lite-one-pass": 360}
+"""Working memory of onnxruntime a luma sample of input, by model; measured with benchmarks.memory, rounded up."""
 
 
 def plain(net: Lite) -> Lite:
@@ -192,7 +192,7 @@ def folder_of(
         "multiple": TOKEN,
         "value_range": "unit",
         "tasks": list(TASKS) if net.config.tasks else [],
-        "bytes_per_pixel": BYTES_PER_PIXEL[net.config.scale],
+        "bytes_per_pixel": BYTES_PER_PIXEL.get(name, max(BYTES_PER_PIXEL.values())),
         "licence": licence,
         "source": "trained by training/ of animup on animation composed from openly licensed drawings",
         "network": net.config.to_dict(),
