@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from export.folder import write_model
 from export.quantise import Feed, Ranges, corrected, quantise
-from training.network import ALIGN, TOKEN, Conv, Lite, Round, TaskConv
+from training.layers import Conv, Round
+from training.network import ALIGN, TOKEN, Lite, TaskConv
 from training.one_pass import load_one_pass
 from training.train import load_checkpoint
 from vsanimup.tasks import TASKS

@@ -64,9 +64,7 @@ def test_random_access(arguments):
 @pytest.mark.parametrize("scale", [3, 4])
 def test_other_scales(scale):
     clip = moving(length=2, noise=0.05)
-    first, second = (
-        core.animup.Upscale(clip, scale=scale, **more).get_frame(1) for more in ({"task": "denoise"}, {})
-    )
+    first, second = (core.animup.Upscale(clip, scale=scale, **more).get_frame(1) for more in ({"task": "denoise"}, {}))
     assert (first.width, first.height) == (96 * scale, 64 * scale)
     assert np.std(planes_of(first)[0]) < np.std(planes_of(second)[0])
 
@@ -96,7 +94,10 @@ def test_integers_draw_the_picture_that_floats_draw():
         ({"task": "cook"}, "Upscale: task must be one of deblock.*'cook'"),
         ({"task": "deblock", "prompt": "noise"}, "task or prompt, not both"),
         ({"prompt": "xyzzy plugh"}, "Upscale: prompt 'xyzzy plugh' is unclear"),
-        ({"task": "deblock", "model": "lite-upscale"}, "task='deblock': model='lite-upscale' enlarges alone; use Restore"),
+        (
+            {"task": "deblock", "model": "lite-upscale"},
+            "task='deblock': model='lite-upscale' enlarges alone; use Restore",
+        ),
         ({"prompt": "noise", "model": "lite-upscale"}, "prompt='noise': model='lite-upscale' enlarges alone"),
         ({"task": "deblock", "strength": 0.5}, "strength go with AnimateLCM"),
         ({"task": "deblock", "model": "lite-restore"}, "restores, but this filter needs one that enlarges by 2"),

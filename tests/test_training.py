@@ -15,8 +15,9 @@ from export.folder import write_model
 from training import train as train_module
 from training.dataset import Batches, map_clip, mix_vector, read_clip, window_indices
 from training.faults import FAULTS, lay
+from training.layers import Round
 from training.muon import orthogonal
-from training.network import ALIGN, TOKEN, Head, Lite, LiteConfig, Round, TaskConv, evened_out
+from training.network import ALIGN, TOKEN, Head, Lite, LiteConfig, TaskConv, evened_out
 from training.one_pass import CONFIG, begun
 from training.one_pass import main as train_one_pass
 from training.train import DEAD, activity_of, distance, revive

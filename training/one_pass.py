@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from training.dataset import Batch, Batches, Rng, validation
-from training.network import ALIGN, Lite, LiteConfig, Round, evened_out
+from training.layers import Round
+from training.network import ALIGN, Lite, LiteConfig, evened_out
 from training.train import (
     AVERAGE,
     CLIP,

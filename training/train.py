@@ -25,8 +25,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from training.dataset import Batch, Batches, validation
+from training.layers import Conv, Round
 from training.muon import Muon
-from training.network import ALIGN, Conv, Lite, LiteConfig, Round, evened_out
+from training.network import ALIGN, Lite, LiteConfig, evened_out
 from vsanimup.tasks import TASKS
 
 CHROMA_WEIGHT = 0.5

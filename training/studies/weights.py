@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.network import Conv, Lite, TaskConv
+from training.layers import Conv
+from training.network import Lite, TaskConv
 
 State = Mapping[str, Tensor]
 
