@@ -46,14 +46,14 @@ BYTES_PER_PIXEL = {"lite-restore": 300, "lite-upscale": 290, "lite-one-pass": 36
 """Working memory of onnxruntime a luma sample of input, by model; measured with benchmarks.memory, rounded up."""
 
 
-def plain(net: Lite) -> Lite:
+def plain(net: Lite, mode: str = Round.OFF) -> Lite:
     """A copy for export: ordinary convolutions, the backbone's weights in those that have task biases.
 
     The head's inputs and the last layer's outputs are filled up with nothing to multiples of :data:`LANES`.
     """
     net = copy.deepcopy(net).float().cpu().eval()
     net.set_mix(None)
-    net.set_rounding(Round.OFF)
+    net.set_rounding(mode)
     for name, module in list(net.named_modules()):
         if isinstance(module, TaskConv):
             parent, _, child = name.rpartition(".")
@@ -113,15 +113,19 @@ def trained_ranges(net: Lite, network: bytes) -> Ranges:
     return ranges
 
 
-def to_onnx(net: Lite) -> bytes:
-    """The network as ONNX with symbolic sizes ``height, width, half_height, half_width``, batch 1."""
+def to_onnx(net: Lite, mode: str = Round.OFF) -> bytes:
+    """The network as ONNX with symbolic sizes ``height, width, half_height, half_width``, batch 1.
+
+    With ``Round.CLIP`` what lies beyond the ranges of training is cut off, as integers do: what was trained so is
+    another network without, off by several steps of 8-bit luma in noise.
+    """
     frames = net.config.frames
     example = torch.rand(1, frames, ALIGN, 2 * ALIGN), torch.rand(1, 2 * frames, ALIGN // 2, ALIGN) - 0.5
     axes = {"y": {2: "height", 3: "width"}, "uv": {2: "half_height", 3: "half_width"}}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FLOAT
         torch.onnx.export(
-            plain(net), example, path, input_names=INPUTS, output_names=OUTPUTS, dynamic_axes=axes,
+            plain(net, mode), example, path, input_names=INPUTS, output_names=OUTPUTS, dynamic_axes=axes,
             opset_version=OPSET, dynamo=False,
         )  # fmt: skip
         onnx.checker.check_model(path, full_check=True)
@@ -242,17 +246,19 @@ def main(
         raise typer.BadParameter("give --checkpoint, --one-pass or both: there is nothing to export")
     floats = {}
     for name, net in nets.items():
-        floats[name] = to_onnx(net)
+        floats[name] = to_onnx(net, Round.CLIP)
+        net.set_rounding(Round.CLIP)
         difference = largest_difference(net, floats[name])
         print(f"{name}: largest difference between PyTorch and onnxruntime: {difference:.2e}")
         if difference > TOLERANCE:
             raise SystemExit(f"that is above the tolerance of {TOLERANCE:.0e}: nothing was written")
     for name, net in nets.items():
-        ranges = trained_ranges(net, floats[name])
+        bare = to_onnx(net)
+        ranges = trained_ranges(net, bare)
         if net.config.scale == 1:
-            integers = corrected(floats[name], ranges, KEEP_FLOAT, flats(net), (2, 1))
+            integers = corrected(bare, ranges, KEEP_FLOAT, flats(net), (2, 1))
         else:  # which leaves flat areas alone
-            integers = quantise(floats[name], ranges, KEEP_FLOAT)
+            integers = quantise(bare, ranges, KEEP_FLOAT)
         networks = {FLOAT: floats[name], INT8: integers}
         files, manifest = folder_of(net, networks, FOLDERS[name], licence)
         write_model(out / FOLDERS[name], files, manifest)

@@ -55,6 +55,23 @@ def moving(format: int = vs.YUV420P8, width: int = 96, height: int = 64, length:
     return drawn(core.std.BlankClip(format=format, width=width, height=height, length=length, keep=True), plane)
 
 
+def inked(width: int = 192, height: int = 96, length: int = 5, noise: float = 0.0) -> vs.VideoNode:
+    """Outlined discs that move a sample a frame over a shaded background, under noise: what animation looks like."""
+
+    def plane(n: int, index: int, shape: tuple[int, int]) -> np.ndarray:
+        rows, columns = (a / shape[0] for a in np.mgrid[: shape[0], : shape[1]].astype(float))
+        picture = 0.3 + 0.25 * columns if index == 0 else np.full(shape, 0.45 + 0.1 * (index == 2))
+        for x, y, radius, level in ((0.4, 0.5, 0.3, 0.75), (1.1, 0.35, 0.2, 0.5), (1.6, 0.6, 0.25, 0.85)):
+            away = (np.hypot(columns - x - n / height, rows - y) - radius) * shape[0]
+            inside, line = np.clip(0.5 - away, 0, 1), np.clip(1.5 - np.abs(away), 0, 1) * (index == 0)
+            picture = picture + (level - picture) * inside
+            picture = picture + (0.12 - picture) * line
+        grain = np.random.default_rng((n, index, 3)).normal(0, noise, shape) if noise else 0
+        return np.clip(picture + grain, 0.07, 0.92)
+
+    return drawn(core.std.BlankClip(format=vs.YUV420P8, width=width, height=height, length=length, keep=True), plane)
+
+
 def planes_of(frame: vs.VideoFrame) -> list[np.ndarray]:
     """Copies of a frame's planes."""
     return [np.array(frame[i]) for i in range(frame.format.num_planes)]

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, digests, drawn, moving, planes_of
+from conftest import core, digest, digests, drawn, inked, moving, planes_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,7 +117,7 @@ def test_what_cannot_be_done_is_refused(arguments, words):
 
 @pytest.mark.parametrize("function", ["Restore", "Upscale"])
 def test_integers_draw_the_picture_that_floats_draw(function):
-    clip = moving(width=192, height=96, length=5, noise=0.02)
+    clip = inked(noise=0.02)
     arguments = {"task": "deblock+0.5*denoise"} if function == "Restore" else {}
     filters = getattr(core.animup, function)
     rough, fine = (

@@ -191,6 +191,18 @@ def test_rounding_is_torchs_own():
     torch.testing.assert_close(layer(x), torch.fake_quantize_per_tensor_affine(x, scale, round(0.7 / scale), 0, 255))
 
 
+def test_clipping_is_rounding_without_levels():
+    layer = Round()
+    layer.low.fill_(-0.7)
+    layer.high.fill_(2.1)
+    x = torch.randn(5, 1000) * 2
+    layer.mode = Round.CLIP
+    clipped = layer(x)
+    assert float(clipped.min()) == pytest.approx(-0.7) and float(clipped.max()) == pytest.approx(2.1)
+    layer.mode = Round.ROUND
+    assert float((layer(x) - clipped).abs().max()) < 0.6 * 2.8 / 255
+
+
 def test_a_range_follows_what_is_seen():
     layer = Round()
     layer.mode = Round.WATCH

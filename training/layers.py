@@ -42,9 +42,9 @@ class Round(nn.Module):
 
     low: Tensor
     high: Tensor
-    OFF, WATCH, ROUND = "off", "watch", "round"
+    OFF, WATCH, ROUND, CLIP = "off", "watch", "round", "clip"
     mode = OFF
-    """``WATCH`` moves the range towards what is seen, ``ROUND`` rounds."""
+    """``WATCH`` moves the range towards what is seen, ``ROUND`` rounds, ``CLIP`` does but cut off what lies beyond."""
     OUTLIERS = 1e-4
     """Share of the values at each end of what is seen that may be clipped."""
     PACE = 0.02
@@ -69,6 +69,8 @@ class Round(nn.Module):
             levels_below_zero = min(255, max(0, round(-float(self.low) / scale)))
             result: Tensor = RoundedTo256.apply(x, -levels_below_zero * scale, scale)
             return result
+        elif self.mode == self.CLIP:
+            return x.clamp(float(self.low), float(self.high))
         return x
 
 
