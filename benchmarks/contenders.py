@@ -18,7 +18,7 @@ from benchmarks.pictures import HEIGHT, WIDTH, picture, video
 
 OURS = "animup"
 OURS_CLEAN = "animup-upscale"
-OURS_APART = "animup-restore-upscale"
+OURS_ONE_PASS = "animup-one-pass"
 OURS_FLOAT = "animup-fp32"
 CLEAN = "clean"
 
@@ -157,21 +157,21 @@ def lanczos(clip: Any, kind: str) -> Any:
 
 
 def ours(clip: Any, kind: str) -> Any:
-    """animup in one pass; what is clean already is only enlarged."""
+    """animup's two filters; what is clean already is only enlarged."""
     animup = need("vapoursynth").core.animup
-    return animup.Upscale(clip) if kind == CLEAN else animup.Upscale(clip, task="auto")
+    return animup.Upscale(clip if kind == CLEAN else animup.Restore(clip))
 
 
 def ours_float(clip: Any, kind: str) -> Any:
-    """The same in float arithmetic."""
+    """animup's two filters in float arithmetic."""
     animup = need("vapoursynth").core.animup
-    return animup.Upscale(clip, precision="fp32", **({} if kind == CLEAN else {"task": "auto"}))
+    return animup.Upscale(clip if kind == CLEAN else animup.Restore(clip, precision="fp32"), precision="fp32")
 
 
-def ours_apart(clip: Any, kind: str) -> Any:
-    """animup's two filters one after the other."""
+def ours_one_pass(clip: Any, kind: str) -> Any:
+    """animup in one pass; what is clean already is only enlarged."""
     animup = need("vapoursynth").core.animup
-    return animup.Upscale(clip if kind == CLEAN else animup.Restore(clip))
+    return animup.Upscale(clip) if kind == CLEAN else animup.Upscale(clip, task="auto")
 
 
 def missing_ours() -> str:

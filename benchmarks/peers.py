@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def contenders(options: argparse.Namespace) -> tuple[list[Contender], list[Contender]]:
-    """The peers asked for, and ours: one pass, two, floats, and the way of clean sources."""
+    """The peers asked for, and ours: two filters, one pass, floats, and the way of clean sources."""
     from benchmarks import contenders as c
     from benchmarks.networks import ModelFiles
 
@@ -120,7 +120,7 @@ def contenders(options: argparse.Namespace) -> tuple[list[Contender], list[Conte
         say(f"animup is not measured: {missing}")
         return peers, []
     return peers, [
-        chain(c.OURS, c.ours, "degraded"), chain(c.OURS_APART, c.ours_apart, "degraded"),
+        chain(c.OURS, c.ours, "degraded"), chain(c.OURS_ONE_PASS, c.ours_one_pass, "degraded"),
         chain(c.OURS_FLOAT, c.ours_float, "degraded"), chain(c.OURS_CLEAN, c.ours, c.CLEAN),
     ]  # fmt: skip
 
