@@ -121,7 +121,7 @@ def map_clip(path: Path) -> dict[str, Array]:
             assert member.compress_type == zipfile.ZIP_STORED and not fortran
             at = file.tell()
             array = np.memmap(path, dtype, "r", at, shape)
-            # each map holds a file descriptor, of which there are not many
+            # each map holds a file descriptor, of which a process has 1,024 by default
             arrays[member.filename.removesuffix(".npy")] = array if array.size > SMALL else np.array(array)
     return arrays
 
@@ -137,7 +137,7 @@ class Batches(Dataset[Batch]):
 
     def __init__(
         self, folder: Path, *, radius: int, crop: int, batch: int, plain: int, steps: int, seed: int = 0,
-        small: int = 0, keep: int = 4000,
+        small: int = 0, keep: int = 200,
     ) -> None:  # fmt: skip
         self.files = sorted(folder.glob("train_*.npz"))
         if not self.files:
