@@ -124,8 +124,9 @@ def test_frame_error_in_plain_words(tmp_path: Path) -> None:
     text = demo.script_path().read_text(encoding="utf-8")
     for name in (demo.SCRIPT, demo.COMPARE):
         shutil.copy(demo.script_path(name), tmp_path / name)
-    call = "clip = core.animup.Restore"
-    text = text.replace(call, f"clip = clip.std.SetFieldBased(1)\n    {call}")
+    place = 'if argument("one_pass"'
+    assert place in text
+    text = text.replace(place, f"clip = clip.std.SetFieldBased(1)\n    {place}")
     (tmp_path / demo.SCRIPT).write_text(text, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "script_path", lambda name=demo.SCRIPT: tmp_path / name)

@@ -176,12 +176,13 @@ class Batches(Dataset[Batch]):
 
     def _choice(self, rng: Rng) -> tuple[dict[str, Array], str, list[str], dict[str, float]]:
         """A clip, and what :meth:`_faults` says of it."""
-        while True:
+        for _ in range(TRIES):
             kind, tasks, mix = self._faults(rng)
             for _ in range(TRIES):
                 clip = self._clip(rng)
                 if kind in clip["kinds"]:
                     return clip, kind, tasks, mix
+        raise ValueError(f"the clips hold none of the kinds that are asked for, such as {kind!r}")
 
     def _faults(self, rng: Rng) -> tuple[str, list[str], dict[str, float]]:
         """What is wrong with a window: the variant of the clip, faults laid over it, the task mix that mends both."""

@@ -126,7 +126,7 @@ class Tapes(Batches):
         self.files = self.files[: options.clips]
 
     def _faults(self, rng: np.random.Generator) -> tuple[str, list[str], dict[str, float]]:
-        return "tape", [], TAPE
+        return "vhs", [], TAPE
 
 
 class Cases:

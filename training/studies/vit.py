@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.network import TOKEN, contrast_basis
+from vsanimup.tasks import TASKS
 
 CROP = 96
 """Side of a whole training crop, in luma samples."""
@@ -102,7 +103,7 @@ class VitConfig:
     heads: int = 4
     ratio: int = 2
     """Hidden channels of the feed-forward layer, as a multiple of ``dim``."""
-    tasks: int = 10
+    tasks: int = len(TASKS)
 
 
 class Layer(nn.Module):
