@@ -72,6 +72,17 @@ def inked(width: int = 192, height: int = 96, length: int = 5, noise: float = 0.
     return drawn(core.std.BlankClip(format=vs.YUV420P8, width=width, height=height, length=length, keep=True), plane)
 
 
+def disc() -> vs.VideoNode:
+    """A disc that moves a sample a frame over a clean ramp; no fault to be found."""
+
+    def plane(n: int, index: int, shape: tuple[int, int]) -> np.ndarray:
+        rows, columns = np.mgrid[: shape[0], : shape[1]]
+        inside = np.hypot(rows - shape[0] / 2, columns - shape[1] / 3 - n) < shape[0] / 4
+        return np.where(inside, 0.7, 0.3 + 0.2 * (index == 0) * columns / shape[1])
+
+    return drawn(core.std.BlankClip(format=vs.YUV420P8, width=320, height=192, length=6, keep=True), plane)
+
+
 def planes_of(frame: vs.VideoFrame) -> list[np.ndarray]:
     """Copies of a frame's planes."""
     return [np.array(frame[i]) for i in range(frame.format.num_planes)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, digests, drawn, inked, moving, planes_of
+from conftest import core, digest, digests, disc, inked, moving, planes_of
 
 from vsanimup.diagnosis import parse_mix_text
 from vsanimup.models import find
@@ -32,12 +32,7 @@ def test_words_do_as_well():
 
 
 def test_what_is_clean_is_enlarged_as_without_a_task():
-    def plane(n, index, shape):
-        rows, columns = np.mgrid[: shape[0], : shape[1]]
-        disc = np.hypot(rows - shape[0] / 2, columns - shape[1] / 3 - n) < shape[0] / 4
-        return np.where(disc, 0.7, 0.3 + 0.2 * (index == 0) * columns / shape[1])
-
-    clip = drawn(core.std.BlankClip(format=vs.YUV420P8, width=320, height=192, length=6, keep=True), plane)
+    clip = disc()
     result = core.animup.Upscale(clip, task="auto")
     assert result.get_frame(2).props["AnimupMix"] == ""
     assert digests(result) == digests(core.animup.Upscale(clip))

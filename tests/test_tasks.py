@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, digests, drawn, inked, moving, planes_of
+from conftest import core, digest, digests, disc, inked, moving, planes_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,12 +74,7 @@ def test_each_task_mends_its_own_fault_better_than_another():
 
 
 def test_what_is_clean_comes_through_untouched():
-    def plane(n, index, shape):
-        rows, columns = np.mgrid[: shape[0], : shape[1]]
-        disc = np.hypot(rows - shape[0] / 2, columns - shape[1] / 3 - n) < shape[0] / 4
-        return np.where(disc, 0.7, 0.3 + 0.2 * (index == 0) * columns / shape[1])
-
-    clip = drawn(core.std.BlankClip(format=vs.YUV420P8, width=320, height=192, length=6, keep=True), plane)
+    clip = disc()
     restored = core.animup.Restore(clip)
     assert restored.get_frame(2).props["AnimupMix"] == ""
     assert digests(restored) == digests(clip)

@@ -33,6 +33,7 @@ from training.train import (
     load_checkpoint,
     optimizers,
     psnr,
+    resumed,
     save,
 )
 from vsanimup.tasks import TASKS
@@ -130,14 +131,7 @@ def main(
     both = optimizers(torch.nn.ModuleDict({"one_pass": net}), lr)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint, log = out / "checkpoint.pt", out / "log.jsonl"
-    step = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        net.load_state_dict(state["net"])
-        average.load_state_dict(state["average"])
-        for optimizer, kept in zip(both, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
-        step = state["step"]
+    step = resumed(checkpoint, net, average, both)
     batches = Windows(
         data, radius=config.radius, crop=crop, batch=batch, plain=1, steps=steps, seed=seed,
         small=int(small_until * steps),

@@ -186,6 +186,20 @@ def save(path: Path, state: dict[str, Any]) -> None:
     partial.replace(path)
 
 
+def resumed(
+    checkpoint: Path, net: torch.nn.Module, average: torch.nn.Module, both: Sequence[torch.optim.Optimizer]
+) -> int:
+    """The step at which a run goes on, with its state put back; 0 where it has no checkpoint yet."""
+    if not checkpoint.exists():
+        return 0
+    state = torch.load(checkpoint, map_location=next(net.parameters()).device, weights_only=True)
+    net.load_state_dict(state["net"])
+    average.load_state_dict(state["average"])
+    for optimizer, kept in zip(both, state["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
+    return int(state["step"])
+
+
 CONFIGS = {
     "restore": LiteConfig(scale=1, radius=2, half=48, inner=2, last=1, tasks=len(TASKS)),
     "upscale": LiteConfig(scale=2, radius=0, half=48, inner=1, last=2),
@@ -287,14 +301,7 @@ def main(
     both = optimizers(nets, lr)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint, log = out / "checkpoint.pt", out / "log.jsonl"
-    step = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        nets.load_state_dict(state["net"])
-        average.load_state_dict(state["average"])
-        for optimizer, kept in zip(both, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
-        step = state["step"]
+    step = resumed(checkpoint, nets, average, both)
     radius = configs["restore"].radius
     batches = Batches(
         data, radius=radius, crop=crop, batch=batch, plain=plain, steps=steps, seed=seed,
