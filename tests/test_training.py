@@ -15,12 +15,12 @@ from export.folder import write_model
 from training import train as train_module
 from training.dataset import Batches, map_clip, mix_vector, read_clip, window_indices
 from training.faults import FAULTS, lay
-from training.layers import Round
+from training.layers import Conv, Round, free_of
 from training.muon import orthogonal
 from training.network import ALIGN, TOKEN, Head, Lite, LiteConfig, TaskConv, evened_out
 from training.one_pass import CONFIG, begun
 from training.one_pass import main as train_one_pass
-from training.train import DEAD, activity_of, distance, revive
+from training.train import DEAD, activity_of, distance, keep_level, revive, rounding_at
 from training.train import main as train
 from vsanimup.errors import AnimupError
 from vsanimup.filters.smooth import even_out
@@ -100,6 +100,17 @@ def test_a_mapped_clip_is_the_clip(clips):
     assert all(np.array_equal(mapped[name], array) for name, array in whole.items())
     with pytest.raises(ValueError, match="read-only"):
         mapped["lr_y"][0] = 0
+
+
+def test_busy_places_are_preferred(clips):
+    path = clips / "train_00000.npz"
+    arrays = read_clip(path)
+    arrays["lr_y"][0, :, :, SIDE // 2 :] = 128  # half of the picture is even
+    batches = Batches(clips, radius=0, crop=ALIGN // 2, batch=1, plain=1, steps=1)
+    rng = np.random.default_rng(0)
+    lefts = [batches._place(arrays, 3, ALIGN // 2, rng)[1] for _ in range(300)]
+    assert np.mean(np.array(lefts) >= SIDE // 2) < 0.25, "of places drawn evenly a third lies in the even half"
+    assert max(lefts) >= SIDE // 2, "even places are seen too"
 
 
 def test_windows_in_training_stop_at_cuts_as_in_the_filter():
@@ -237,6 +248,27 @@ def test_dead_channels_are_found_and_revived():
     assert float(activity_of(net, lambda: net(*window))["behind.0.a"].min()) > DEAD
 
 
+def test_gradients_leave_the_level_of_rectifiers_alone():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(Conv(3, 5, 3, relu=True), Conv(5, 2, 3))
+    level = torch.tensor([2.0, -1.0, 0.5])
+    net(torch.randn(4, 3, 32, 32) * 0.1 + level[:, None, None]).square().sum().backward()
+    torch.testing.assert_close(net[0].mean, level, atol=0.01, rtol=0)
+    before = net[0].weight.grad.clone(), net[1].weight.grad.clone()
+    keep_level(net)
+    assert float((before[0].sum((2, 3)) @ level).abs().max()) > 1
+    assert float((net[0].weight.grad.sum((2, 3)) @ net[0].mean).abs().max()) < 1e-3
+    torch.testing.assert_close(net[0].weight.grad, free_of(before[0], net[0].mean))
+    assert torch.equal(net[1].weight.grad, before[1]), "where no rectifier follows nothing is taken out"
+
+
+def test_rounding_begins_after_watching_and_watches_on():
+    modes = [rounding_at(step, 2000, 1000) for step in range(2000)]
+    assert set(modes[:1000]) == {Round.OFF} and set(modes[1000:1200]) == {Round.WATCH}
+    assert modes[1200:1700].count(Round.WATCH) == 50 and modes[1200:1700].count(Round.ROUND) == 450
+    assert set(modes[1700:]) == {Round.ROUND}, "ranges stay in the end"
+
+
 def randomised(scale, tasks=0):
     torch.manual_seed(scale)
     net = Lite(LiteConfig(scale=scale, radius=1, heads=1, tasks=tasks, rank=1, **SMALL)).eval()
@@ -313,11 +345,11 @@ def test_one_pass_begins_as_the_enlarging_network(clips, tmp_path):
 def test_one_pass_trains_goes_on_and_is_exported(clips, tmp_path):
     run(clips, tmp_path / "run", 3)
     options = {"data": clips, "start": tmp_path / "run" / "checkpoint.pt", "batch": 2, "crop": 2 * ALIGN, "every": 110,
-               "threads": 1, "size": 0.2, "steps": 220, "lr": 0.02}  # fmt: skip
+               "threads": 1, "size": 0.2, "steps": 440, "lr": 0.02}  # fmt: skip
     out = tmp_path / "one"
     train_one_pass(out=out, stop=110, **options)
     train_one_pass(out=out, **options)
-    first, last = (entry["psnr"] for entry in log_of(out))
+    first, *_, last = (entry["psnr"] for entry in log_of(out))
     assert last["vhs"] > first["vhs"] and {"clean", "web", "mpeg2"} <= last.keys()
     export_lite.main(one_pass=out / "checkpoint.pt", out=tmp_path / "models")
     model = open_model(tmp_path / "models" / "lite-one-pass")

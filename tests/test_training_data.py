@@ -14,7 +14,7 @@ pytest.importorskip("PIL")
 
 from PIL import Image  # noqa: E402
 
-from training import clips, compose, corpus, degrade  # noqa: E402
+from training import cels, clips, compose, corpus, degrade  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,37 @@ def test_every_kind_of_clip_is_made(library: corpus.Library, monkeypatch: pytest
         monkeypatch.setattr(compose, "KIND_SHARES", {kind: 1.0})
         clip = compose.compose(library, 4)
         assert clip.kind == kind and len(clip.frames) == compose.FRAMES
+
+
+def test_cels_are_flat_tones_between_dark_lines() -> None:
+    ground = np.full((300, 400, 3), 200, np.uint8)
+    plate, again, other = (cels.plate(ground, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert plate.shape == ground.shape and plate.dtype == np.uint8
+    assert np.array_equal(plate, again) and not np.array_equal(plate, other)
+    luma = cv2.cvtColor(plate, cv2.COLOR_RGB2GRAY).astype(np.int16)
+    steps = np.abs(np.diff(luma, axis=1))
+    assert (steps <= 1).mean() > 0.6, "most neighbours are of one tone"
+    assert (luma < 45).mean() > 0.05 and (steps > 20).mean() > 0.03, "and there are lines"
+
+
+def test_a_drawn_figure_is_a_cutout() -> None:
+    figure = cels.figure(150, np.random.default_rng(3))
+    assert figure.shape == (300, 300, 4)
+    assert (figure[..., :3] <= figure[..., 3:]).all(), "colour is multiplied by alpha"
+    assert 0.1 < (figure[..., 3] == 255).mean() < 0.95 and (figure[0, :, 3] == 0).any()
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_pen_line_is_as_wide_as_asked(closed: bool) -> None:
+    rng = np.random.default_rng(0)
+    t = np.linspace(0, 2 * np.pi, 400, endpoint=False, dtype=np.float32)
+    curve = 200 + 120 * np.stack([np.cos(t), np.sin(t)], 1)
+    canvas = np.zeros((400, 400), np.uint8)
+    drawn = cels.ring(curve, 9.0, rng) if closed else [cels.stroke(curve[:300], 9.0, rng)]
+    cv2.fillPoly(canvas, drawn, 255, cv2.LINE_AA, cels.SHIFT)
+    length = 2 * np.pi * 120 * (1 if closed else 0.75)
+    width = canvas.sum() / 255 / length
+    assert 3 < width < 13 and canvas[200, 200] == 0
 
 
 @pytest.mark.parametrize("hold", [1, 2, 3])

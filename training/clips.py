@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.compose import FRAMES, compose
+from training.compose import FRAMES, KIND_SHARES, compose
 from training.corpus import Library
 from training.degrade import Planes, degrade, pick_kinds, to_planes
 
@@ -30,11 +30,11 @@ VAL_COUNT = 24
 _libraries: dict[tuple[Path, str], Library] = {}
 
 
-def write_clip(library: Library, path: Path, seed: int) -> bool:
-    """Makes one clip and writes it; False where it was there already."""
+def write_clip(library: Library, path: Path, seed: int, kind: str | None = None) -> bool:
+    """Makes one clip and writes it; False where it was there already. ``kind`` as ``compose`` takes it."""
     if path.exists():
         return False
-    clip = compose(library, seed)
+    clip = compose(library, seed, kind=kind)
     rng = np.random.default_rng([seed, 99])
     full = to_planes(clip.frames)
     start = int(rng.integers(0, FRAMES - WINDOW + 1))
@@ -59,14 +59,14 @@ def write_clip(library: Library, path: Path, seed: int) -> bool:
     return True
 
 
-def _job(corpus: Path, split: str, path: Path, seed: int) -> bool:
+def _job(corpus: Path, kind: str | None, split: str, path: Path, seed: int) -> bool:
     cv2.setNumThreads(1)
     if (corpus, split) not in _libraries:
         _libraries[corpus, split] = Library(corpus, split)
-    return write_clip(_libraries[corpus, split], path, seed)
+    return write_clip(_libraries[corpus, split], path, seed, kind)
 
 
-def build(corpus: Path, out: Path, count: int, workers: int, seed: int) -> int:
+def build(corpus: Path, out: Path, count: int, workers: int, seed: int, kind: str | None = None) -> int:
     """Writes ``val_000.npz`` ... (24) and ``train_00000.npz`` ... (``count``); returns how many it made."""
     out.mkdir(parents=True, exist_ok=True)
     for left in out.glob(".*.part.npz"):
@@ -76,7 +76,7 @@ def build(corpus: Path, out: Path, count: int, workers: int, seed: int) -> int:
     jobs = [job for job in jobs if not job[1].exists()]
     began = time.monotonic()
     with ProcessPoolExecutor(workers) as pool:
-        for done, job in enumerate([pool.submit(_job, corpus, *job) for job in jobs], 1):
+        for done, job in enumerate([pool.submit(_job, corpus, kind, *job) for job in jobs], 1):
             job.result()
             if done % 50 == 0:
                 rate = done / (time.monotonic() - began)
@@ -92,8 +92,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2400)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", choices=tuple(KIND_SHARES), help="this kind alone")
     arguments = parser.parse_args()
-    build(arguments.corpus, arguments.out, arguments.count, arguments.workers, arguments.seed)
+    build(arguments.corpus, arguments.out, arguments.count, arguments.workers, arguments.seed, arguments.kind)
 
 
 if __name__ == "__main__":

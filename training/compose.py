@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training import cels
 from training.corpus import Library
 
 U8 = NDArray[np.uint8]
@@ -22,7 +23,7 @@ View = tuple[float, float, float]
 
 SIZE = 512
 FRAMES = 13
-KIND_SHARES = {"cutout": 0.51, "film": 0.19, "lines": 0.15, "static": 0.10, "flat": 0.05}
+KIND_SHARES = {"cutout": 0.36, "film": 0.19, "cels": 0.23, "lines": 0.08, "static": 0.09, "flat": 0.05}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,10 +231,14 @@ class Camera:
 
 
 class Layer:
-    """A cut-out whose drawing changes on ones, twos, threes or never; it may be fixed to the camera."""
+    """A cut-out whose drawing changes on ones, twos, threes or never; it may be fixed to the camera.
 
-    def __init__(self, library: Library, rng: Rng, names: list[str]) -> None:
-        self.image = cutout(library, float(rng.triangular(60, 260, 560)), rng, names)
+    With probability ``drawn`` it is one of ``cels.py``, not of the corpus.
+    """
+
+    def __init__(self, library: Library, rng: Rng, names: list[str], drawn: float = 0.0) -> None:
+        side = float(rng.triangular(60, 260, 560))
+        self.image = cels.figure(side, rng) if rng.random() < drawn else cutout(library, side, rng, names)
         self.hold = int(rng.choice([1, 2, 3, 10_000], p=[0.22, 0.38, 0.2, 0.2]))
         self.phase = int(rng.integers(0, 3))
         self.place = rng.uniform(-20, SIZE + 20, 2)
@@ -267,12 +272,17 @@ class Layer:
         place(frame, self._bent[1], matrix)
 
 
-def scene(library: Library, count: int, rng: Rng, names: list[str], plate: U8 | None = None) -> list[U8]:
-    """Layered cut-outs over a plate, filmed by a camera; the layers are held independently of each other."""
+def scene(
+    library: Library, count: int, rng: Rng, names: list[str], plate: U8 | None = None, drawn: float = 0.0
+) -> list[U8]:
+    """Layered cut-outs over a plate, filmed by a camera; the layers are held independently of each other.
+
+    ``drawn`` is the share of the layers that ``cels.py`` draws.
+    """
     if plate is None:
         plate = background(library, SIZE + 128, SIZE + 128, rng, names)
     camera = Camera.draw(count, rng, plate.shape[1], plate.shape[0])
-    layers = [Layer(library, rng, names) for _ in range(int(rng.choice([1, 2, 3, 4, 5])))]
+    layers = [Layer(library, rng, names, drawn) for _ in range(int(rng.choice([1, 2, 3, 4, 5])))]
     gain = np.ones(count)
     if rng.random() < 0.08:
         gain = np.linspace(1, float(rng.uniform(0.3, 0.9)), count)[:: int(rng.choice([-1, 1]))]
@@ -363,12 +373,16 @@ def flat(count: int, rng: Rng) -> list[U8]:
     return frames
 
 
-def compose(library: Library, seed: int, count: int = FRAMES) -> Clip:
-    """The clip of a seed: ``count`` frames (at most 13 for film). The seed and the corpus decide all."""
+def compose(library: Library, seed: int, count: int = FRAMES, kind: str | None = None) -> Clip:
+    """The clip of a seed: ``count`` frames (at most 13 for film), of a kind of ``KIND_SHARES`` or any.
+
+    The seed and the corpus decide all.
+    """
     rng = np.random.default_rng([seed, 77])
     shares = {k: v for k, v in KIND_SHARES.items() if k != "film" or library.runs}
     total = sum(shares.values())
-    kind = str(rng.choice(list(shares), p=[share / total for share in shares.values()]))
+    any_kind = str(rng.choice(list(shares), p=[share / total for share in shares.values()]))
+    kind = any_kind if kind is None else kind
     names: list[str] = []
 
     def part(length: int) -> list[U8]:
@@ -376,6 +390,9 @@ def compose(library: Library, seed: int, count: int = FRAMES) -> Clip:
             return film(library, length, rng, names)
         if kind == "lines":
             return scene(library, length, rng, names, line_plate(library, SIZE + 128, rng, names))
+        if kind == "cels":
+            ground = background(library, SIZE + 128, SIZE + 128, rng, names)
+            return scene(library, length, rng, names, cels.plate(ground, rng), drawn=0.6)
         if kind == "flat":
             return flat(length, rng)
         return scene(library, 1, rng, names) * length if kind == "static" else scene(library, length, rng, names)

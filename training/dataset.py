@@ -40,6 +40,9 @@ TRIES = 200
 """Clips that are looked at for one with a certain kind of faults, before other faults are drawn."""
 SMALL = 1 << 16
 """Items up to which an array of a clip is read at once."""
+BUSY_SHARE, BUSY_TRIES = 0.75, 3
+"""Share of the crops that are the one with most edges of so many: nearly all of what a frame's PSNR lacks lies there,
+and most of a frame is nearly even."""
 SHORT_SHARE = 0.15
 """Share of the windows that are cut short, as at a scene's ends."""
 
@@ -197,9 +200,18 @@ class Batches(Dataset[Batch]):
             return codec, tasks, {CODEC_TASKS[codec]: 1.0} | dict.fromkeys(tasks, 1.0)
         return "clean", tasks, dict.fromkeys(tasks, 1.0)
 
-    def _place(self, clip: Mapping[str, Array], crop: int, rng: Rng) -> tuple[int, int, int]:
-        height, width = clip["lr_y"].shape[-2:]
-        return 2 * int(rng.integers((height - crop) // 2 + 1)), 2 * int(rng.integers((width - crop) // 2 + 1)), crop
+    def _place(self, clip: Mapping[str, Array], centre: int, crop: int, rng: Rng) -> tuple[int, int, int]:
+        """Top, left and side of a crop of frame ``centre``, more often than not a busy one."""
+        clean = clip["lr_y"][0][centre]
+        tries = BUSY_TRIES if rng.random() < BUSY_SHARE else 1
+        tops, lefts = (2 * rng.integers((side - crop) // 2 + 1, size=tries) for side in clean.shape)
+
+        def edges(place: tuple[int, int]) -> int:
+            part = clean[place[0] : place[0] + crop, place[1] : place[1] + crop].astype(np.int16)
+            return int(np.abs(np.diff(part, axis=0)).sum() + np.abs(np.diff(part, axis=1)).sum())
+
+        top, left = max(zip(tops.tolist(), lefts.tolist(), strict=True), key=edges)
+        return top, left, crop
 
     def _cut(self, y: Array, uv: Array, place: tuple[int, int, int], scale: int = 1) -> tuple[Tensor, Tensor]:
         """The crop of ``y`` ``[n, H, W]`` and ``uv`` ``[n, 2, H / 2, W / 2]``, as floats, chroma flattened."""
@@ -210,8 +222,8 @@ class Batches(Dataset[Batch]):
     def _window(
         self, clip: Mapping[str, Array], kind: str, tasks: list[str], crop: int, rng: Rng
     ) -> tuple[Tensor, ...]:
-        place = self._place(clip, crop, rng)
         centre = int(rng.integers(1, clip["cut"].shape[0] - 1))
+        place = self._place(clip, centre, crop, rng)
         reach = int(rng.integers(self.radius)) if self.radius and rng.random() < SHORT_SHARE else self.radius
         frames = window_indices(clip["cut"].astype(np.int8), centre, self.radius, reach)
         clean = rng.random() < CLEAN_SHARE
@@ -240,8 +252,8 @@ class Batches(Dataset[Batch]):
         return int(rng.choice([i for i, k in enumerate(kinds) if k in wanted]))
 
     def _single(self, clip: Mapping[str, Array], kind: str, crop: int, rng: Rng) -> tuple[Tensor, ...]:
-        place = self._place(clip, crop, rng)
         centre = int(rng.integers(clip["cut"].shape[0]))
+        place = self._place(clip, centre, crop, rng)
         this, variant = slice(centre, centre + 1), self._variant(clip, kind, rng)
         small = self._cut(clip["lr_y"][variant][this], clip["lr_uv"][variant][this], place)
         return *small, *self._cut(clip["hr_y"][this], clip["hr_uv"][this], place, 2)

@@ -87,8 +87,18 @@ class Sum(nn.Module):
         return result
 
 
+def free_of(weights: Tensor, mean: Tensor) -> Tensor:
+    """The part of ``weights`` ``[outputs, inputs, rows, columns]`` that gives 0 for an even input of these values."""
+    size = weights.shape[2] * weights.shape[3] * mean.square().sum()
+    share = (weights.sum((2, 3)) @ mean) / size.clamp_min(1e-12)
+    return weights - share[:, None, None, None] * mean[:, None, None]
+
+
 class Conv(nn.Conv2d):
     """A convolution that keeps the size or divides it by its stride, whose weight and result are rounded."""
+
+    mean: Tensor | None = None
+    """Mean of the last input by channel, ``[inputs]``, of a layer in front of a rectifier in training."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, relu: bool = False) -> None:
         super().__init__(inputs, outputs, kernel, stride, padding=0 if stride > 1 else kernel // 2)
@@ -109,6 +119,8 @@ class Conv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``[batch, inputs, rows, columns]``."""
+        if self.relu and self.training:
+            self.mean = x.detach().float().mean((0, 2, 3))
         x = self.convolved(x)
         result: Tensor = self.round(F.relu(x) if self.relu else x)
         return result

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,22 +25,28 @@ from training.network import ALIGN, Lite, LiteConfig, evened_out
 from training.train import (
     AVERAGE,
     CLIP,
+    REVIVE_UNTIL,
     SMOOTH,
     WATCH_STEPS,
+    activity_of,
     advance,
     distance,
     follow,
+    keep_level,
     learning_rate,
     load_checkpoint,
     optimizers,
     psnr,
     resumed,
+    revive,
+    rounding_at,
     save,
 )
 from vsanimup.tasks import TASKS
 
-CONFIG = LiteConfig(scale=2, radius=2, half=48, inner=1, first=2, last=2, tasks=len(TASKS))
-"""Shape of the shipped network: that of enlarging, a pair of convolutions more at half resolution, five frames."""
+CONFIG = LiteConfig(scale=2, radius=2, half=48, inner=2, first=2, last=2, tasks=len(TASKS))
+"""Shape of the shipped network: that of enlarging, a pair of convolutions more at half resolution and two at a quarter,
+five frames."""
 CLEAN_WINDOWS = 0.25
 """Share of the windows that are clean, enlarged by the backbone alone."""
 QUIET = 0.02
@@ -66,8 +73,9 @@ def begun(upscale: Lite, config: LiteConfig) -> Lite:
     luma, chroma = 4 * config.radius, 4 * config.frames + 2 * config.radius
     wide[:, luma : luma + 4], wide[:, chroma : chroma + 2] = had["head.conv.weight"].split((4, 2), 1)
     own["head.conv.weight"] = wide
-    for i in range(upscale.config.first, config.first):
-        own[f"first.{i}.b.weight"] = QUIET * own[f"first.{i}.b.weight"]
+    for name in own.keys() - had.keys():
+        if name.endswith(".b.weight"):  # a pair that is new
+            own[name] = QUIET * own[name]
     net.load_state_dict(own)
     for module in net.modules():
         if isinstance(module, Round):  # ranges are found anew
@@ -112,6 +120,7 @@ def main(
     lr: float = 0.012,
     size: Annotated[float, typer.Option(help="channels, as a multiple of the shipped network's")] = 1.0,
     small_until: Annotated[float, typer.Option(help="part of the run in which crops have half the side")] = 0.7,
+    round_from: Annotated[float, typer.Option(help="part of the run after which integers are imitated")] = 0.5,
     seed: int = 0,
     bf16: Annotated[bool, typer.Option(help="bfloat16 arithmetic: twice as fast on AVX512-BF16 and GPUs")] = False,
     threads: int = 0,
@@ -139,21 +148,25 @@ def main(
     loader: DataLoader[Batch] = DataLoader(
         batches, batch_size=None, sampler=range(step, min(steps, stop or steps)), num_workers=1, prefetch_factor=6
     )
-    began, first, running = time.monotonic(), step, 0.0
+    began, first, running, revived = time.monotonic(), step, 0.0, 0
+    begin = int(round_from * steps)
     for sample in loader:
-        net.set_rounding(Round.ROUND if step >= WATCH_STEPS else Round.WATCH)
+        net.set_rounding(rounding_at(step, steps, begin))
         for group in (group for optimizer in both for group in optimizer.param_groups):
             group["lr"] = learning_rate(step, steps, group["peak"])
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = loss_of(net, sample)
-        advance([loss], list(net.parameters()), both, CLIP, step)
+        advance([loss], list(net.parameters()), both, CLIP, step, partial(keep_level, net))
         step += 1
         follow(list(average.parameters()), list(net.parameters()), AVERAGE, step)
         running += float(loss.detach())
         if step % every == 0 or step in (steps, stop):
             for kept, buffer in zip(average.buffers(), net.buffers(), strict=True):
                 kept.copy_(buffer)
-            average.set_rounding(Round.ROUND if step > WATCH_STEPS else Round.OFF)
+            average.set_rounding(Round.ROUND if step > begin + WATCH_STEPS else Round.OFF)
+            if step % every == 0 and step < REVIVE_UNTIL * steps:
+                torch.manual_seed(seed + step)  # a run that goes on does as one that was never stopped
+                revived += revive(net, activity_of(net, partial(loss_of, net, sample)))
             save(checkpoint, {
                 "net": net.state_dict(), "average": average.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in both], "step": step, "config": config.to_dict(),
@@ -161,7 +174,10 @@ def main(
             seconds = (time.monotonic() - began) / (step - first)
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 scores = validate(average, data)
-            entry = {"step": step, "seconds_per_step": seconds, "psnr": scores, "loss": running / every}
+            entry = {
+                "step": step, "revived": revived, "seconds_per_step": seconds, "psnr": scores,
+                "loss": running / every,
+            }  # fmt: skip
             running = 0.0
             with log.open("a") as file:
                 file.write(json.dumps(entry) + "\n")

@@ -15,6 +15,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from training.dataset import Batch, Batches, validation
-from training.layers import Conv, Round
+from training.layers import Conv, Round, free_of
 from training.muon import Muon
 from training.network import ALIGN, Lite, LiteConfig, evened_out
 from vsanimup.tasks import TASKS
@@ -49,6 +50,12 @@ DECAY_SHARE = 0.8
 """Last part of the run over which the learning rate falls to nothing."""
 WATCH_STEPS = 200
 """Steps in which the ranges of activations are found before rounding begins."""
+REVIVE_UNTIL = 0.6
+"""Part of the run in which dead channels are begun anew, at each validation."""
+WATCH_EVERY = 10
+"""Every so many steps the ranges are watched again instead of rounded to: layers that begin quietly grow."""
+WATCH_UNTIL = 0.85
+"""Part of the run after which ranges stay as they are."""
 SMOOTH = 8 / 219
 """Threshold of the sigma filter behind enlarging, the default of ``Upscale``'s argument ``smooth``."""
 AVERAGE = 0.999
@@ -63,9 +70,22 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * min(1.0, (step + 1) / 300, max(0.0, (steps - step) / (DECAY_SHARE * steps)))
 
 
+def rounding_at(step: int, steps: int, begin: int) -> str:
+    """Mode of the networks' :class:`Round` at a step of a run that imitates integers from step ``begin`` on."""
+    if step < begin:
+        return Round.OFF
+    again = step % WATCH_EVERY == 0 and step < WATCH_UNTIL * steps
+    return Round.WATCH if again or step < begin + WATCH_STEPS else Round.ROUND
+
+
 def charbonnier(a: Tensor, b: Tensor) -> Tensor:
     """Smooth L1 distance (Charbonnier) of each sample, ``[batch]``."""
     return ((a - b).square() + 1e-6).sqrt().mean((1, 2, 3))
+
+
+def deviation(a: Tensor, b: Tensor) -> Tensor:
+    """Root of the mean square of the difference of each sample, ``[batch]``; PSNR is its logarithm."""
+    return ((a - b).square().mean((1, 2, 3)) + 1e-6).sqrt()
 
 
 def ssim(a: Tensor, b: Tensor, side: int = 7) -> Tensor:
@@ -86,11 +106,11 @@ def ssim(a: Tensor, b: Tensor, side: int = 7) -> Tensor:
 def distance(y: Tensor, uv: Tensor, goal_y: Tensor, goal_uv: Tensor) -> Tensor:
     """Training loss between pictures: mean over samples of the logarithm of a distance.
 
-    Of the logarithm, as PSNR is: haze is a hundred times as far from its goal as a compressed picture, and would
-    otherwise be all that the optimizer sees.
+    The distance is half L1, which even areas want, and half L2, which lines want. Of the logarithm, as PSNR is: haze is
+    a hundred times as far from its goal as a compressed picture, and would otherwise be all that the optimizer sees.
     """
     y = y.float()
-    pixels = charbonnier(y, goal_y) + CHROMA_WEIGHT * charbonnier(uv.float(), goal_uv)
+    pixels = (charbonnier(y, goal_y) + deviation(y, goal_y)) / 2 + CHROMA_WEIGHT * charbonnier(uv.float(), goal_uv)
     return (pixels + SSIM_WEIGHT * (1 - ssim(y, goal_y)) + FLOOR).log().mean()
 
 
@@ -166,14 +186,28 @@ def revive(nets: torch.nn.Module, active: Mapping[str, Tensor], gain: float = 0.
         before, behind = (nets.get_submodule(f"{parent}.{part}") for part in (child, follower[child]))
         assert isinstance(before, Conv) and isinstance(behind, Conv) and before.bias is not None
         dead = shares < DEAD
+        if not dead.any():
+            continue
         fresh, out = torch.empty_like(before.weight), torch.empty_like(behind.weight)
         torch.nn.init.kaiming_normal_(fresh, nonlinearity="linear")
         torch.nn.init.kaiming_normal_(out, nonlinearity="linear")
-        before.weight[dead] = fresh[dead]
+        before.weight[dead] = (fresh if before.mean is None else free_of(fresh, before.mean))[dead]
         before.bias[dead] = 0.0
         behind.weight[:, dead] = gain * out[:, dead]
         count += int(dead.sum())
     return count
+
+
+@torch.no_grad()
+def keep_level(nets: torch.nn.Module) -> None:
+    """Take out of the gradients what would move the mean of a rectifier's input; the offsets alone may.
+
+    All channels of a layer like that direction, and Muon makes a full step of whatever all of them like: they went
+    below zero together, and were dead.
+    """
+    for module in nets.modules():
+        if isinstance(module, Conv) and module.mean is not None and module.weight.grad is not None:
+            module.weight.grad.copy_(free_of(module.weight.grad, module.mean))
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -253,11 +287,17 @@ def advance(
     both: Sequence[torch.optim.Optimizer],
     most: float,
     step: int,
+    prepare: Callable[[], None] | None = None,
 ) -> float:
-    """One step of the optimizers towards a smaller sum of the losses; the gradient's norm, which is cut to ``most``."""
+    """One step of the optimizers towards a smaller sum of the losses; the gradient's norm, which is cut to ``most``.
+
+    ``prepare`` may change the gradients before.
+    """
     for optimizer in both:
         optimizer.zero_grad(set_to_none=True)
     torch.stack(list(losses)).sum().backward()  # type: ignore[no-untyped-call]
+    if prepare is not None:
+        prepare()
     norm = torch.nn.utils.clip_grad_norm_(parameters, most)
     if not torch.isfinite(norm):
         raise SystemExit(f"step {step}: the gradient is not finite; go on from the checkpoint with a lower --lr")
@@ -312,16 +352,16 @@ def main(
         batches, batch_size=None, sampler=range(step, min(steps, stop or steps)), num_workers=1, prefetch_factor=6
     )
     running: dict[str, float] = defaultdict(float)
+    revived = 0
     began, first = time.monotonic(), step
     begin = int(round_from * steps)
     for sample in loader:
-        rounding = Round.ROUND if step >= begin + WATCH_STEPS else Round.WATCH if step >= begin else Round.OFF
-        set_rounding(nets, rounding)
+        set_rounding(nets, rounding_at(step, steps, begin))
         for group in (group for optimizer in both for group in optimizer.param_groups):
             group["lr"] = learning_rate(step, steps, group["peak"])
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             losses = loss_of(nets, sample.to(device))
-        advance(losses, list(nets.parameters()), both, CLIP, step)
+        advance(losses, list(nets.parameters()), both, CLIP, step, partial(keep_level, nets))
         step += 1
         follow(list(average.parameters()), list(nets.parameters()), AVERAGE, step)
         for name, loss in zip(configs, losses, strict=True):
@@ -329,8 +369,11 @@ def main(
         if step % every == 0 or step in (steps, stop):
             for kept, buffer in zip(average.buffers(), nets.buffers(), strict=True):
                 kept.copy_(buffer)
-            set_rounding(average, Round.ROUND if rounding == Round.ROUND else Round.OFF)
+            set_rounding(average, Round.ROUND if step > begin + WATCH_STEPS else Round.OFF)
             seconds = (time.monotonic() - began) / (step - first)
+            if step % every == 0 and step < REVIVE_UNTIL * steps:
+                torch.manual_seed(seed + step)  # a run that goes on does as one that was never stopped
+                revived += revive(nets, activity_of(nets, partial(loss_of, nets, sample.to(device))))
             save(checkpoint, {
                 "net": nets.state_dict(), "average": average.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in both], "step": step,
@@ -339,7 +382,8 @@ def main(
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 scores = validate(average, data)
             entry = {
-                "step": step, "seconds_per_step": seconds, "psnr": {k: round(v, 3) for k, v in scores.items()},
+                "step": step, "revived": revived, "seconds_per_step": seconds,
+                "psnr": {k: round(v, 3) for k, v in scores.items()},
                 "loss": {name: running[name] / every for name in configs},
             }  # fmt: skip
             running.clear()
