@@ -26,7 +26,7 @@ TAPE = {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0}
 """Task mix of a captured tape (kind ``vhs``)."""
 CODEC_TASKS = {"mpeg2": "deblock", "asp": "deblock", "jpeg": "deblock", "web": "destream", "hevc": "destream"}
 """What mends an encoder's faults: H.264 and HEVC have filters in their loop, which turn blocks into smears."""
-CODEC_SHARES = {"mpeg2": 0.36, "web": 0.44, "asp": 0.07, "hevc": 0.09, "jpeg": 0.04}
+CODEC_SHARES = {"mpeg2": 0.33, "web": 0.40, "asp": 0.14, "hevc": 0.09, "jpeg": 0.04}
 """Shares of the windows of real encoders."""
 SHARES = {"codec": 0.65, "tape": 0.26, "faults": 0.09}
 """Shares of the windows: real encoders, tapes, and the faults of ``faults.py``."""
