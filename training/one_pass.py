@@ -3,7 +3,7 @@
 ``python -m training.one_pass --data CLIPS --out RUN --start CHECKPOINT``
 
 It begins as the enlarging network of a run of :mod:`training.train`, and sees that run's faults with neither a picture
-of the small size nor a second network between: half the time of restoring and enlarging one after the other.
+of the small size nor a second network between: two thirds of the time of restoring and enlarging one after the other.
 """
 
 from __future__ import annotations
