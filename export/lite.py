@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,12 +18,14 @@ import typer
 from torch import Tensor
 from torch.nn import functional as F
 
-from export.folder import write_model
+from export.folder import sync, write_model
 from export.quantise import Feed, Ranges, corrected, quantise
 from training.layers import Conv, Round
+from training.loop import lites, load_checkpoint
 from training.network import ALIGN, TOKEN, Lite, TaskConv
-from training.one_pass import load_one_pass
-from training.train import load_checkpoint
+from training.shipped import onnx_scope
+from training.specialise import TASK
+from vsanimup.models import MANIFEST
 from vsanimup.tasks import TASKS
 
 INPUTS = ["y", "uv"]
@@ -93,16 +97,8 @@ def trained_ranges(net: Lite, network: bytes) -> Ranges:
             continue
         if not bool(module.high > module.low):
             raise ValueError(f"{path} has no range: the checkpoint is from before rounding began")
-        *parents, last = path.split(".")
-        places: list[str] = []
-        for part in parents:
-            if not part.isdigit():
-                places.append(part)
-            elif isinstance(net.get_submodule(".".join(parents[: len(places)])), torch.nn.ModuleList):
-                places[-1] += f".{part}"
-            else:
-                places.append(f"{places[-1]}.{part}")
-        scope = "/" + "/".join(places)
+        parent, _, last = path.rpartition(".")
+        scope = onnx_scope(net, parent)
         names = {"round": ("Conv", "Relu", "Add", "Concat"), "mixed": ("MatMul_1",)}[last]
         found = [nodes[f"{scope}/{name}"] for name in names if f"{scope}/{name}" in nodes]
         if scope == "/head":  # whose convolutions stay float
@@ -228,38 +224,65 @@ def flats(net: Lite, count: int = 48) -> list[Feed]:
     return made
 
 
+def exported(net: Lite, name: str) -> dict[str, bytes]:
+    """The network's files, as floats and as integers.
+
+    Ends the program when the floats differ from PyTorch.
+    """
+    floats = to_onnx(net, Round.CLIP)
+    net.set_rounding(Round.CLIP)
+    difference = largest_difference(net, floats)
+    print(f"{name}: largest difference between PyTorch and onnxruntime: {difference:.2e}")
+    if difference > TOLERANCE:
+        raise SystemExit(f"that is above the tolerance of {TOLERANCE:.0e}: nothing was written")
+    bare = to_onnx(net)
+    ranges = trained_ranges(net, bare)
+    if net.config.scale == 1:
+        return {FLOAT: floats, INT8: corrected(bare, ranges, KEEP_FLOAT, flats(net), (2, 1))}
+    return {FLOAT: floats, INT8: quantise(bare, ranges, KEEP_FLOAT)}  # which leaves flat areas alone
+
+
+def add_specialist(folder: Path, task: str, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
+    """Put a network for one task into the folder of the model that it stands in for, which names it last."""
+    write_model(folder / task, files, manifest)
+    path = folder / MANIFEST
+    own = json.loads(path.read_text(encoding="utf-8"))
+    own["specialists"] = own.get("specialists", {}) | {task: task}
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
+    sync(partial)
+    partial.replace(path)
+    sync(folder)
+
+
 def main(
     out: Annotated[Path, typer.Option(help="folder to write the model folders to")],
     checkpoint: Annotated[Path | None, typer.Option(help="checkpoint.pt of training.train: two networks")] = None,
     one_pass: Annotated[Path | None, typer.Option(help="checkpoint.pt of training.one_pass: one")] = None,
+    specialist: Annotated[
+        list[Path] | None, typer.Option(help="checkpoint.pt of training.specialise; may be repeated")
+    ] = None,
     licence: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence")] = "MIT",
 ) -> None:
-    """Export the lite networks trained by training.train and training.one_pass."""
+    """Export the lite networks trained by training.train, training.one_pass and training.specialise.
+
+    Specialists go into the folders of the models that they stand in for.
+    """
     nets: dict[str, Lite] = {}
     if checkpoint is not None:
-        for name, net in load_checkpoint(checkpoint).items():
-            assert isinstance(net, Lite)
-            nets[name] = net
+        nets |= lites(load_checkpoint(checkpoint))
     if one_pass is not None:
-        nets["one_pass"] = load_one_pass(one_pass)
-    if not nets:
-        raise typer.BadParameter("give --checkpoint, --one-pass or both: there is nothing to export")
-    floats = {}
+        nets |= lites(load_checkpoint(one_pass))
+    beside = [pair for path in specialist or () for pair in lites(load_checkpoint(path)).items()]
+    if not nets and not beside:
+        raise typer.BadParameter("give --checkpoint, --one-pass or --specialist: there is nothing to export")
+    networks = {name: exported(net, name) for name, net in nets.items()}
+    others = [exported(net, f"{name} for {TASK}") for name, net in beside]
     for name, net in nets.items():
-        floats[name] = to_onnx(net, Round.CLIP)
-        net.set_rounding(Round.CLIP)
-        difference = largest_difference(net, floats[name])
-        print(f"{name}: largest difference between PyTorch and onnxruntime: {difference:.2e}")
-        if difference > TOLERANCE:
-            raise SystemExit(f"that is above the tolerance of {TOLERANCE:.0e}: nothing was written")
-    for name, net in nets.items():
-        bare = to_onnx(net)
-        ranges = trained_ranges(net, bare)
-        if net.config.scale == 1:
-            integers = corrected(bare, ranges, KEEP_FLOAT, flats(net), (2, 1))
-        else:  # which leaves flat areas alone
-            integers = quantise(bare, ranges, KEEP_FLOAT)
-        networks = {FLOAT: floats[name], INT8: integers}
-        files, manifest = folder_of(net, networks, FOLDERS[name], licence)
+        files, manifest = folder_of(net, networks[name], FOLDERS[name], licence)
         write_model(out / FOLDERS[name], files, manifest)
         print(f"{out / FOLDERS[name]}: {sum(map(len, files.values()))} bytes, {manifest['parameters']} parameters")
+    for (name, net), made in zip(beside, others, strict=True):
+        files, manifest = folder_of(net, made, f"{FOLDERS[name]}-{TASK}", licence)
+        add_specialist(out / FOLDERS[name], TASK, files, manifest)
+        print(f"{out / FOLDERS[name] / TASK}: {sum(map(len, files.values()))} bytes")

@@ -12,15 +12,17 @@ from conftest import core
 
 from export import lite as export_lite
 from export.folder import write_model
-from training import train as train_module
 from training.dataset import Batches, map_clip, mix_vector, read_clip, window_indices
 from training.faults import FAULTS, lay
 from training.layers import Conv, Round, free_of
+from training.loop import DEAD, activity_of, keep_level, load_checkpoint, revive, rounding_at
+from training.losses import distance
 from training.muon import orthogonal
 from training.network import ALIGN, TOKEN, Head, Lite, LiteConfig, TaskConv, evened_out
 from training.one_pass import CONFIG, begun
 from training.one_pass import main as train_one_pass
-from training.train import DEAD, activity_of, distance, keep_level, revive, rounding_at
+from training.shipped import shipped
+from training.specialise import main as specialise
 from training.train import main as train
 from vsanimup.errors import AnimupError
 from vsanimup.filters.smooth import even_out
@@ -76,12 +78,12 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips, tmp_path):
     for name, value in a["average"].items():
         torch.testing.assert_close(value, b["average"][name], rtol=0, atol=1e-6)
     assert [entry["step"] for entry in log_of(part)] == [4, 8]
-    assert {"restore vhs", "both web", "backbone mpeg2", "both clean"} <= log_of(part)[0]["psnr"].keys()
+    assert {"restore vhs", "both web", "backbone mpeg2", "both clean"} <= log_of(part)[0]["scores"].keys()
 
 
 def test_it_learns_to_denoise(clips, tmp_path):
     run(clips, tmp_path / "run", 160, lr=0.02, every=80)
-    first, last = (entry["psnr"] for entry in log_of(tmp_path / "run"))
+    first, last = (entry["scores"] for entry in log_of(tmp_path / "run"))
     assert last["restore vhs"] > first["restore vhs"] + 0.2
     assert last["both vhs"] > first["both vhs"] + 2
 
@@ -331,7 +333,7 @@ def test_export_writes_whole_model_folders(clips, tmp_path):
 
 def test_one_pass_begins_as_the_enlarging_network(clips, tmp_path):
     run(clips, tmp_path / "run", 3)
-    upscale = train_module.load_checkpoint(tmp_path / "run" / "checkpoint.pt")["upscale"]
+    upscale = load_checkpoint(tmp_path / "run" / "checkpoint.pt")["upscale"]
     with torch.no_grad():
         for p in upscale.out.parameters():
             torch.nn.init.normal_(p, 0, 0.1)
@@ -349,11 +351,51 @@ def test_one_pass_trains_goes_on_and_is_exported(clips, tmp_path):
     out = tmp_path / "one"
     train_one_pass(out=out, stop=110, **options)
     train_one_pass(out=out, **options)
-    first, *_, last = (entry["psnr"] for entry in log_of(out))
+    first, *_, last = (entry["scores"] for entry in log_of(out))
     assert last["vhs"] > first["vhs"] and {"clean", "web", "mpeg2"} <= last.keys()
     export_lite.main(one_pass=out / "checkpoint.pt", out=tmp_path / "models")
     model = open_model(tmp_path / "models" / "lite-one-pass")
     assert (model.scale, model.radius, model.tasks) == (2, 2, TASKS) and model.modulation
+
+
+def test_a_model_folder_gives_its_network_back(clips, tmp_path):
+    run(clips, tmp_path / "run", 4, round_from=0)
+    export_lite.main(checkpoint=tmp_path / "run" / "checkpoint.pt", out=tmp_path / "models")
+    for name, net in load_checkpoint(tmp_path / "run" / "checkpoint.pt").items():
+        back = shipped(tmp_path / "models" / f"lite-{name}")
+        assert back.config == net.config
+        for (key, value), (other, wanted) in zip(back.state_dict().items(), net.state_dict().items(), strict=True):
+            assert key == other
+            torch.testing.assert_close(value, wanted, atol=1e-3 if "task_" in key else 0, rtol=0)
+
+
+@pytest.mark.parametrize("one_pass", [False, True])
+def test_specialists_go_on_from_the_models_and_into_their_folders(clips, tmp_path, one_pass):
+    run(clips, tmp_path / "run", 4, round_from=0)
+    made, checkpoint = tmp_path / "models", tmp_path / "run" / "checkpoint.pt"
+    if one_pass:
+        small = {"batch": 2, "crop": 2 * ALIGN, "every": 4, "threads": 1, "size": 0.2, "steps": 4, "round_from": 0}
+        train_one_pass(data=clips, out=tmp_path / "one", start=checkpoint, **small)
+    export_lite.main(checkpoint=checkpoint, one_pass=tmp_path / "one" / "checkpoint.pt" if one_pass else None, out=made)
+    options = {"data": clips, "out": tmp_path / "own", "models": made, "one_pass": one_pass, "batch": 2,
+               "crop": 2 * ALIGN, "every": 60, "threads": 1, "steps": 120, "lr": 0.08}  # fmt: skip
+    specialise(stop=60, **options)
+    specialise(**options)
+    first, *_, last = (entry["scores"] for entry in log_of(tmp_path / "own"))
+    assert last["web psnr"] > first["web psnr"] and ("web restored" in last) != one_pass
+    names = ["lite-one-pass"] if one_pass else ["lite-restore", "lite-upscale"]
+    before = {name: open_model(made / name) for name in names}
+    export_lite.main(specialist=[tmp_path / "own" / "checkpoint.pt"], out=made)
+    for name in names:
+        model = open_model(made / name)
+        assert model.specialists == {"destream": "destream"} and not before[name].specialists
+        assert model.read(export_lite.INT8) == before[name].read(export_lite.INT8), "the model itself stays"
+        own = model.of("destream")
+        assert own.name == f"{name}-destream" and own.read(export_lite.INT8) != model.read(export_lite.INT8)
+        wanted = load_checkpoint(tmp_path / "own" / "checkpoint.pt")[name.removeprefix("lite-").replace("-", "_")]
+        wanted.set_rounding(Round.CLIP)
+        assert export_lite.largest_difference(wanted, own.read(export_lite.FLOAT)) < 1e-4
+    assert not list(made.rglob("*.partial"))
 
 
 def test_an_export_of_nothing_is_refused(tmp_path):

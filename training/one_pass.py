@@ -8,42 +8,23 @@ of the small size nor a second network between: two thirds of the time of restor
 
 from __future__ import annotations
 
-import json
-import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from training.dataset import Batch, Batches, Rng, validation
 from training.layers import Round
+from training.loop import Losses, Networks, Schedule, fit, lites, load_checkpoint
+from training.losses import distance, psnr
 from training.network import ALIGN, Lite, LiteConfig, evened_out
-from training.train import (
-    AVERAGE,
-    CLIP,
-    REVIVE_UNTIL,
-    SMOOTH,
-    WATCH_STEPS,
-    activity_of,
-    advance,
-    distance,
-    follow,
-    keep_level,
-    learning_rate,
-    load_checkpoint,
-    optimizers,
-    psnr,
-    resumed,
-    revive,
-    rounding_at,
-    save,
-)
+from training.train import SMOOTH
 from vsanimup.tasks import TASKS
 
+NAME = "one_pass"
+"""Of the network in checkpoints."""
 CONFIG = LiteConfig(scale=2, radius=2, half=48, inner=2, first=2, last=2, tasks=len(TASKS))
 """Shape of the shipped network: that of enlarging, a pair of convolutions more at half resolution and two at a quarter,
 five frames."""
@@ -84,30 +65,24 @@ def begun(upscale: Lite, config: LiteConfig) -> Lite:
     return net
 
 
-def loss_of(net: Lite, batch: Batch) -> Tensor:
+def loss_of(nets: Networks, batch: Batch) -> Losses:
     """Training loss of a batch."""
+    net = lites(nets)[NAME]
     net.set_mix(batch.mix)
     y, uv = net(batch.y, batch.uv)
-    return distance(evened_out(y.float(), SMOOTH), uv, batch.sharp_y, batch.sharp_uv)
+    return {NAME: distance(evened_out(y.float(), SMOOTH), uv, batch.sharp_y, batch.sharp_uv)}
 
 
 @torch.no_grad()
-def validate(net: Lite, data: Path) -> dict[str, float]:
+def validate(nets: Networks, data: Path) -> dict[str, float]:
     """Mean luma PSNR in dB by kind of fault."""
+    net = lites(nets)[NAME]
     scores: dict[str, list[float]] = {}
     for case in validation(data, net.config.radius, ALIGN):
         net.set_mix(None if case.kind == "clean" else case.mix)
         y = evened_out(net(case.y, case.uv)[0].float(), SMOOTH)
         scores.setdefault(case.kind, []).append(psnr(y, case.sharp_y))
-    return {kind: round(sum(v) / len(v), 3) for kind, v in sorted(scores.items())}
-
-
-def load_one_pass(path: Path) -> Lite:
-    """The averaged network of a training checkpoint, ready to run."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    net = Lite(LiteConfig(**state["config"]))
-    net.load_state_dict(state["average"])
-    return net.eval()
+    return {kind: sum(v) / len(v) for kind, v in sorted(scores.items())}
 
 
 def main(
@@ -131,57 +106,15 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    upscale = load_checkpoint(start)["upscale"]
-    assert isinstance(upscale, Lite)
+    upscale = lites(load_checkpoint(start))["upscale"]
     config = CONFIG if size == 1 else CONFIG.scaled(size)
-    net = begun(upscale, config).train().to(memory_format=torch.channels_last)
-    average = Lite(config)
-    average.load_state_dict(net.state_dict())
-    both = optimizers(torch.nn.ModuleDict({"one_pass": net}), lr)
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint, log = out / "checkpoint.pt", out / "log.jsonl"
-    step = resumed(checkpoint, net, average, both)
     batches = Windows(
         data, radius=config.radius, crop=crop, batch=batch, plain=1, steps=steps, seed=seed,
         small=int(small_until * steps),
     )  # fmt: skip
-    loader: DataLoader[Batch] = DataLoader(
-        batches, batch_size=None, sampler=range(step, min(steps, stop or steps)), num_workers=1, prefetch_factor=6
-    )
-    began, first, running, revived = time.monotonic(), step, 0.0, 0
-    begin = int(round_from * steps)
-    for sample in loader:
-        net.set_rounding(rounding_at(step, steps, begin))
-        for group in (group for optimizer in both for group in optimizer.param_groups):
-            group["lr"] = learning_rate(step, steps, group["peak"])
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = loss_of(net, sample)
-        advance([loss], list(net.parameters()), both, CLIP, step, partial(keep_level, net))
-        step += 1
-        follow(list(average.parameters()), list(net.parameters()), AVERAGE, step)
-        running += float(loss.detach())
-        if step % every == 0 or step in (steps, stop):
-            for kept, buffer in zip(average.buffers(), net.buffers(), strict=True):
-                kept.copy_(buffer)
-            average.set_rounding(Round.ROUND if step > begin + WATCH_STEPS else Round.OFF)
-            if step % every == 0 and step < REVIVE_UNTIL * steps:
-                torch.manual_seed(seed + step)  # a run that goes on does as one that was never stopped
-                revived += revive(net, activity_of(net, partial(loss_of, net, sample)))
-            save(checkpoint, {
-                "net": net.state_dict(), "average": average.state_dict(),
-                "optimizers": [optimizer.state_dict() for optimizer in both], "step": step, "config": config.to_dict(),
-            })  # fmt: skip
-            seconds = (time.monotonic() - began) / (step - first)
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                scores = validate(average, data)
-            entry = {
-                "step": step, "revived": revived, "seconds_per_step": seconds, "psnr": scores,
-                "loss": running / every,
-            }  # fmt: skip
-            running = 0.0
-            with log.open("a") as file:
-                file.write(json.dumps(entry) + "\n")
-            print(json.dumps(entry), flush=True)
+    schedule = Schedule(steps=steps, lr=lr, round_from=round_from, every=every, stop=stop, bf16=bf16, seed=seed)
+    nets = Networks({NAME: begun(upscale, config)}).train().to(memory_format=torch.channels_last)
+    fit(nets, batches, schedule, out, loss_of, partial(validate, data=data))
 
 
 if __name__ == "__main__":

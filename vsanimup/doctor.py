@@ -163,7 +163,8 @@ def _models() -> list[Check]:
     checks = []
     for model in found:
         try:
-            size = sum(len(model.read(name)) for name in model.files)
+            parts = [model.of(task) for task in (None, *model.specialists)]
+            size = sum(len(part.read(name)) for part in parts for name in part.files)
         except AnimupError as error:
             checks.append(Check(name=f"model {model.name}", state="fail", found=str(error), remedy=REINSTALL))
         else:

@@ -228,6 +228,7 @@ def _requests(
         from vsanimup.tasks import parse_task
 
         mix = parse_task(task, opened.tasks) if task else {}
+        opened = opened.of(opened.specialist(mix))
         network, weights = opened.read(FLOAT), Modulation(opened).weights(mix) or None
         grids = [tile_grid(opened, *frame, None, (OVERLAP, OVERLAP)) for frame in sizes]
         shapes = dict.fromkeys(tuple(ranges(grid.rows.tile, grid.columns.tile).items()) for grid in grids)

@@ -13,7 +13,7 @@ from torch import Tensor
 from export.animatelcm.graphs import CONTEXT, alphas
 from training.lcm.data import Pictures, luma_of, validation
 from training.lcm.networks import TOKENS, Tiny
-from training.train import ssim
+from training.losses import ssim
 
 SSIM_WEIGHT = 0.05
 LATENT_NOISE = 0.04

@@ -32,12 +32,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.packages import demand
 from training.dataset import TAPE, Batch, Batches, validation
+from training.loop import ADAM_GAIN, CLIP, DECAY_SHARE, OUTPUT_GAIN
+from training.losses import psnr
 from training.muon import Muon
 from training.network import Lite
 from training.studies.compression_gradients import apply, choose, gradients, matrices, measure
 from training.studies.compression_report import AIM, COMMON, report
 from training.studies.vit import CROP, WHOLE, Strategy, Vit, VitConfig
-from training.train import ADAM_GAIN, CLIP, CONFIGS, DECAY_SHARE, OUTPUT_GAIN, psnr
+from training.train import CONFIGS
 
 RADIUS = CONFIGS["restore"].radius
 """Frames seen on each side of the centre frame."""
@@ -93,7 +95,7 @@ def build(network: str) -> nn.Module:
 
 
 def optimizers(net: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the weights of layers, Adam for all else, as :func:`training.train.optimizers`."""
+    """Muon for the weights of layers, Adam for all else, as :func:`training.loop.optimizers`."""
     assert isinstance(net, Vit | Lite)
     layers, outputs = list(matrices(net).values()), net.output_parameters()
     known = {id(p) for p in (*layers, *outputs)}

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.dataset import Batch
+from training.loop import CLIP
+from training.losses import CHROMA_WEIGHT, FLOOR
 from training.network import Lite
 from training.studies.vit import CROP, Output, Strategy, Vit
-from training.train import CHROMA_WEIGHT, CLIP, FLOOR
 
 CONTRAST_WEIGHT = 0.1
 """Weight of the contrastive loss beside the logarithm of the distance."""

@@ -26,6 +26,8 @@ import torch
 import typer
 from torch import Tensor
 
+from training.loop import CLIP, optimizers, save
+from training.losses import distance
 from training.network import Lite, LiteConfig
 from training.studies.report import tables
 from training.studies.weights import (
@@ -39,7 +41,6 @@ from training.studies.weights import (
     recommend,
 )
 from training.studies.windows import Windows, cut_windows
-from training.train import CLIP, distance, optimizers, save
 
 TASKS = ("deblock", "denoise", "dehalo", "descratch", "derain", "desnow")
 """Tasks of the study: those whose faults a short training of a small network mends well enough to tell."""

@@ -77,6 +77,15 @@ def ranges(height: int, width: int) -> dict[str, Size]:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """One network of a model: its file and its task biases."""
+
+    origin: str
+    network: bytes
+    modulation: Modulation
+
+
+@dataclass(frozen=True)
 class Tiled:
     """What belongs to a grid of tiles."""
 
@@ -124,8 +133,7 @@ class Inference:
         integers = room is None and precision in ("auto", "int8") and INT8 in model.files
         self._file = INT8 if integers else FLOAT
         self._precision, self._streams = precision, streams
-        self._network = model.read(self._file)
-        self._modulation = Modulation(model)
+        self._weights = {task: self._read(model.of(task)) for task in (None, *model.specialists)}
         self._loading = threading.Lock()
         self._places = threading.BoundedSemaphore(streams)
         if room is not None and self._need(streams) > room.free:
@@ -142,9 +150,13 @@ class Inference:
         """The tiles, in luma samples of the continued frame."""
         return self._halving.tiled.grid
 
+    def _read(self, model: Model) -> Weights:
+        return Weights(str(model.folder / self._file), model.read(self._file), Modulation(model))
+
     def _need(self, streams: int) -> int:
         """Bytes that weights and the tiles of all streams take on a device, at most."""
-        return len(self._network) + streams * _area(self.grid) * self._model.bytes_per_pixel
+        weights = sum(len(part.network) for part in self._weights.values())
+        return weights + streams * _area(self.grid) * self._model.bytes_per_pixel
 
     def engine(self, tiled: Tiled, mix: Mix = ()) -> Engine:
         """The engine for a task mix, made on first use: scripts are often evaluated without a frame asked for."""
@@ -152,13 +164,13 @@ class Inference:
             engines = tiled.engines
             if mix not in engines:
                 high, wide = tiled.grid.rows.tile, tiled.grid.columns.tile
-                builds = self._backend.builds
+                builds, part = self._backend.builds, self._weights[self._model.specialist(dict(mix))]
                 engines[mix] = self._backend.load(
-                    self._network if builds else self._modulation.merge(self._file, self._network, dict(mix)),
-                    origin=str(self._model.folder / self._file), device_id=self._device,
+                    part.network if builds else part.modulation.merge(self._file, part.network, dict(mix)),
+                    origin=part.origin, device_id=self._device,
                     sizes=ranges(high, wide) if builds else fixed(high, wide), streams=self._streams,
                     precision="auto" if self._backend.memory(self._device) is None else self._precision,
-                    weights=(self._modulation.weights(dict(mix)) or None) if builds else None,
+                    weights=(part.modulation.weights(dict(mix)) or None) if builds else None,
                 )  # fmt: skip
                 while len(engines) > ENGINES:
                     engines.popitem(last=False)

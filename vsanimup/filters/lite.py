@@ -20,6 +20,8 @@ from vsanimup.models import Model
 from vsanimup.temporal.drawings import CELL
 from vsanimup.temporal.scenes import scene_window
 
+RESTORED = "AnimupRestored"
+"""Frame property that names the task whose own network restored a frame: enlarging has another beside it."""
 MEMORY = 512 << 20
 """Bytes that the finished frames of one filter may take, where there are more than a few for each stream."""
 
@@ -85,12 +87,19 @@ class LiteProcess:
                 plane[:] = drawn
         else:  # each copy keeps a share of its own noise, as strength says
             self._write(self._drawings.get(run, lambda: self._infer(job, frames, run)), source, output.planes)
+        if self._model.scale == 1 and self._settings.strength == 1:
+            task = self._model.specialist(dict(self._mix_of(frames, run) or ()))
+            if task is not None:
+                output.set_prop(RESTORED, task)
         if len(target) > 1 and output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
             # players choose by height: a doubled DVD would change its colours unless its matrix is written down
             output.set_prop("_Matrix", matrix_by_height(source.planes[0].shape[0]))
 
     def _mix_of(self, frames: dict[int, FrameView], run: Run) -> Mix | None:
         """The task mix of a drawing; ``None`` where its frames are said to need nothing."""
+        if self._mix == () and self._model.specialists:
+            restored = str(frames[run[0]].prop(RESTORED, ""))
+            return ((restored, 1.0),) if restored in self._model.specialists else ()
         if self._mix is not None:
             return self._mix
         # decisions hold for whole cells of frames, so all copies have the same

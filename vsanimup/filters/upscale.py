@@ -13,7 +13,7 @@ from vsanimup.errors import AnimupError
 from vsanimup.filters import arguments, planes
 from vsanimup.filters.image import image_clip
 from vsanimup.filters.inference import Mix
-from vsanimup.filters.lite import Settings, lite_node
+from vsanimup.filters.lite import RESTORED, Settings, lite_node
 from vsanimup.filters.mix import asked_mix, marked
 from vsanimup.models import Model, find
 from vsanimup.models.image import ImageNetwork, find_image
@@ -119,14 +119,15 @@ def _lite(
         if scale == 2:
             return lite_node(work, "Upscale", model, settings, to, mix)
         work = lite_node(work, "Upscale", model, settings, planes.floats(work), mix)
+        work = work.std.RemoveFrameProps(RESTORED)  # what restoring left is gone
         return lite_node(work, "Upscale", again, settings, to)
 
     if scale != 3:
-        return planes.through_network(clip, scale, target, enlarge)
+        return planes.through_network(clip, scale, target, enlarge).std.RemoveFrameProps(RESTORED)
     fine = vs.core.query_video_format(
         clip.format.color_family, vs.FLOAT, 32, clip.format.subsampling_w, clip.format.subsampling_h
     )
-    large = planes.through_network(clip, 4, fine, enlarge)
+    large = planes.through_network(clip, 4, fine, enlarge).std.RemoveFrameProps(RESTORED)
     return large.resize.Spline36(format=target.id, width=clip.width * 3, height=clip.height * 3)
 
 

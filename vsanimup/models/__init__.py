@@ -55,6 +55,8 @@ class Model:
     """SHA-256 of each file, by name."""
     modulation: Mapping[str, Any]
     """Task biases: their file and where they go, see :mod:`vsanimup.models.modulation`; empty where there are none."""
+    specialists: Mapping[str, str]
+    """Tasks that have a network of their own, and its folder in this one."""
     sections: Mapping[str, Any]
     """Whatever else the manifest holds, such as the section of its kind."""
 
@@ -66,6 +68,28 @@ class Model:
         if name not in self.files:
             raise AnimupError(f"model {self.folder}: the manifest names no file {name}; {self._remedy()}")
         return self.folder / name
+
+    def specialist(self, mix: Mapping[str, float]) -> str | None:
+        """The task of a mix that has a network of its own: one of full weight, and no other such."""
+        asked = [task for task in self.specialists if mix.get(task, 0.0) >= 1]
+        return asked[0] if len(asked) == 1 else None
+
+    def of(self, task: str | None) -> Model:
+        """The network for what :meth:`specialist` says.
+
+        Raises :class:`AnimupError` when it is not there, or takes and gives something else.
+        """
+        if task is None:
+            return self
+        other = open_model(self.folder / self.specialists[task])
+        if other.shape != self.shape:
+            raise AnimupError(f"model {other.folder} cannot stand in for {self.name}; {self._remedy()}")
+        return other
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What networks that stand in for each other have in common."""
+        return self.kind, self.scale, self.radius, self.align, self.multiple, self.value_range, self.tasks
 
     def _remedy(self) -> str:
         return "install the package again" if self.folder.is_relative_to(SHIPPED) else "get the model again"
@@ -112,10 +136,10 @@ class Model:
 _TYPES: dict[str, type] = {
     "name": str, "kind": str, "scale": int, "radius": int, "align": int, "multiple": int, "value_range": str,
     "tasks": list, "bytes_per_pixel": int, "parameters": int, "licence": str, "source": str, "files": dict,
-    "modulation": dict,
+    "modulation": dict, "specialists": dict,
 }  # fmt: skip
 
-_OPTIONAL: dict[str, Any] = {"modulation": {}, "multiple": 0}
+_OPTIONAL: dict[str, Any] = {"modulation": {}, "multiple": 0, "specialists": {}}
 
 
 def open_model(folder: Path) -> Model:
@@ -151,8 +175,8 @@ def open_model(folder: Path) -> Model:
     aligned = all(side % 2 == 0 for side in (values["align"], values["multiple"])) and values["align"] > 0
     if values["scale"] not in (1, 2, 3, 4) or values["radius"] < 0 or values["multiple"] < 0 or not aligned:
         raise AnimupError(f"model manifest {path}: scale, radius, align or multiple is out of range")
-    for name in values["files"]:
-        if Path(name).name != name:
+    for name in (*values["files"], *values["specialists"].values()):
+        if not isinstance(name, str) or not name or Path(name).name != name:
             raise AnimupError(f"model manifest {path}: file names must be plain, got {name!r}")
     known = {"format", *_TYPES}
     return Model(**values, sections={name: value for name, value in manifest.items() if name not in known})

@@ -1,0 +1,133 @@
+"""Train the shipped networks on, for the faults of H.264 and HEVC alone: specialists for the task ``destream``.
+
+``python -m training.specialise --data CLIPS --out RUN [--one-pass]``
+
+What H.264 leaves wants other weights than anything else, more of them than task biases can hold (docs/networks.md).
+So every network has a second one beside it for it, which begins as the shipped one, biases and all: restoring and
+enlarging together, or the one pass. All windows are of these codecs, a few with faults laid over them, so that mixes
+such as ``destream+denoise`` go on working.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor
+
+from training.dataset import Batch, Batches, Rng, mix_vector, validation
+from training.faults import FAULTS
+from training.loop import Losses, Networks, Schedule, fit, lites
+from training.losses import distance, psnr, ssim
+from training.network import ALIGN, evened_out
+from training.shipped import shipped
+from training.train import SMOOTH
+from vsanimup.models import SHIPPED
+
+CODECS = {"web": 0.8, "hevc": 0.2}
+"""Shares of the encoders."""
+RADIUS = 2
+"""Of the networks' windows."""
+TASK = "destream"
+FAULT_SHARE = 0.06
+"""Share of the windows with other faults over a codec's."""
+RESTORED_WEIGHT = 0.5
+"""Weight of the loss of the small restored picture beside that of the large one."""
+RESTORE_SMOOTH = 4 / 219
+"""Threshold of the sigma filter behind restoring, the default of ``Restore``'s argument ``smooth``."""
+
+
+class Streams(Batches):
+    """Windows of H.264 and HEVC."""
+
+    backbone_share = 0.0
+
+    def _faults(self, rng: Rng) -> tuple[str, list[str], dict[str, float]]:
+        codec = str(rng.choice(list(CODECS), p=list(CODECS.values())))
+        tasks = [str(rng.choice(list(FAULTS)))] if rng.random() < FAULT_SHARE else []
+        return codec, tasks, {TASK: 1.0} | dict.fromkeys(tasks, 1.0)
+
+
+def begun(models: Path, one_pass: bool) -> Networks:
+    """The networks of the model folders in ``models``."""
+    names = {"one_pass": "lite-one-pass"} if one_pass else {"restore": "lite-restore", "upscale": "lite-upscale"}
+    return Networks({name: shipped(models / folder) for name, folder in names.items()})
+
+
+Picture = tuple[Tensor, Tensor]
+"""Luma and chroma."""
+
+
+def run(nets: Networks, y: Tensor, uv: Tensor, mix: Tensor) -> tuple[Picture, Picture | None]:
+    """The large picture, and the small restored one where there is one, behind the filters that the product has."""
+    found = lites(nets)
+    first = found.get("one_pass") or found["restore"]
+    first.set_mix(mix)
+    y, uv = first(y, uv)
+    small = None
+    if "one_pass" not in nets:
+        small = y, uv
+        y, uv = found["upscale"](evened_out(y.float(), RESTORE_SMOOTH), uv)
+    return (evened_out(y.float(), SMOOTH), uv), small
+
+
+def losses_of(nets: Networks, batch: Batch, ssim_weight: float) -> Losses:
+    """Training losses of a batch."""
+    large, small = run(nets, batch.y, batch.uv, batch.mix)
+    losses = {"large": distance(*large, batch.sharp_y, batch.sharp_uv, ssim_weight)}
+    if small is not None:
+        losses["small"] = RESTORED_WEIGHT * distance(*small, batch.goal_y, batch.goal_uv, ssim_weight)
+    return losses
+
+
+@torch.no_grad()
+def validate(nets: Networks, data: Path) -> dict[str, float]:
+    """Mean luma PSNR in dB and SSIM of the large picture, PSNR of the small one, by codec."""
+    scores: dict[str, list[float]] = {}
+    for case in validation(data, RADIUS, ALIGN):
+        if case.kind not in CODECS:
+            continue
+        (y, _), small = run(nets, case.y, case.uv, mix_vector({TASK: 1.0})[None])
+        found = {"psnr": psnr(y, case.sharp_y), "ssim": float(ssim(y.clamp(0, 1), case.sharp_y))}
+        if small is not None:
+            found["restored"] = psnr(small[0], case.goal_y)
+        for name, value in found.items():
+            scores.setdefault(f"{case.kind} {name}", []).append(value)
+    return {name: sum(v) / len(v) for name, v in sorted(scores.items())}
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="folder of clip files")],
+    out: Annotated[Path, typer.Option(help="folder of the run: checkpoint and log")],
+    models: Annotated[Path, typer.Option(help="folder of the model folders to begin from")] = SHIPPED,
+    one_pass: Annotated[bool, typer.Option(help="the network of one pass, not the two")] = False,
+    steps: int = 9000,
+    batch: Annotated[int, typer.Option(help="windows a step")] = 8,
+    crop: Annotated[int, typer.Option(help=f"side of a crop, a multiple of {ALIGN}")] = 96,
+    lr: float = 0.008,
+    ssim_weight: Annotated[float, typer.Option(help="weight of 1 - SSIM in the distance")] = 0.25,
+    small_until: Annotated[float, typer.Option(help="part of the run in which crops have half the side")] = 0.85,
+    seed: int = 0,
+    bf16: Annotated[bool, typer.Option(help="bfloat16 arithmetic: twice as fast on AVX512-BF16 and GPUs")] = False,
+    threads: int = 0,
+    every: Annotated[int, typer.Option(help="steps between validations and checkpoints")] = 500,
+    stop: Annotated[int | None, typer.Option(help="stop after this step, to go on another time")] = None,
+) -> None:
+    """Train, or go on with the run in OUT."""
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    batches = Streams(
+        data, radius=RADIUS, crop=crop, batch=batch, plain=1, steps=steps, seed=seed, small=int(small_until * steps)
+    )
+    # nothing is begun anew, and ranges are known
+    schedule = Schedule(steps=steps, lr=lr, round_from=0, revive_until=0, every=every, stop=stop, bf16=bf16, seed=seed)
+    nets = begun(models, one_pass).train().to(memory_format=torch.channels_last)
+    fit(nets, batches, schedule, out, partial(losses_of, ssim_weight=ssim_weight), partial(validate, data=data))
+
+
+if __name__ == "__main__":
+    typer.run(main)
