@@ -24,7 +24,6 @@ from training.layers import Conv, Round
 from training.loop import lites, load_checkpoint
 from training.network import ALIGN, TOKEN, Lite, TaskConv
 from training.shipped import onnx_scope
-from training.specialise import TASK
 from vsanimup.models import MANIFEST
 from vsanimup.tasks import TASKS
 
@@ -260,7 +259,8 @@ def main(
     checkpoint: Annotated[Path | None, typer.Option(help="checkpoint.pt of training.train: two networks")] = None,
     one_pass: Annotated[Path | None, typer.Option(help="checkpoint.pt of training.one_pass: one")] = None,
     specialist: Annotated[
-        list[Path] | None, typer.Option(help="checkpoint.pt of training.specialise; may be repeated")
+        list[str] | None,
+        typer.Option(metavar="TASK=PATH", help="checkpoint.pt of training.specialise for a task; may be repeated"),
     ] = None,
     licence: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence")] = "MIT",
 ) -> None:
@@ -273,16 +273,21 @@ def main(
         nets |= lites(load_checkpoint(checkpoint))
     if one_pass is not None:
         nets |= lites(load_checkpoint(one_pass))
-    beside = [pair for path in specialist or () for pair in lites(load_checkpoint(path)).items()]
+    beside: list[tuple[str, str, Lite]] = []
+    for text in specialist or ():
+        task, _, path = text.partition("=")
+        if task not in TASKS or not path:
+            raise typer.BadParameter(f"--specialist must be TASK=PATH with one of {', '.join(TASKS)}, got {text!r}")
+        beside += [(task, name, net) for name, net in lites(load_checkpoint(Path(path))).items()]
     if not nets and not beside:
         raise typer.BadParameter("give --checkpoint, --one-pass or --specialist: there is nothing to export")
     networks = {name: exported(net, name) for name, net in nets.items()}
-    others = [exported(net, f"{name} for {TASK}") for name, net in beside]
+    others = [exported(net, f"{name} for {task}") for task, name, net in beside]
     for name, net in nets.items():
         files, manifest = folder_of(net, networks[name], FOLDERS[name], licence)
         write_model(out / FOLDERS[name], files, manifest)
         print(f"{out / FOLDERS[name]}: {sum(map(len, files.values()))} bytes, {manifest['parameters']} parameters")
-    for (name, net), made in zip(beside, others, strict=True):
-        files, manifest = folder_of(net, made, f"{FOLDERS[name]}-{TASK}", licence)
-        add_specialist(out / FOLDERS[name], TASK, files, manifest)
-        print(f"{out / FOLDERS[name] / TASK}: {sum(map(len, files.values()))} bytes")
+    for (task, name, net), made in zip(beside, others, strict=True):
+        files, manifest = folder_of(net, made, f"{FOLDERS[name]}-{task}", licence)
+        add_specialist(out / FOLDERS[name], task, files, manifest)
+        print(f"{out / FOLDERS[name] / task}: {sum(map(len, files.values()))} bytes")

@@ -385,7 +385,7 @@ def test_specialists_go_on_from_the_models_and_into_their_folders(clips, tmp_pat
     assert last["web psnr"] > first["web psnr"] and ("web restored" in last) != one_pass
     names = ["lite-one-pass"] if one_pass else ["lite-restore", "lite-upscale"]
     before = {name: open_model(made / name) for name in names}
-    export_lite.main(specialist=[tmp_path / "own" / "checkpoint.pt"], out=made)
+    export_lite.main(specialist=[f"destream={tmp_path / 'own' / 'checkpoint.pt'}"], out=made)
     for name in names:
         model = open_model(made / name)
         assert model.specialists == {"destream": "destream"} and not before[name].specialists
@@ -401,6 +401,9 @@ def test_specialists_go_on_from_the_models_and_into_their_folders(clips, tmp_pat
 def test_an_export_of_nothing_is_refused(tmp_path):
     with pytest.raises(typer.BadParameter, match="nothing to export"):
         export_lite.main(out=tmp_path)
+    for text in ("destream", "sharpen=x.pt", "destream="):
+        with pytest.raises(typer.BadParameter, match="must be TASK=PATH"):
+            export_lite.main(specialist=[text], out=tmp_path)
 
 
 def test_a_bad_export_is_refused(clips, tmp_path, monkeypatch):

@@ -218,6 +218,13 @@ def test_variants_of_a_drawing_fall_into_one_split() -> None:
     assert 0.02 < splits.count("val") / 600 < 0.12
 
 
+@pytest.mark.parametrize("task", degrade.TASK_CODECS)
+def test_a_tasks_clips_hold_its_codecs_alone(task: str) -> None:
+    kinds = [degrade.pick_kinds(np.random.default_rng(seed), task) for seed in range(40)]
+    assert {first for first, *_ in kinds} == {"clean"}
+    assert {kind for _, *others in kinds for kind in others} == degrade.TASK_CODECS[task].keys()
+
+
 def test_writing_is_resumable_and_leaves_no_partial_file(drawn: Path, tmp_path: Path) -> None:
     library = corpus.Library(drawn, "train")
     path = tmp_path / "train_00000.npz"

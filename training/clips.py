@@ -23,22 +23,25 @@ import numpy as np
 
 from training.compose import FRAMES, KIND_SHARES, compose
 from training.corpus import Library
-from training.degrade import Planes, degrade, pick_kinds, to_planes
+from training.degrade import TASK_CODECS, Planes, degrade, pick_kinds, to_planes
 
 WINDOW = 7
 VAL_COUNT = 24
 _libraries: dict[tuple[Path, str], Library] = {}
 
 
-def write_clip(library: Library, path: Path, seed: int, kind: str | None = None) -> bool:
-    """Makes one clip and writes it; False where it was there already. ``kind`` as ``compose`` takes it."""
+def write_clip(library: Library, path: Path, seed: int, kind: str | None = None, task: str | None = None) -> bool:
+    """Makes one clip and writes it; False where it was there already.
+
+    ``kind`` as ``compose`` takes it, ``task`` as ``pick_kinds`` does.
+    """
     if path.exists():
         return False
     clip = compose(library, seed, kind=kind)
     rng = np.random.default_rng([seed, 99])
     full = to_planes(clip.frames)
     start = int(rng.integers(0, FRAMES - WINDOW + 1))
-    kinds = pick_kinds(rng)
+    kinds = pick_kinds(rng, task)
     halves: dict[str, Planes] = {}
     variants = [degrade(full, kind, rng, halves).window(start, WINDOW) for kind in kinds]
     sharp = full.window(start, WINDOW)
@@ -59,14 +62,16 @@ def write_clip(library: Library, path: Path, seed: int, kind: str | None = None)
     return True
 
 
-def _job(corpus: Path, kind: str | None, split: str, path: Path, seed: int) -> bool:
+def _job(corpus: Path, kind: str | None, task: str | None, split: str, path: Path, seed: int) -> bool:
     cv2.setNumThreads(1)
     if (corpus, split) not in _libraries:
         _libraries[corpus, split] = Library(corpus, split)
-    return write_clip(_libraries[corpus, split], path, seed, kind)
+    return write_clip(_libraries[corpus, split], path, seed, kind, task)
 
 
-def build(corpus: Path, out: Path, count: int, workers: int, seed: int, kind: str | None = None) -> int:
+def build(
+    corpus: Path, out: Path, count: int, workers: int, seed: int, kind: str | None = None, task: str | None = None
+) -> int:
     """Writes ``val_000.npz`` ... (24) and ``train_00000.npz`` ... (``count``); returns how many it made."""
     out.mkdir(parents=True, exist_ok=True)
     for left in out.glob(".*.part.npz"):
@@ -76,7 +81,7 @@ def build(corpus: Path, out: Path, count: int, workers: int, seed: int, kind: st
     jobs = [job for job in jobs if not job[1].exists()]
     began = time.monotonic()
     with ProcessPoolExecutor(workers) as pool:
-        for done, job in enumerate([pool.submit(_job, corpus, kind, *job) for job in jobs], 1):
+        for done, job in enumerate([pool.submit(_job, corpus, kind, task, *job) for job in jobs], 1):
             job.result()
             if done % 50 == 0:
                 rate = done / (time.monotonic() - began)
@@ -93,8 +98,17 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", choices=tuple(KIND_SHARES), help="this kind alone")
+    parser.add_argument("--task", choices=tuple(TASK_CODECS), help="the faults of this task's codecs alone")
     arguments = parser.parse_args()
-    build(arguments.corpus, arguments.out, arguments.count, arguments.workers, arguments.seed, arguments.kind)
+    build(
+        arguments.corpus,
+        arguments.out,
+        arguments.count,
+        arguments.workers,
+        arguments.seed,
+        arguments.kind,
+        arguments.task,
+    )
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ FILTERS = {
 }
 CODEC_KINDS = ("mpeg2", "web", "asp", "hevc", "jpeg")
 KINDS = ("clean", *CODEC_KINDS, "vhs")
+TASK_CODECS = {"destream": {"web": 0.8, "hevc": 0.2}, "deblock": {"mpeg2": 0.75, "asp": 0.17, "jpeg": 0.08}}
+"""Encoders whose faults a task removes, and their shares where it is trained for alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,8 +240,12 @@ def vhs(clip: Planes, rng: Rng) -> Planes:
     return _CODECS[capture](tape, rng, rng.random() < 0.7)
 
 
-def pick_kinds(rng: Rng) -> tuple[str, str, str, str]:
-    """Four kinds of a clip: clean, a codec (mostly mpeg2 and web), vhs, and any."""
+def pick_kinds(rng: Rng, task: str | None = None) -> tuple[str, str, str, str]:
+    """Four kinds of a clip: clean, a codec (mostly mpeg2 and web), vhs, and any; or clean and three of a task's."""
+    if task is not None:
+        shares = TASK_CODECS[task]
+        one, two, three = (str(kind) for kind in rng.choice(list(shares), 3, p=list(shares.values())))
+        return "clean", one, two, three
     first = str(rng.choice(CODEC_KINDS, p=[0.38, 0.36, 0.12, 0.09, 0.05]))
     others = [kind for kind in KINDS[1:] if kind != first]
     weights = np.array([{"mpeg2": 5, "web": 5, "vhs": 3}.get(kind, 1.5) for kind in others])

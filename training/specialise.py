@@ -1,11 +1,11 @@
-"""Train the shipped networks on, for the faults of H.264 and HEVC alone: specialists for the task ``destream``.
+"""Train the shipped networks on for the faults of one kind of codecs alone: a specialist for a task.
 
-``python -m training.specialise --data CLIPS --out RUN [--one-pass]``
+``python -m training.specialise --data CLIPS --out RUN [--task deblock] [--one-pass]``
 
-What H.264 leaves wants other weights than anything else, more of them than task biases can hold (docs/networks.md).
-So every network has a second one beside it for it, which begins as the shipped one, biases and all: restoring and
-enlarging together, or the one pass. All windows are of these codecs, a few with faults laid over them, so that mixes
-such as ``destream+denoise`` go on working.
+What codecs leave wants other weights than anything else, more of them than task biases can hold (docs/networks.md).
+So a network may have another one beside it for such a task, which begins as the shipped one, biases and all: restoring
+and enlarging together, or the one pass. All windows are of the task's codecs, a few with faults laid over them, so that
+mixes such as ``destream+denoise`` go on working.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import typer
 from torch import Tensor
 
 from training.dataset import Batch, Batches, Rng, mix_vector, validation
+from training.degrade import TASK_CODECS
 from training.faults import FAULTS
 from training.loop import Losses, Networks, Schedule, fit, lites
 from training.losses import distance, psnr, ssim
@@ -27,11 +28,8 @@ from training.shipped import shipped
 from training.train import SMOOTH
 from vsanimup.models import SHIPPED
 
-CODECS = {"web": 0.8, "hevc": 0.2}
-"""Shares of the encoders."""
 RADIUS = 2
 """Of the networks' windows."""
-TASK = "destream"
 FAULT_SHARE = 0.06
 """Share of the windows with other faults over a codec's."""
 RESTORED_WEIGHT = 0.5
@@ -40,15 +38,17 @@ RESTORE_SMOOTH = 4 / 219
 """Threshold of the sigma filter behind restoring, the default of ``Restore``'s argument ``smooth``."""
 
 
-class Streams(Batches):
-    """Windows of H.264 and HEVC."""
+class Codecs(Batches):
+    """Windows of a task's codecs."""
 
     backbone_share = 0.0
+    task = "destream"
 
     def _faults(self, rng: Rng) -> tuple[str, list[str], dict[str, float]]:
-        codec = str(rng.choice(list(CODECS), p=list(CODECS.values())))
+        shares = TASK_CODECS[self.task]
+        codec = str(rng.choice(list(shares), p=list(shares.values())))
         tasks = [str(rng.choice(list(FAULTS)))] if rng.random() < FAULT_SHARE else []
-        return codec, tasks, {TASK: 1.0} | dict.fromkeys(tasks, 1.0)
+        return codec, tasks, {self.task: 1.0} | dict.fromkeys(tasks, 1.0)
 
 
 def begun(models: Path, one_pass: bool) -> Networks:
@@ -84,13 +84,13 @@ def losses_of(nets: Networks, batch: Batch, ssim_weight: float) -> Losses:
 
 
 @torch.no_grad()
-def validate(nets: Networks, data: Path) -> dict[str, float]:
+def validate(nets: Networks, data: Path, task: str) -> dict[str, float]:
     """Mean luma PSNR in dB and SSIM of the large picture, PSNR of the small one, by codec."""
     scores: dict[str, list[float]] = {}
     for case in validation(data, RADIUS, ALIGN):
-        if case.kind not in CODECS:
+        if case.kind not in TASK_CODECS[task]:
             continue
-        (y, _), small = run(nets, case.y, case.uv, mix_vector({TASK: 1.0})[None])
+        (y, _), small = run(nets, case.y, case.uv, mix_vector({task: 1.0})[None])
         found = {"psnr": psnr(y, case.sharp_y), "ssim": float(ssim(y.clamp(0, 1), case.sharp_y))}
         if small is not None:
             found["restored"] = psnr(small[0], case.goal_y)
@@ -102,6 +102,7 @@ def validate(nets: Networks, data: Path) -> dict[str, float]:
 def main(
     data: Annotated[Path, typer.Option(help="folder of clip files")],
     out: Annotated[Path, typer.Option(help="folder of the run: checkpoint and log")],
+    task: Annotated[str, typer.Option(help="destream or deblock")] = "destream",
     models: Annotated[Path, typer.Option(help="folder of the model folders to begin from")] = SHIPPED,
     one_pass: Annotated[bool, typer.Option(help="the network of one pass, not the two")] = False,
     steps: int = 9000,
@@ -120,13 +121,23 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    batches = Streams(
+    if task not in TASK_CODECS:
+        raise typer.BadParameter(f"--task must be one of {', '.join(TASK_CODECS)}, got {task!r}")
+    batches = Codecs(
         data, radius=RADIUS, crop=crop, batch=batch, plain=1, steps=steps, seed=seed, small=int(small_until * steps)
     )
+    batches.task = task
     # nothing is begun anew, and ranges are known
     schedule = Schedule(steps=steps, lr=lr, round_from=0, revive_until=0, every=every, stop=stop, bf16=bf16, seed=seed)
     nets = begun(models, one_pass).train().to(memory_format=torch.channels_last)
-    fit(nets, batches, schedule, out, partial(losses_of, ssim_weight=ssim_weight), partial(validate, data=data))
+    fit(
+        nets,
+        batches,
+        schedule,
+        out,
+        partial(losses_of, ssim_weight=ssim_weight),
+        partial(validate, data=data, task=task),
+    )
 
 
 if __name__ == "__main__":

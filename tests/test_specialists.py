@@ -1,0 +1,124 @@
+"""Networks of their own for some tasks, in the folders of the models that they stand in for."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import vapoursynth as vs
+from conftest import core, digest, digests, disc, moving
+
+from vsanimup.models import MANIFEST, SHIPPED, open_model, shipped
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """Copies of the shipped models that have no specialists."""
+    for model in shipped():
+        folder = shutil.copytree(
+            model.folder, tmp_path / model.name, ignore=shutil.ignore_patterns("destream", "deblock")
+        )
+        change(folder, specialists={})
+    return tmp_path
+
+
+def change(folder, **fields):
+    path = folder / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.parametrize(
+    ("mix", "task"),
+    [
+        ({}, None), ({"denoise": 1.0}, None), ({"destream": 1.0}, "destream"), ({"destream": 0.5}, None),
+        ({"destream": 1.0, "denoise": 0.5}, "destream"),
+    ],
+)  # fmt: skip
+def test_full_weight_calls_for_the_specialist(mix, task):
+    for model in shipped():
+        assert model.specialist(mix) == task
+        assert model.of(model.specialist(mix)).folder == (model.folder / task if task else model.folder)
+
+
+def test_the_one_pass_has_one_for_each_kind_of_codec():
+    model = open_model(SHIPPED / "lite-one-pass")
+    assert model.specialist({"deblock": 1.0}) == "deblock" and model.specialist({"destream": 1.0}) == "destream"
+    assert model.specialist({"deblock": 1.0, "destream": 1.0}) is None
+
+
+def test_two_at_once_call_for_the_model_itself(tmp_path):
+    folder = shutil.copytree(SHIPPED / "lite-restore", tmp_path / "mine")
+    change(folder, specialists={"destream": "destream", "deblur": "destream"})
+    model = open_model(folder)
+    assert model.specialist({"destream": 1.0, "deblur": 1.0}) is None and model.specialist({"deblur": 1.0}) == "deblur"
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_it_alone_serves_its_task(alone, precision):
+    clip = moving(length=4)
+    for filter, name in (("Restore", "lite-restore"), ("Upscale", "lite-one-pass")):
+
+        def run(model, task, filter=filter):
+            return digests(getattr(core.animup, filter)(clip, model=str(model), task=task, precision=precision)[2])
+
+        own = run(SHIPPED / name, "destream")
+        assert own == run(SHIPPED / name / "destream", "destream") != run(alone / name, "destream")
+        assert run(SHIPPED / name, "denoise+0.5*deblock") == run(alone / name, "denoise+0.5*deblock")
+        assert run(SHIPPED / name, "destream+denoise") == run(SHIPPED / name / "destream", "destream+denoise")
+
+
+@pytest.mark.parametrize("format", [vs.YUV420P8, vs.YUV444P16, vs.RGBS])
+def test_enlarging_knows_what_restored(alone, format):
+    clip = moving(format, length=3)
+    streamed = core.animup.Restore(clip, task="destream")
+    assert streamed.get_frame(1).props["AnimupRestored"] == "destream"
+    enlarged = core.animup.Upscale(streamed)
+    assert "AnimupRestored" not in enlarged.get_frame(1).props
+    assert enlarged.get_frame(1).props["AnimupMix"] == "destream=1.00"
+    assert digests(enlarged) == digests(core.animup.Upscale(streamed, model=str(SHIPPED / "lite-upscale" / "destream")))
+    assert digests(enlarged) != digests(core.animup.Upscale(streamed, model=str(alone / "lite-upscale")))
+    for other in (core.animup.Restore(clip, task="deblock"), core.animup.Restore(clip, task="destream", strength=0.5)):
+        assert "AnimupRestored" not in other.get_frame(1).props
+        assert digests(core.animup.Upscale(other)) == digests(
+            core.animup.Upscale(other, model=str(alone / "lite-upscale"))
+        )
+
+
+def test_doubling_again_is_plain(alone):
+    streamed = core.animup.Restore(moving(length=2), task="destream")
+    twice = core.animup.Upscale(streamed, scale=4, format=vs.YUV420PS)
+    once = core.animup.Upscale(streamed, format=vs.YUV420PS)
+    again = core.animup.Upscale(once, model=str(alone / "lite-upscale"), drawings=0)
+    a, b = (np.asarray(clip.get_frame(1)[0]) for clip in (twice, again))
+    assert float(np.abs(a - b).max()) < 0.02
+
+
+def test_frames_come_out_the_same_in_any_order():
+    clip = core.animup.Upscale(core.animup.Restore(moving(length=30, cut=17), task="destream"))
+    linear = digests(clip)
+    again = core.animup.Upscale(core.animup.Restore(moving(length=30, cut=17), task="destream"))
+    for n in (29, 3, 17, 16, 0):
+        assert digest(again.get_frame(n)) == linear[n]
+
+
+def test_what_is_clean_names_none():
+    assert "AnimupRestored" not in core.animup.Restore(disc()).get_frame(1).props
+
+
+@pytest.mark.parametrize("damage", ["missing", "altered", "other", "nameless"])
+def test_damage_is_named_when_the_filter_is_made(tmp_path, damage):
+    folder = shutil.copytree(SHIPPED / "lite-restore", tmp_path / "mine")
+    wanted = r"destream"
+    if damage == "missing":
+        shutil.rmtree(folder / "destream")
+    elif damage == "altered":
+        (folder / "destream" / "network.int8.onnx").write_bytes(b"x")
+        wanted = r"destream.network\.int8\.onnx is damaged"
+    elif damage == "other":
+        change(folder / "destream", radius=1)
+        wanted = "destream cannot stand in for lite-restore; get the model again"
+    else:
+        change(folder, specialists={"destream": "../lite-upscale"})
+        wanted = r"file names must be plain, got '\.\./lite-upscale'"
+    with pytest.raises(vs.Error, match=rf"Restore: .*{wanted}"):
+        core.animup.Restore(moving(length=2), task="destream", model=str(folder))
