@@ -230,7 +230,7 @@ def test_doctor_without_vspipe(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_models_list() -> None:
     code, text = run("models")
     assert code == 0
-    for word in ("lite-restore", "lite-upscale", "deblock", "x2", "KiB"):
+    for word in ("lite-restore", "lite-restore-destream", "lite-upscale", "deblock", "x2", "KiB"):
         assert word in text or "MiB" in text
 
 
