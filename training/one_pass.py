@@ -15,6 +15,7 @@ from typing import Annotated
 import torch
 import typer
 
+from training import options
 from training.dataset import Batch, Batches, Rng, validation
 from training.layers import Round
 from training.loop import Losses, Networks, Schedule, fit, lites, load_checkpoint
@@ -86,21 +87,21 @@ def validate(nets: Networks, data: Path) -> dict[str, float]:
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="folder of clip files")],
-    out: Annotated[Path, typer.Option(help="folder of the run: checkpoint and log")],
+    data: options.Data,
+    out: options.Out,
     start: Annotated[Path, typer.Option(help="checkpoint of training.train to begin from")],
     steps: int = 10500,
-    batch: Annotated[int, typer.Option(help="windows a step")] = 8,
-    crop: Annotated[int, typer.Option(help=f"side of a crop, a multiple of {ALIGN}")] = 96,
+    batch: options.Windows = 8,
+    crop: options.Crop = 96,
     lr: float = 0.012,
-    size: Annotated[float, typer.Option(help="channels, as a multiple of the shipped network's")] = 1.0,
-    small_until: Annotated[float, typer.Option(help="part of the run in which crops have half the side")] = 0.7,
-    round_from: Annotated[float, typer.Option(help="part of the run after which integers are imitated")] = 0.5,
+    size: options.Size = 1.0,
+    small_until: options.SmallUntil = 0.7,
+    round_from: options.RoundFrom = 0.5,
     seed: int = 0,
-    bf16: Annotated[bool, typer.Option(help="bfloat16 arithmetic: twice as fast on AVX512-BF16 and GPUs")] = False,
+    bf16: options.Bf16 = False,
     threads: int = 0,
-    every: Annotated[int, typer.Option(help="steps between validations and checkpoints")] = 500,
-    stop: Annotated[int | None, typer.Option(help="stop after this step, to go on another time")] = None,
+    every: options.Every = 500,
+    stop: options.Stop = None,
 ) -> None:
     """Train, or go on with the run in OUT."""
     if threads:

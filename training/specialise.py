@@ -18,6 +18,7 @@ import torch
 import typer
 from torch import Tensor
 
+from training import options
 from training.dataset import Batch, Batches, Rng, mix_vector, validation
 from training.degrade import TASK_CODECS
 from training.faults import FAULTS
@@ -100,22 +101,22 @@ def validate(nets: Networks, data: Path, task: str) -> dict[str, float]:
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="folder of clip files")],
-    out: Annotated[Path, typer.Option(help="folder of the run: checkpoint and log")],
+    data: options.Data,
+    out: options.Out,
     task: Annotated[str, typer.Option(help="destream or deblock")] = "destream",
     models: Annotated[Path, typer.Option(help="folder of the model folders to begin from")] = SHIPPED,
     one_pass: Annotated[bool, typer.Option(help="the network of one pass, not the two")] = False,
     steps: int = 9000,
-    batch: Annotated[int, typer.Option(help="windows a step")] = 8,
-    crop: Annotated[int, typer.Option(help=f"side of a crop, a multiple of {ALIGN}")] = 96,
+    batch: options.Windows = 8,
+    crop: options.Crop = 96,
     lr: float = 0.008,
     ssim_weight: Annotated[float, typer.Option(help="weight of 1 - SSIM in the distance")] = 0.25,
-    small_until: Annotated[float, typer.Option(help="part of the run in which crops have half the side")] = 0.85,
+    small_until: options.SmallUntil = 0.85,
     seed: int = 0,
-    bf16: Annotated[bool, typer.Option(help="bfloat16 arithmetic: twice as fast on AVX512-BF16 and GPUs")] = False,
+    bf16: options.Bf16 = False,
     threads: int = 0,
-    every: Annotated[int, typer.Option(help="steps between validations and checkpoints")] = 500,
-    stop: Annotated[int | None, typer.Option(help="stop after this step, to go on another time")] = None,
+    every: options.Every = 500,
+    stop: options.Stop = None,
 ) -> None:
     """Train, or go on with the run in OUT."""
     if threads:

@@ -18,6 +18,7 @@ from typing import Annotated
 import torch
 import typer
 
+from training import options
 from training.dataset import Batch, Batches, validation
 from training.loop import Losses, Networks, Schedule, fit, lites
 from training.losses import distance, psnr
@@ -73,21 +74,21 @@ def validate(nets: Networks, data: Path) -> dict[str, float]:
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="folder of clip files")],
-    out: Annotated[Path, typer.Option(help="folder of the run: checkpoint and log")],
+    data: options.Data,
+    out: options.Out,
     steps: int = 18000,
-    batch: Annotated[int, typer.Option(help="windows a step")] = 8,
+    batch: options.Windows = 8,
     plain: Annotated[int, typer.Option(help="single frames a step, enlarged without restoring")] = 6,
-    crop: Annotated[int, typer.Option(help=f"side of a crop, a multiple of {ALIGN}")] = 96,
+    crop: options.Crop = 96,
     lr: float = 0.02,
-    size: Annotated[float, typer.Option(help="channels, as a multiple of the shipped networks'")] = 1.0,
-    small_until: Annotated[float, typer.Option(help="part of the run in which crops have half the side")] = 0.7,
-    round_from: Annotated[float, typer.Option(help="part of the run after which integers are imitated")] = 0.75,
+    size: options.Size = 1.0,
+    small_until: options.SmallUntil = 0.7,
+    round_from: options.RoundFrom = 0.75,
     seed: int = 0,
-    bf16: Annotated[bool, typer.Option(help="bfloat16 arithmetic: twice as fast on AVX512-BF16 and GPUs")] = False,
+    bf16: options.Bf16 = False,
     threads: int = 0,
-    every: Annotated[int, typer.Option(help="steps between validations and checkpoints")] = 500,
-    stop: Annotated[int | None, typer.Option(help="stop after this step, to go on another time")] = None,
+    every: options.Every = 500,
+    stop: options.Stop = None,
 ) -> None:
     """Train, or go on with, the run in OUT."""
     if threads:
