@@ -37,7 +37,7 @@ TOLERANCE = 1e-4
 OPSET = 17
 KEEP_FLOAT = (
     "/head/Conv", "/body/body.0/attention/Add", "/body/body.1/attention/Add",
-    "/Add", "/DepthToSpace_2", "/DepthToSpace_3",
+    "/Add", "/DepthToSpace",
 )  # fmt: skip
 """What stays float in the 8-bit network: the head's change of basis, which takes small differences of large numbers,
 the products of attention, and what is added to the picture in the end."""

@@ -237,6 +237,18 @@ def activity(y: Tensor, uv: Tensor) -> Tensor:
     return (spread * 128).clamp(0, 1)
 
 
+def unfolded(x: Tensor, channels: int, rows: int, columns: int) -> Tensor:
+    """Lay four groups of channels side by side as 2x2 positions: ``[b, 4 * channels, rows, columns]`` to
+    ``[b, channels, 2 * rows, 2 * columns]``.
+
+    It is ``F.pixel_shuffle`` but for the channels' order, by which whole groups move in memory: the kernel that moves
+    single 8-bit integers takes half as long as a convolution. The sizes are told, since whoever asks ``x`` for them in
+    an exported network makes floats of it.
+    """
+    t = x.permute(0, 2, 3, 1).reshape(-1, rows, columns, 2, 2 * channels).transpose(2, 3)
+    return t.reshape(-1, 2 * rows, 2 * columns, channels).permute(0, 3, 1, 2)
+
+
 class Lite(nn.Module):
     """A small IPT over a short temporal window.
 
@@ -302,8 +314,9 @@ class Lite(nn.Module):
         half = self.first(self.head(y, uv))
         quarter = self.before(self.down(half))
         tokens = self.body(self.enter(quarter))
-        quarter = self.behind(self.sum_quarter(quarter, F.pixel_shuffle(self.leave(tokens), 2)))
-        half = self.last(self.sum_half(half, F.pixel_shuffle(self.up(quarter), 2)))
+        rows, columns = y.shape[-2] // TOKEN, y.shape[-1] // TOKEN
+        quarter = self.behind(self.sum_quarter(quarter, unfolded(self.leave(tokens), c.quarter, rows, columns)))
+        half = self.last(self.sum_half(half, unfolded(self.up(quarter), c.half, 2 * rows, 2 * columns)))
         change = self.out(half)
         luma = 4 * c.scale**2
         base_y, base_uv = y[:, c.radius : c.radius + 1], uv[:, 2 * c.radius : 2 * c.radius + 2]

@@ -3,8 +3,8 @@
 ``python -m training.specialise --data CLIPS --out RUN [--task deblock] [--one-pass]``
 
 What codecs leave wants other weights than anything else, more of them than task biases can hold (docs/networks.md).
-So a network may have another one beside it for such a task, which begins as the shipped one, biases and all: restoring
-and enlarging together, or the one pass. All windows are of the task's codecs, a few with faults laid over them, so that
+So a network may have another one beside it for such a task, which begins as the shipped one, biases and all, or as the
+one that is shipped for the task already: restoring and enlarging together, or the one pass. All windows are of the task's codecs, a few with faults laid over them, so that
 mixes such as ``destream+denoise`` go on working.
 """
 
@@ -52,10 +52,11 @@ class Codecs(Batches):
         return codec, tasks, {self.task: 1.0} | dict.fromkeys(tasks, 1.0)
 
 
-def begun(models: Path, one_pass: bool) -> Networks:
-    """The networks of the model folders in ``models``."""
+def begun(models: Path, task: str, one_pass: bool) -> Networks:
+    """The networks of the model folders in ``models``, or those that are beside them for the task already."""
     names = {"one_pass": "lite-one-pass"} if one_pass else {"restore": "lite-restore", "upscale": "lite-upscale"}
-    return Networks({name: shipped(models / folder) for name, folder in names.items()})
+    folders = {name: models / folder for name, folder in names.items()}
+    return Networks({name: shipped(f / task if (f / task).is_dir() else f) for name, f in folders.items()})
 
 
 Picture = tuple[Tensor, Tensor]
@@ -130,7 +131,7 @@ def main(
     batches.task = task
     # nothing is begun anew, and ranges are known
     schedule = Schedule(steps=steps, lr=lr, round_from=0, revive_until=0, every=every, stop=stop, bf16=bf16, seed=seed)
-    nets = begun(models, one_pass).train().to(memory_format=torch.channels_last)
+    nets = begun(models, task, one_pass).train().to(memory_format=torch.channels_last)
     fit(
         nets,
         batches,
