@@ -22,10 +22,9 @@ OURS_ONE_PASS = "animup-one-pass"
 OURS_FLOAT = "animup-fp32"
 CLEAN = "clean"
 
-LEAD = 8
-"""Frames that a filter chain delivers before anything is timed."""
-ALIGN = 48
-"""Timed stretches start at multiples of this, so no block of frames is half done when the clock starts."""
+LEAD = 36
+"""Frames that a filter chain delivers before the clock of a turn starts: more than it computes ahead, so that as much
+is done already when the clock starts as when it stops."""
 
 Chain = Callable[[Any, str], Any]  # (clip, kind of degradation) -> enlarged clip
 
@@ -83,11 +82,7 @@ class NcnnContender(Contender):
 
 
 class FilterContender(Contender):
-    """A chain of VapourSynth filters; the clock sees the whole chain with the core's default threads.
-
-    Frames 0 to 7 warm it up. Each turn then times a stretch that nothing has touched yet, starting far enough
-    behind the last one that no block computed ahead is counted as free.
-    """
+    """A chain of VapourSynth filters; the clock sees the whole chain with the core's default threads, in full run."""
 
     def __init__(self, name: str, chain: Chain, *, kind: str, stretch: int, hold: int) -> None:
         self.name = name
@@ -95,21 +90,20 @@ class FilterContender(Contender):
         self._chain = chain
         self._kind = kind
         self._stretch = stretch
-        self._next = ALIGN
         self._hold = hold
-        self._clip: Any = None
+        self._frames: Iterator[Any] = iter(())
 
     def warm_up(self) -> None:
-        self._clip = self._enlarge(video(self._vs, hold=self._hold), self._kind)
-        self._pull(0, LEAD)
+        self._frames = self._enlarge(video(self._vs, hold=self._hold), self._kind).frames(close=True)
+        self._pull(1)
 
     def turn(self) -> Turn:
-        start, self._next = self._next, self._next + -(-(self._stretch + ALIGN // 2) // ALIGN) * ALIGN
-        return clocked(lambda: self._pull(start, start + self._stretch), self._stretch)
+        self._pull(LEAD)
+        return clocked(lambda: self._pull(self._stretch), self._stretch)
 
-    def _pull(self, start: int, end: int) -> None:
-        for _ in self._clip[start:end].frames(close=True):
-            pass
+    def _pull(self, count: int) -> None:
+        for _ in range(count):
+            next(self._frames)
 
     def frames(self, path: Path, kind: str, wanted: Sequence[int]) -> Iterator[Image]:
         source = self._vs.core.bs.VideoSource(str(path), cachemode=0, showprogress=False)

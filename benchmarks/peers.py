@@ -35,7 +35,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--every", type=positive, default=4, metavar="N", help="quality: every Nth frame (default 4)")
     add("--frames", type=several, metavar="K", help="quality: only the first K frames of each clip")
     add("--runs", type=positive, default=5, metavar="N", help="speed: turns of each peer (default 5)")
-    add("--stretch", type=positive, default=24, metavar="N", help="speed: frames a turn of a filter chain")
+    add("--stretch", type=positive, default=48, metavar="N", help="speed: frames a turn of a filter chain")
     add("--hold", type=positive, default=1, metavar="N", help="speed: show each drawing N frames (2: twos)")
     add("--tile", type=natural, metavar="N", help="tile size of every network, 0 the whole frame")
     add("--models", type=Path, metavar="FOLDER", help="take the networks out of wheels in FOLDER")
