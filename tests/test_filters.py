@@ -132,7 +132,9 @@ def test_other_output_format():
 def test_strength():
     clip = moving(length=3, format=vs.YUV420PS)
     assert digests(core.animup.Restore(clip, strength=0)) == digests(clip)
-    none, half, whole = (planes_of(core.animup.Restore(clip, strength=s).get_frame(1))[0] for s in (0.0, 0.5, 1.0))
+    none, half, whole = (
+        planes_of(core.animup.Restore(clip, strength=s, steady=0).get_frame(1))[0] for s in (0, 0.5, 1)
+    )
     assert np.abs(whole - none).max() > 0.005
     np.testing.assert_allclose(half, (none + whole) / 2, atol=1e-6)
 

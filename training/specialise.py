@@ -4,8 +4,8 @@
 
 What codecs leave wants other weights than anything else, more of them than task biases can hold (docs/networks.md).
 So a network may have another one beside it for such a task, which begins as the shipped one, biases and all, or as the
-one that is shipped for the task already: restoring and enlarging together, or the one pass. All windows are of the task's codecs, a few with faults laid over them, so that
-mixes such as ``destream+denoise`` go on working.
+one that is shipped for the task already: restoring and enlarging together, or the one pass. All windows are of the
+task's codecs, a few with faults laid over them, so that mixes such as ``destream+denoise`` go on working.
 """
 
 from __future__ import annotations

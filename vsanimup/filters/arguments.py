@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vsanimup.engines import choose
@@ -38,6 +38,7 @@ def settings(
     drawings: int = 1,
     strength: float = 1.0,
     smooth: float = 0.0,
+    steady: float = 0.0,
     precision: str = "auto",
 ) -> Settings:
     """The shared arguments as :class:`Settings`.
@@ -56,6 +57,8 @@ def settings(
         raise AnimupError(f"strength must lie between 0 and 1, got {strength:g}")
     if not math.isfinite(smooth) or not 0 <= smooth <= MAX_SMOOTH:
         raise AnimupError(f"smooth must lie between 0 (off) and {MAX_SMOOTH}, got {smooth:g}")
+    if not math.isfinite(steady) or not 0 <= steady <= MAX_SMOOTH:
+        raise AnimupError(f"steady must lie between 0 (off) and {MAX_SMOOTH}, got {steady:g}")
     if num_streams is not None and not 1 <= num_streams <= MAX_STREAMS:
         raise AnimupError(f"num_streams must lie between 1 and {MAX_STREAMS}, got {num_streams}")
     if precision not in PRECISIONS:
@@ -71,14 +74,20 @@ def settings(
         tilesize=tiles, overlap=shared, backend=chosen, device_id=device_id,
         num_streams=num_streams or chosen.streams(), scenecut=bool(scenecut),
         drawings=bool(drawings), strength=strength, smooth=smooth,
-        precision=precision,
+        steady=steady, precision=precision,
     )  # fmt: skip
+
+
+def refuse_evening_out(shared: Mapping[str, Any]) -> None:
+    """Raise :class:`AnimupError` for arguments that only lite models take."""
+    for name in ("smooth", "steady"):
+        if name in shared:
+            raise AnimupError(f"{name}={shared[name]:g} goes with lite models; leave it out")
 
 
 def image_settings(**shared: Any) -> Settings:
     """As :func:`settings`, for networks that have the precision they were made with."""
     if shared.pop("precision", "auto") != "auto":
         raise AnimupError("precision: this network has the precision that it was exported with; leave precision out")
-    if "smooth" in shared:
-        raise AnimupError(f"smooth={shared['smooth']:g} goes with lite models; leave it out")
+    refuse_evening_out(shared)
     return settings(**shared)

@@ -20,6 +20,11 @@ from vsanimup.models import Model
 from vsanimup.temporal.drawings import CELL
 from vsanimup.temporal.scenes import scene_window
 
+STEADY_REACH = 2
+"""Frames before and behind a drawing that it is evened out with."""
+SPAN = "AnimupFrom", "AnimupFirst", "AnimupLast", "AnimupTo"
+"""Frame properties that tell the plugin's evening out along time, which removes them, of a frame's drawing: the first
+frame to even out with, the drawing's first and last, the last frame to even out with."""
 RESTORED = "AnimupRestored"
 """Frame property that names the task whose own network restored a frame: enlarging has another beside it."""
 MEMORY = 512 << 20
@@ -48,6 +53,8 @@ class Settings:
     """Share of the network's change that is applied."""
     smooth: float = 0.0
     """Differences of the result that are evened out, in steps of 8-bit luma; 0 for none."""
+    steady: float = 0.0
+    """Differences between neighbouring frames of the result that are evened out, in the same steps; 0 for none."""
     precision: str = "auto"
     """Arithmetic, see :data:`vsanimup.filters.inference.PRECISIONS`."""
 
@@ -77,7 +84,8 @@ class LiteProcess:
         refuse_interlaced(source)
         run = self._likeness.run(frames, output.n) if self._settings.drawings else (output.n, output.n)
         target = scales(self._target, is_full(source))
-        if self._model.scale == 1 and self._mix_of(frames, run) is None:
+        untouched = self._model.scale == 1 and self._mix_of(frames, run) is None
+        if untouched:
             self._copy(source, output.planes)
         elif run[0] == run[1]:
             self._write(self._infer(job, frames, run), source, output.planes)
@@ -91,9 +99,23 @@ class LiteProcess:
             task = self._model.specialist(dict(self._mix_of(frames, run) or ()))
             if task is not None:
                 output.set_prop(RESTORED, task)
+        if self._settings.steady and not untouched:
+            # what only a share of the change was applied to is a picture of its own in each copy
+            drawing = run if self._settings.strength == 1 else (output.n, output.n)
+            for name, n in zip(SPAN, self._span(frames, drawing), strict=True):
+                output.set_prop(name, n)
         if len(target) > 1 and output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
             # players choose by height: a doubled DVD would change its colours unless its matrix is written down
             output.set_prop("_Matrix", matrix_by_height(source.planes[0].shape[0]))
+
+    def _span(self, frames: dict[int, FrameView], run: Run) -> tuple[int, int, int, int]:
+        """Values of :data:`SPAN` for a drawing: frames of its scene alone."""
+        start, end = run
+        while start > max(0, run[0] - STEADY_REACH) and not self._likeness.cut(frames, start):
+            start -= 1
+        while end < min(max(frames), run[1] + STEADY_REACH) and not self._likeness.cut(frames, end + 1):
+            end += 1
+        return start, *run, end
 
     def _mix_of(self, frames: dict[int, FrameView], run: Run) -> Mix | None:
         """The task mix of a drawing; ``None`` where its frames are said to need nothing."""
@@ -171,9 +193,13 @@ def lite_node(
     property ``AnimupMix``, and where it is empty leaves those alone, or enlarges them by the backbone.
     """
     target = clip.format if format is None else vs.core.get_video_format(format)
+    if settings.steady and (target.bits_per_sample > 16) != (target.sample_type == vs.FLOAT):  # what evens out has none
+        fine = vs.core.query_video_format(target.color_family, vs.FLOAT, 32, target.subsampling_w, target.subsampling_h)
+        return lite_node(clip, function, model, settings, fine.id, mix).resize.Bicubic(format=target.id)
     process = LiteProcess(clip, model, settings, target, mix)
     size = {"width": clip.width * model.scale, "height": clip.height * model.scale}
     threads, kept = settings.num_streams, 4
+    around = max(model.radius, STEADY_REACH) if settings.steady else model.radius
     if settings.drawings:
         most = MEMORY // _bytes(target, **size)
         # Copies of a drawing wait for one computation. There must be threads for them, and for those beyond.
@@ -181,13 +207,17 @@ def lite_node(
         # The next filter may ask for the frames of a cell again for each of them.
         kept = max(threads + 2, min(threads + 2 * CELL, most))
         # So does this one, for which VapourSynth's adaptive caches are a little small.
-        cell = CELL + 2 * model.radius
+        cell = CELL + 2 * around
         held = max(cell + 2, min(cell + CELL + threads, MEMORY // _bytes(clip.format, clip.width, clip.height)))
         clip.std.SetVideoCache(mode=1, fixedsize=1, maxsize=held)
-    return block_node(
-        clip, process, function=function, grid=CELL if settings.drawings else 1, before=model.radius,
-        after=model.radius, format=target.id, streams=threads, cached_blocks=kept, **size,
+    result = block_node(
+        clip, process, function=function, grid=CELL if settings.drawings else 1, before=around,
+        after=around, format=target.id, streams=threads, cached_blocks=kept, **size,
     )  # fmt: skip
+    if not settings.steady:
+        return result
+    result.std.SetVideoCache(mode=1, fixedsize=1, maxsize=kept + 2 * STEADY_REACH)
+    return vs.core.animup.internal_steady(result, threshold=settings.steady * min(1.0, settings.strength))
 
 
 def _bytes(format: vs.VideoFormat, width: int, height: int) -> int:

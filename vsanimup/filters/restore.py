@@ -18,6 +18,9 @@ from vsanimup.models.image import ImageNetwork, find_image
 SMOOTH = 4.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma: of use alone, and no harm before Upscale."""
 
+STEADY = 7.0
+"""The same of differences between neighbouring frames."""
+
 
 def create(
     clip: vs.VideoNode,
@@ -47,7 +50,7 @@ def create(
         if task is not None or prompt is not None:
             raise AnimupError(f"model={model!r} does one thing: leave task and prompt out")
         return _image(clip, network, model, target, strength, shared)
-    settings = arguments.settings(strength=strength, **{"smooth": SMOOTH} | shared)
+    settings = arguments.settings(strength=strength, **{"smooth": SMOOTH, "steady": STEADY} | shared)
     found = find(model, "lite-restore", scale=1)
     mix = asked_mix(task, prompt, found)
     if strength == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import vapoursynth as vs
@@ -24,6 +24,8 @@ PLAIN, ONE_PASS = "lite-upscale", "lite-one-pass"
 SMOOTH, SMOOTH_ONE_PASS = 8.0, 12.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma: one pass leaves more noise than two filters,
 each of which is followed by its own evening out."""
+STEADY, STEADY_ONE_PASS = 4.0, 7.0
+"""The same of differences between neighbouring frames: what two filters leave was evened out by the first already."""
 WIDENED = 2.5
 """Memory that half-precision weights take on processors, as a multiple of their size: onnxruntime widens them there.
 Measured at full size: 8.8 GB for 3.0 GB of weights and 0.8 GB of work."""
@@ -94,10 +96,10 @@ def create(
     if not found.modulation and (task is not None or prompt is not None):
         said = f"prompt={prompt!r}" if task is None else f"task={task!r}"
         raise AnimupError(f"{said}: model={model!r} enlarges alone; use Restore before it, or model='lite'")
-    settings = arguments.settings(**{"smooth": SMOOTH} | others)
+    settings = arguments.settings(**{"smooth": SMOOTH, "steady": STEADY} | others)
     if not found.modulation:
         return _lite(clip, scale, found, target, settings, ())
-    once = arguments.settings(**{"smooth": SMOOTH_ONE_PASS} | others)
+    once = arguments.settings(**{"smooth": SMOOTH_ONE_PASS, "steady": STEADY_ONE_PASS} | others)
     mix = asked_mix(task, prompt, found)
     clip = marked(clip, mix, "Upscale", found)
     restored = _lite(clip, scale, found, target, once, mix)
@@ -122,7 +124,7 @@ def _lite(
             return lite_node(work, "Upscale", model, settings, to, mix)
         work = lite_node(work, "Upscale", model, settings, planes.floats(work), mix)
         work = work.std.RemoveFrameProps(RESTORED)  # what restoring left is gone
-        return lite_node(work, "Upscale", again, settings, to)
+        return lite_node(work, "Upscale", again, replace(settings, steady=0.0), to)
 
     if scale != 3:
         return planes.through_network(clip, scale, target, enlarge).std.RemoveFrameProps(RESTORED)
@@ -166,8 +168,7 @@ def _diffusion(
             f"precision={shared['precision']!r}: an AnimateLCM model has the precision that it was exported with; "
             "leave precision out"
         )
-    if "smooth" in shared:
-        raise AnimupError(f"smooth={shared['smooth']:g} goes with lite models; leave it out")
+    arguments.refuse_evening_out(shared)
     settings = arguments.settings(**shared)
     width, height = clip.width * scale, clip.height * scale
     options = {field.name: getattr(chosen, field.name) for field in fields(chosen)}

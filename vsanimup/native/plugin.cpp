@@ -1,5 +1,6 @@
 // The plugin's entry point, its functions, and how they hand over to vsanimup.bridge.
 #include "block_node.hpp"
+#include "steady.hpp"
 
 #ifdef _WIN32
 #define WIN32_LEAN_AND_MEAN
@@ -18,12 +19,12 @@ struct PublicFunction {
 const PublicFunction public_functions[] = {
     {"Restore",
      "clip:vnode;task:data:opt;prompt:data:opt;strength:float:opt;model:data:opt;tilesize:int[]:opt;overlap:int[]:opt;backend:data:opt;"
-     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;drawings:int:opt;smooth:float:opt;precision:data:opt;format:int:opt;",
+     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;drawings:int:opt;smooth:float:opt;steady:float:opt;precision:data:opt;format:int:opt;",
      "clip:vnode;"},
     {"Upscale",
      "clip:vnode;scale:int:opt;task:data:opt;model:data:opt;steps:int:opt;strength:float:opt;prompt:data:opt;negative_prompt:data:opt;"
      "cfg:float:opt;seed:int:opt;colorfix:data:opt;control:float:opt;tilesize:int[]:opt;overlap:int[]:opt;backend:data:opt;"
-     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;drawings:int:opt;smooth:float:opt;precision:data:opt;format:int:opt;",
+     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;drawings:int:opt;smooth:float:opt;steady:float:opt;precision:data:opt;format:int:opt;",
      "clip:vnode;"},
     {"Version", "", "any"},
 };
@@ -245,4 +246,5 @@ VS_EXTERNAL_API(void) VapourSynthPluginInit2(VSPlugin *plugin, const VSPLUGINAPI
     vspapi->registerFunction("internal_arguments", "", "any", internal_arguments, nullptr, plugin);
     vspapi->registerFunction("internal_result", "any", "any", internal_result, nullptr, plugin);
     vspapi->registerFunction("internal_block", internal_block_arguments, "clip:vnode;", internal_block, nullptr, plugin);
+    vspapi->registerFunction("internal_steady", steady_arguments, "clip:vnode;", internal_steady, nullptr, plugin);
 }

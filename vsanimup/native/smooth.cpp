@@ -15,16 +15,17 @@ namespace {
 
 constexpr ptrdiff_t chunk = 256;  // samples in the works, so that sums stay in the first cache
 
-// target[i] = the mean around centre[i], over taps[k][i]
+}  // namespace
+
 ANIMUP_WIDE void mean_of(const float *centre, const float *const *taps, int count, float *target, ptrdiff_t length,
-                         float threshold) {
+                         float threshold, float own) {
     float total[chunk], weight[chunk];
     for (ptrdiff_t start = 0; start < length; start += chunk) {
         const ptrdiff_t n = std::min(chunk, length - start);
         const float *middle = centre + start;
         for (ptrdiff_t i = 0; i < n; i++) {
             total[i] = 0.0f;
-            weight[i] = threshold;
+            weight[i] = own * threshold;
         }
         for (int k = 0; k < count; k++) {
             const float *tap = taps[k] + start;
@@ -41,8 +42,6 @@ ANIMUP_WIDE void mean_of(const float *centre, const float *const *taps, int coun
     }
 }
 
-}  // namespace
-
 void even_out(float *plane, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t stride, float threshold, int radius) {
     std::vector<const float *> taps(2 * static_cast<size_t>(radius));
     const int count = static_cast<int>(taps.size());
@@ -54,7 +53,7 @@ void even_out(float *plane, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t stride,
         std::fill_n(wide.data() + radius + columns, radius, row[columns - 1]);
         for (int k = 0; k < count; k++)
             taps[static_cast<size_t>(k)] = wide.data() + k + (k >= radius);
-        mean_of(wide.data() + radius, taps.data(), count, row, columns, threshold);
+        mean_of(wide.data() + radius, taps.data(), count, row, columns, threshold, 1.0f);
     }
     // rows above are written over while those below still need them: a ring of copies
     const ptrdiff_t kept = radius + 1;
@@ -66,6 +65,6 @@ void even_out(float *plane, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t stride,
             const ptrdiff_t at = std::clamp<ptrdiff_t>(y + k - radius + (k >= radius), 0, rows - 1);
             taps[static_cast<size_t>(k)] = at > y ? plane + at * stride : ring.data() + at % kept * columns;
         }
-        mean_of(ring.data() + y % kept * columns, taps.data(), count, row, columns, threshold);
+        mean_of(ring.data() + y % kept * columns, taps.data(), count, row, columns, threshold, 1.0f);
     }
 }
