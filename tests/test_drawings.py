@@ -248,9 +248,9 @@ def test_equal_copies_give_what_one_frame_gives(spy):
 
 def test_equal_copies_among_others_give_what_the_middle_one_gives(spy):
     clip = held([3] * 4, sigma=0)
-    off = digests(core.animup.Restore(clip, task="deblock", backend="spy", scenecut=0, drawings=0))
+    off = digests(core.animup.Restore(clip, task="deblock", backend="spy", scenecut=0, steady=0, drawings=0))
     assert len(set(off)) > 4, "the window matters"
-    on = digests(core.animup.Restore(clip, task="deblock", backend="spy", scenecut=0))
+    on = digests(core.animup.Restore(clip, task="deblock", backend="spy", scenecut=0, steady=0))
     assert on == [off[n // 3 * 3 + 1] for n in range(12)]
 
 
@@ -305,8 +305,8 @@ def test_equal_samples_of_different_range_are_no_run(spy):
 
 def test_strength_applies_to_each_copy(spy):
     clip = held([4], format=vs.YUV420PS)
-    whole = core.animup.Restore(clip, backend="spy")
-    half = core.animup.Restore(clip, backend="spy", strength=0.5)
+    whole = core.animup.Restore(clip, backend="spy", steady=0)
+    half = core.animup.Restore(clip, backend="spy", strength=0.5, steady=0)
     for n in range(4):
         source, full, result = (planes_of(c.get_frame(n))[0] for c in (clip, whole, half))
         np.testing.assert_allclose(result, (source + full) / 2, atol=1e-6)
