@@ -29,10 +29,11 @@ def test_a_source_error_passes_through():
             raise ValueError("tape torn here")
         return f
 
-    clip = moving(length=15)
+    clip = moving(length=18)
     torn = clip.std.ModifyFrame(clip, fail)
-    # drawings are looked for in cells of twelve frames, all of which must be there
-    for arguments, sound in (({}, 13), ({"drawings": 0}, 0), ({"drawings": 0}, 7)):
+    # drawings are looked for in cells of twelve frames, all of which must be there, and so must two around
+    bare = {"drawings": 0, "steady": 0}
+    for arguments, sound in (({}, 14), ({"drawings": 0}, 8), (bare, 0), (bare, 7)):
         broken = core.animup.Upscale(torn, **arguments)
         assert broken.get_frame(sound)
         with pytest.raises(vs.Error, match="tape torn here"):
