@@ -39,6 +39,7 @@ def settings(
     strength: float = 1.0,
     smooth: float = 0.0,
     steady: float = 0.0,
+    tta: int = 0,
     precision: str = "auto",
 ) -> Settings:
     """The shared arguments as :class:`Settings`.
@@ -59,6 +60,8 @@ def settings(
         raise AnimupError(f"smooth must lie between 0 (off) and {MAX_SMOOTH}, got {smooth:g}")
     if not math.isfinite(steady) or not 0 <= steady <= MAX_SMOOTH:
         raise AnimupError(f"steady must lie between 0 (off) and {MAX_SMOOTH}, got {steady:g}")
+    if tta not in (0, 1):
+        raise AnimupError(f"tta must be 0 (off) or 1 (on), got {tta}")
     if num_streams is not None and not 1 <= num_streams <= MAX_STREAMS:
         raise AnimupError(f"num_streams must lie between 1 and {MAX_STREAMS}, got {num_streams}")
     if precision not in PRECISIONS:
@@ -74,13 +77,13 @@ def settings(
         tilesize=tiles, overlap=shared, backend=chosen, device_id=device_id,
         num_streams=num_streams or chosen.streams(), scenecut=bool(scenecut),
         drawings=bool(drawings), strength=strength, smooth=smooth,
-        steady=steady, precision=precision,
+        steady=steady, tta=bool(tta), precision=precision,
     )  # fmt: skip
 
 
-def refuse_evening_out(shared: Mapping[str, Any]) -> None:
+def refuse_of_lite(shared: Mapping[str, Any]) -> None:
     """Raise :class:`AnimupError` for arguments that only lite models take."""
-    for name in ("smooth", "steady"):
+    for name in ("smooth", "steady", "tta"):
         if name in shared:
             raise AnimupError(f"{name}={shared[name]:g} goes with lite models; leave it out")
 
@@ -89,5 +92,5 @@ def image_settings(**shared: Any) -> Settings:
     """As :func:`settings`, for networks that have the precision they were made with."""
     if shared.pop("precision", "auto") != "auto":
         raise AnimupError("precision: this network has the precision that it was exported with; leave precision out")
-    refuse_evening_out(shared)
+    refuse_of_lite(shared)
     return settings(**shared)

@@ -32,6 +32,8 @@ SHARE = 4
 MARGIN = 4
 """Luma samples by which a frame is continued on every side. Networks see zeros beyond their input's edge, which
 shows as a tint of up to 2.5/255 on the last samples of flat colours; four samples in, 0.4/255 are left."""
+MIRRORED = (1, 1), (-1, 1), (1, -1), (-1, -1)
+"""Steps along rows and columns at which a tile is read: as it is, upside down, left to right, both."""
 
 Mix = tuple[tuple[str, float], ...]
 """Tasks and their weights, sorted by name, without zeros; empty for a network that has none."""
@@ -114,7 +116,10 @@ class Inference:
         device_id: int,
         streams: int,
         precision: str = "auto",
+        tta: bool = False,
     ) -> None:
+        """``tta`` averages over :data:`MIRRORED`."""
+        self._variants = MIRRORED if tta else MIRRORED[:1]
         self._model, self._backend, self._device = model, backend, device_id
         self._has_chroma = has_chroma
         room, most = backend.memory(device_id), memory_of_tile(backend, device_id, streams)
@@ -223,16 +228,26 @@ class Inference:
             if cancelled():
                 raise AnimupError("the clip was closed")
             top, left = grid.rows.starts()[row], grid.columns.starts()[column]
-            results = engine.run({
-                "y": np.ascontiguousarray(y[:, :, top : top + high, left : left + wide]),
-                "uv": np.ascontiguousarray(
-                    uv[:, :, top // 2 : (top + high) // 2, left // 2 : (left + wide) // 2]
-                ),
-            })  # fmt: skip
-            luma.add(row, column, on_host(results["result_y"])[0])
-            chroma.add(row, column, on_host(results["result_uv"])[0])
+            tile_y = y[:, :, top : top + high, left : left + wide]
+            tile_uv = uv[:, :, top // 2 : (top + high) // 2, left // 2 : (left + wide) // 2]
+            result_y, result_uv = self._averaged(engine, tile_y, tile_uv)
+            luma.add(row, column, result_y)
+            chroma.add(row, column, result_uv)
         margin, height, width = MARGIN * scale, shape[0] * scale, shape[1] * scale
         return luma.result(margin, height, width)[0], chroma.result(margin // 2, height // 2, width // 2)
+
+    def _averaged(self, engine: Engine, y: Array, uv: Array) -> tuple[Array, Array]:
+        """Luma and chroma ``[planes, rows, columns]`` of one tile: the mean over the variants."""
+        sums: list[Array] = []
+        for rows, columns in self._variants:
+            mirror = (..., slice(None, None, rows), slice(None, None, columns))
+            results = engine.run({"y": np.ascontiguousarray(y[mirror]), "uv": np.ascontiguousarray(uv[mirror])})
+            found = [on_host(results[name])[0][mirror] for name in ("result_y", "result_uv")]
+            if len(self._variants) == 1:
+                return found[0], found[1]
+            sums = [a + b for a, b in zip(sums, found, strict=True)] if sums else found
+        share = np.float32(1 / len(self._variants))
+        return sums[0] * share, sums[1] * share
 
 
 def _area(grid: Grid) -> int:

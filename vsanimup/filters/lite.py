@@ -55,6 +55,8 @@ class Settings:
     """Differences of the result that are evened out, in steps of 8-bit luma; 0 for none."""
     steady: float = 0.0
     """Differences between neighbouring frames of the result that are evened out, in the same steps; 0 for none."""
+    tta: bool = False
+    """Whether the mean over a tile's four mirror images is taken (test-time augmentation)."""
     precision: str = "auto"
     """Arithmetic, see :data:`vsanimup.filters.inference.PRECISIONS`."""
 
@@ -72,6 +74,7 @@ class LiteProcess:
             model, width=clip.width, height=clip.height, has_chroma=clip.format.num_planes > 1,
             tilesize=settings.tilesize, overlap=settings.overlap, backend=settings.backend,
             device_id=settings.device_id, streams=settings.num_streams, precision=settings.precision,
+            tta=settings.tta,
         )  # fmt: skip
         self._likeness = Likeness(clip.format, scenecut=settings.scenecut)
         self._drawings = Once[Run, Sequence[Plane]](CELL + 2 * settings.num_streams)

@@ -168,7 +168,7 @@ def _diffusion(
             f"precision={shared['precision']!r}: an AnimateLCM model has the precision that it was exported with; "
             "leave precision out"
         )
-    arguments.refuse_evening_out(shared)
+    arguments.refuse_of_lite(shared)
     settings = arguments.settings(**shared)
     width, height = clip.width * scale, clip.height * scale
     options = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
