@@ -23,7 +23,7 @@ from export.quantise import Feed, Ranges, corrected, quantise
 from training.layers import Conv, Round
 from training.loop import lites, load_checkpoint
 from training.network import ALIGN, TOKEN, Lite, TaskConv
-from training.shipped import onnx_scope
+from training.shipped import onnx_scope, shipped
 from vsanimup.models import MANIFEST
 from vsanimup.tasks import TASKS
 
@@ -241,6 +241,18 @@ def exported(net: Lite, name: str) -> dict[str, bytes]:
     return {FLOAT: floats, INT8: quantise(bare, ranges, KEEP_FLOAT)}  # which leaves flat areas alone
 
 
+def between(net: Lite, other: Lite, share: float) -> Lite:
+    """A copy of ``net`` with ``share`` of its weights, task biases and ranges, and the rest of those of ``other``.
+
+    A network that was trained on from ``other`` still lies in one valley with it, where a mean may be better than
+    either (Wortsman et al., Model soups, arXiv 2203.05482).
+    """
+    mean = copy.deepcopy(net)
+    theirs = other.state_dict()
+    mean.load_state_dict({name: torch.lerp(theirs[name], mine, share) for name, mine in net.state_dict().items()})
+    return mean
+
+
 def add_specialist(folder: Path, task: str, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
     """Put a network for one task into the folder of the model that it stands in for, which names it last."""
     write_model(folder / task, files, manifest)
@@ -262,6 +274,9 @@ def main(
         list[str] | None,
         typer.Option(metavar="TASK=PATH", help="checkpoint.pt of training.specialise for a task; may be repeated"),
     ] = None,
+    share: Annotated[
+        float, typer.Option(help="share of the specialists in what is exported; the rest is the models' own weights")
+    ] = 1.0,
     licence: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence")] = "MIT",
 ) -> None:
     """Export the lite networks trained by training.train, training.one_pass and training.specialise.
@@ -273,12 +288,16 @@ def main(
         nets |= lites(load_checkpoint(checkpoint))
     if one_pass is not None:
         nets |= lites(load_checkpoint(one_pass))
+    if not 0 < share <= 1:
+        raise typer.BadParameter(f"--share must be above 0 and at most 1, got {share:g}")
     beside: list[tuple[str, str, Lite]] = []
     for text in specialist or ():
         task, _, path = text.partition("=")
         if task not in TASKS or not path:
             raise typer.BadParameter(f"--specialist must be TASK=PATH with one of {', '.join(TASKS)}, got {text!r}")
-        beside += [(task, name, net) for name, net in lites(load_checkpoint(Path(path))).items()]
+        for name, net in lites(load_checkpoint(Path(path))).items():
+            own = net if share == 1 else nets[name] if name in nets else shipped(out / FOLDERS[name])
+            beside.append((task, name, between(net, own, share)))
     if not nets and not beside:
         raise typer.BadParameter("give --checkpoint, --one-pass or --specialist: there is nothing to export")
     networks = {name: exported(net, name) for name, net in nets.items()}

@@ -40,10 +40,10 @@ def test_full_weight_calls_for_the_specialist(mix, task):
         assert model.of(model.specialist(mix)).folder == (model.folder / task if task else model.folder)
 
 
-def test_the_one_pass_has_one_for_each_kind_of_codec():
-    model = open_model(SHIPPED / "lite-one-pass")
-    assert model.specialist({"deblock": 1.0}) == "deblock" and model.specialist({"destream": 1.0}) == "destream"
-    assert model.specialist({"deblock": 1.0, "destream": 1.0}) is None
+def test_every_model_has_one_for_each_kind_of_codec():
+    for model in shipped():
+        assert model.specialist({"deblock": 1.0}) == "deblock" and model.specialist({"destream": 1.0}) == "destream"
+        assert model.specialist({"deblock": 1.0, "destream": 1.0}) is None
 
 
 def test_two_at_once_call_for_the_model_itself(tmp_path):
@@ -67,17 +67,18 @@ def test_it_alone_serves_its_task(alone, precision):
         assert run(SHIPPED / name, "destream+denoise") == run(SHIPPED / name / "destream", "destream+denoise")
 
 
+@pytest.mark.parametrize("task", ["destream", "deblock"])
 @pytest.mark.parametrize("format", [vs.YUV420P8, vs.YUV444P16, vs.RGBS])
-def test_enlarging_knows_what_restored(alone, format):
+def test_enlarging_knows_what_restored(alone, format, task):
     clip = moving(format, length=3)
-    streamed = core.animup.Restore(clip, task="destream")
-    assert streamed.get_frame(1).props["AnimupRestored"] == "destream"
-    enlarged = core.animup.Upscale(streamed)
+    restored = core.animup.Restore(clip, task=task)
+    assert restored.get_frame(1).props["AnimupRestored"] == task
+    enlarged = core.animup.Upscale(restored)
     assert "AnimupRestored" not in enlarged.get_frame(1).props
-    assert enlarged.get_frame(1).props["AnimupMix"] == "destream=1.00"
-    assert digests(enlarged) == digests(core.animup.Upscale(streamed, model=str(SHIPPED / "lite-upscale" / "destream")))
-    assert digests(enlarged) != digests(core.animup.Upscale(streamed, model=str(alone / "lite-upscale")))
-    for other in (core.animup.Restore(clip, task="deblock"), core.animup.Restore(clip, task="destream", strength=0.5)):
+    assert enlarged.get_frame(1).props["AnimupMix"] == f"{task}=1.00"
+    assert digests(enlarged) == digests(core.animup.Upscale(restored, model=str(SHIPPED / "lite-upscale" / task)))
+    assert digests(enlarged) != digests(core.animup.Upscale(restored, model=str(alone / "lite-upscale")))
+    for other in (core.animup.Restore(clip, task="denoise"), core.animup.Restore(clip, task=task, strength=0.5)):
         assert "AnimupRestored" not in other.get_frame(1).props
         assert digests(core.animup.Upscale(other)) == digests(
             core.animup.Upscale(other, model=str(alone / "lite-upscale"))

@@ -22,6 +22,7 @@ from training.network import ALIGN, TOKEN, Head, Lite, LiteConfig, TaskConv, eve
 from training.one_pass import CONFIG, begun
 from training.one_pass import main as train_one_pass
 from training.shipped import shipped
+from training.specialise import begun as begun_specialist
 from training.specialise import main as specialise
 from training.train import main as train
 from vsanimup.errors import AnimupError
@@ -396,6 +397,17 @@ def test_specialists_go_on_from_the_models_and_into_their_folders(clips, tmp_pat
         wanted.set_rounding(Round.CLIP)
         assert export_lite.largest_difference(wanted, own.read(export_lite.FLOAT)) < 1e-4
     assert not list(made.rglob("*.partial"))
+    export_lite.main(specialist=[f"destream={tmp_path / 'own' / 'checkpoint.pt'}"], share=0.25, out=made)
+    for name in names:
+        mean, own = shipped(made / name / "destream"), shipped(made / name)
+        wanted = load_checkpoint(tmp_path / "own" / "checkpoint.pt")[name.removeprefix("lite-").replace("-", "_")]
+        for found, mine, theirs in zip(mean.parameters(), wanted.parameters(), own.parameters(), strict=True):
+            torch.testing.assert_close(found, 0.25 * mine + 0.75 * theirs, atol=2e-3, rtol=1e-3)
+    # training on begins from what is there for the task
+    nets = begun_specialist(made, "destream", one_pass)
+    for name, net in nets.items():
+        there = shipped(made / export_lite.FOLDERS[name] / "destream")
+        assert all(torch.equal(a, b) for a, b in zip(net.parameters(), there.parameters(), strict=True))
 
 
 def test_an_export_of_nothing_is_refused(tmp_path):
@@ -404,6 +416,9 @@ def test_an_export_of_nothing_is_refused(tmp_path):
     for text in ("destream", "sharpen=x.pt", "destream="):
         with pytest.raises(typer.BadParameter, match="must be TASK=PATH"):
             export_lite.main(specialist=[text], out=tmp_path)
+    for share in (0, 1.5):
+        with pytest.raises(typer.BadParameter, match="--share must be above 0 and at most 1"):
+            export_lite.main(specialist=["destream=x.pt"], share=share, out=tmp_path)
 
 
 def test_a_bad_export_is_refused(clips, tmp_path, monkeypatch):
