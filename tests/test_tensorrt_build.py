@@ -417,7 +417,7 @@ def test_an_engine_built_ahead_is_used(rtx, cache, modulation, monkeypatch):
 
 
 def test_commands(folder):
-    code, said = command("build", "lite-restore", "--task", "deblock", "--size", "90x90", "--size", "100x92",
+    code, said = command("build", "lite-restore", "--task", "denoise", "--size", "90x90", "--size", "100x92",
                          "--compute-capability", "8.9")  # fmt: skip
     assert code == 0 and "there is none yet" in said and f"1 engines are in {folder}" in said
     code, said = command("list")
