@@ -272,7 +272,9 @@ def main(
     one_pass: Annotated[Path | None, typer.Option(help="checkpoint.pt of training.one_pass: one")] = None,
     specialist: Annotated[
         list[str] | None,
-        typer.Option(metavar="TASK=PATH", help="checkpoint.pt of training.specialise for a task; may be repeated"),
+        typer.Option(
+            metavar="TASK=PATH", help="checkpoint.pt of training.specialise for a task; of several, the mean is taken"
+        ),
     ] = None,
     share: Annotated[
         float, typer.Option(help="share of the specialists in what is exported; the rest is the models' own weights")
@@ -290,14 +292,20 @@ def main(
         nets |= lites(load_checkpoint(one_pass))
     if not 0 < share <= 1:
         raise typer.BadParameter(f"--share must be above 0 and at most 1, got {share:g}")
-    beside: list[tuple[str, str, Lite]] = []
+    found: dict[tuple[str, str], list[Lite]] = {}
     for text in specialist or ():
         task, _, path = text.partition("=")
         if task not in TASKS or not path:
             raise typer.BadParameter(f"--specialist must be TASK=PATH with one of {', '.join(TASKS)}, got {text!r}")
         for name, net in lites(load_checkpoint(Path(path))).items():
-            own = net if share == 1 else nets[name] if name in nets else shipped(out / FOLDERS[name])
-            beside.append((task, name, between(net, own, share)))
+            found.setdefault((task, name), []).append(net)
+    beside: list[tuple[str, str, Lite]] = []
+    for (task, name), several in found.items():
+        net = several[0]
+        for count, other in enumerate(several[1:], 1):
+            net = between(net, other, count / (count + 1))
+        own = net if share == 1 else nets[name] if name in nets else shipped(out / FOLDERS[name])
+        beside.append((task, name, between(net, own, share)))
     if not nets and not beside:
         raise typer.BadParameter("give --checkpoint, --one-pass or --specialist: there is nothing to export")
     networks = {name: exported(net, name) for name, net in nets.items()}

@@ -31,28 +31,8 @@ from vsanimup.models import open_model
 from vsanimup.models.modulation import Modulation
 from vsanimup.tasks import TASKS
 
+SIDE = 96
 SMALL = {"dim": 16, "depth": 1, "quarter": 16, "half": 8, "inner": 1}
-SIDE = 2 * ALIGN
-
-
-@pytest.fixture
-def clips(tmp_path):
-    """Two training clips and one for validation, random but smooth, in the clip files' layout."""
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    for name in ("train_00000", "train_00001", "val_000"):
-        rng = np.random.default_rng(sum(map(ord, name)))
-        hr = np.kron(rng.integers(16, 235, (7, SIDE // 4, SIDE // 4)), np.ones((8, 8))).astype(np.uint8)
-        hr_uv = np.full((7, 2, SIDE, SIDE), 128, np.uint8)
-        clean = hr.reshape(7, SIDE, 2, SIDE, 2).mean((2, 4)).astype(np.uint8)
-        noisy = np.clip(clean + rng.normal(0, 12, (3, *clean.shape)), 0, 255).astype(np.uint8)
-        np.savez(
-            folder / f"{name}.npz", hr_y=hr, hr_uv=hr_uv, lr_y=np.stack([clean, *noisy]),
-            lr_uv=np.full((4, 7, 2, SIDE // 2, SIDE // 2), 128, np.uint8),
-            kinds=np.array(["clean", "web", "vhs", "mpeg2"]),
-            cut=np.array([0, 0, 0, 1, 0, 0, 0], np.int8), sources=np.array(["x"]),
-        )  # fmt: skip
-    return folder
 
 
 def weights(out):

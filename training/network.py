@@ -50,6 +50,10 @@ class LiteConfig:
     """Transformer blocks."""
     last: int = 1
     """Pairs at half resolution behind the body."""
+    half_hidden: int = 0
+    """Channels between the two convolutions of a pair at half resolution; 0 for as many as around them."""
+    quarter_hidden: int = 0
+    """The same at a quarter."""
     heads: int = 3
     """Attention heads."""
     ratio: int = 2
@@ -67,8 +71,9 @@ class LiteConfig:
     def scaled(self, factor: float) -> LiteConfig:
         """The same network with ``factor`` times as many channels, in whole heads and even numbers."""
         heads = max(1, round(self.heads * factor))
-        half, quarter = (max(4, 2 * round(n * factor / 2)) for n in (self.half, self.quarter))
-        return replace(self, half=half, quarter=quarter, heads=heads, dim=self.dim // self.heads * heads)
+        names = ("half", "quarter", "half_hidden", "quarter_hidden")
+        sizes = {name: max(4, 2 * round(n * factor / 2)) for name in names if (n := getattr(self, name))}
+        return replace(self, heads=heads, dim=self.dim // self.heads * heads, **sizes)
 
     def to_dict(self) -> dict[str, int]:
         """Plain fields, for a checkpoint or a manifest."""
@@ -156,12 +161,12 @@ class TaskConv(Conv):
 
 
 class Pair(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
+    """Two 3x3 convolutions beside a shortcut, with ``hidden`` channels between them, as many as around unless given."""
 
-    def __init__(self, channels: int, tasks: int = 0, rank: int = 0) -> None:
+    def __init__(self, channels: int, hidden: int = 0, tasks: int = 0, rank: int = 0) -> None:
         super().__init__()
-        self.a = TaskConv(channels, channels, 3, tasks, rank, relu=True)
-        self.b = TaskConv(channels, channels, 3, tasks, rank)
+        self.a = TaskConv(channels, hidden or channels, 3, tasks, rank, relu=True)
+        self.b = TaskConv(hidden or channels, channels, 3, tasks, rank)
         self.sum = Sum()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -263,15 +268,15 @@ class Lite(nn.Module):
         self.config = c = config
         # The biases of tasks sit where tasks differ most for their size, at half resolution: see docs/tasks.md.
         self.head = Head(c.frames, c.half, c.tasks, c.rank)
-        self.first = nn.Sequential(*(Pair(c.half, c.tasks, c.rank) for _ in range(c.first)))
+        self.first = nn.Sequential(*(Pair(c.half, c.half_hidden, c.tasks, c.rank) for _ in range(c.first)))
         self.down = Conv(c.half, c.quarter, 2, 2)
-        self.before = nn.Sequential(*(Pair(c.quarter) for _ in range(c.inner)))
+        self.before = nn.Sequential(*(Pair(c.quarter, c.quarter_hidden) for _ in range(c.inner)))
         self.enter = Conv(c.quarter, c.dim, 2, 2)
         self.body = nn.Sequential(*(Block(c.dim, c.heads, c.ratio) for _ in range(c.depth)))
         self.leave = Conv(c.dim, 4 * c.quarter)
-        self.behind = nn.Sequential(*(Pair(c.quarter) for _ in range(c.inner)))
+        self.behind = nn.Sequential(*(Pair(c.quarter, c.quarter_hidden) for _ in range(c.inner)))
         self.up = TaskConv(c.quarter, 4 * c.half, 1, c.tasks, c.rank)
-        self.last = nn.Sequential(*(Pair(c.half, c.tasks, c.rank) for _ in range(c.last)))
+        self.last = nn.Sequential(*(Pair(c.half, c.half_hidden, c.tasks, c.rank) for _ in range(c.last)))
         self.out = Conv(c.half, 6 * c.scale**2, 3)
         self.sum_quarter, self.sum_half = Sum(), Sum()
         self._start_quietly()

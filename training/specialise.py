@@ -22,7 +22,7 @@ from training import options
 from training.dataset import Batch, Batches, Rng, mix_vector, validation
 from training.degrade import TASK_CODECS
 from training.faults import FAULTS
-from training.loop import Losses, Networks, Schedule, fit, lites
+from training.loop import Losses, Networks, Schedule, fit, lites, load_checkpoint
 from training.losses import distance, psnr, ssim
 from training.network import ALIGN, evened_out
 from training.shipped import shipped
@@ -106,6 +106,7 @@ def main(
     out: options.Out,
     task: Annotated[str, typer.Option(help="destream or deblock")] = "destream",
     models: Annotated[Path, typer.Option(help="folder of the model folders to begin from")] = SHIPPED,
+    start: Annotated[Path | None, typer.Option(help="checkpoint to begin from in place of these")] = None,
     one_pass: Annotated[bool, typer.Option(help="the network of one pass, not the two")] = False,
     steps: int = 9000,
     batch: options.Windows = 8,
@@ -131,7 +132,11 @@ def main(
     batches.task = task
     # nothing is begun anew, and ranges are known
     schedule = Schedule(steps=steps, lr=lr, round_from=0, revive_until=0, every=every, stop=stop, bf16=bf16, seed=seed)
-    nets = begun(models, task, one_pass).train().to(memory_format=torch.channels_last)
+    nets = (
+        (begun(models, task, one_pass) if start is None else load_checkpoint(start))
+        .train()
+        .to(memory_format=torch.channels_last)
+    )
     fit(
         nets,
         batches,

@@ -20,7 +20,7 @@ import typer
 
 from training import options
 from training.dataset import Batch, Batches, validation
-from training.loop import Losses, Networks, Schedule, fit, lites
+from training.loop import Losses, Networks, Schedule, fit, lites, load_checkpoint
 from training.losses import distance, psnr
 from training.network import ALIGN, Lite, LiteConfig, evened_out
 from vsanimup.tasks import TASKS
@@ -31,7 +31,8 @@ CONFIGS = {
     "restore": LiteConfig(scale=1, radius=2, half=48, inner=2, last=1, tasks=len(TASKS)),
     "upscale": LiteConfig(scale=2, radius=0, half=48, inner=1, last=2),
 }
-"""Shapes of the shipped networks. Enlarging is a matter of fine detail, and has its layers at half resolution."""
+"""Shapes that are trained; ``training.slim`` leaves less of restoring. Enlarging is a matter of fine detail, and has its
+layers at half resolution."""
 
 
 def networks(restore: LiteConfig, upscale: LiteConfig) -> Networks:
@@ -39,12 +40,14 @@ def networks(restore: LiteConfig, upscale: LiteConfig) -> Networks:
     return Networks({"restore": Lite(restore), "upscale": Lite(upscale)})
 
 
-def loss_of(nets: Networks, batch: Batch) -> Losses:
-    """Training losses of a batch: restoring and enlarging."""
+def loss_of(nets: Networks, batch: Batch, alone: bool = False) -> Losses:
+    """Training losses of a batch: restoring, and enlarging unless restoring is trained ``alone``."""
     restore, upscale = lites(nets)["restore"], nets["upscale"]
     restore.set_mix(batch.mix)
     y, uv = restore(batch.y, batch.uv)
     restored = distance(y, uv, batch.goal_y, batch.goal_uv)
+    if alone:
+        return {"restore": restored}
     large_y, large_uv = upscale(torch.cat((y, batch.plain_y)), torch.cat((uv, batch.plain_uv)))
     sharp_y = torch.cat((batch.sharp_y, batch.plain_sharp_y))
     large_y = evened_out(large_y.float(), SMOOTH)
@@ -81,6 +84,8 @@ def main(
     plain: Annotated[int, typer.Option(help="single frames a step, enlarged without restoring")] = 6,
     crop: options.Crop = 96,
     lr: float = 0.02,
+    start: Annotated[Path | None, typer.Option(help="checkpoint to begin from, not anew")] = None,
+    alone: Annotated[bool, typer.Option(help="train restoring alone")] = False,
     size: options.Size = 1.0,
     small_until: options.SmallUntil = 0.7,
     round_from: options.RoundFrom = 0.75,
@@ -96,14 +101,14 @@ def main(
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     configs = {name: config.scaled(size) for name, config in CONFIGS.items()}
-    nets = networks(configs["restore"], configs["upscale"])
+    nets = networks(configs["restore"], configs["upscale"]) if start is None else load_checkpoint(start).train()
     batches = Batches(
         data, radius=configs["restore"].radius, crop=crop, batch=batch, plain=plain, steps=steps, seed=seed,
         small=int(small_until * steps),
     )  # fmt: skip
     schedule = Schedule(steps=steps, lr=lr, round_from=round_from, every=every, stop=stop, bf16=bf16, seed=seed)
     placed = nets.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fit(placed, batches, schedule, out, loss_of, partial(validate, data=data))
+    fit(placed, batches, schedule, out, partial(loss_of, alone=alone), partial(validate, data=data))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,116 @@
+"""Taking hidden channels out of pairs of convolutions."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import typer
+
+from export import lite as export_lite
+from training.dataset import mix_vector
+from training.loop import load_checkpoint
+from training.network import ALIGN, Lite, LiteConfig, Pair
+from training.slim import main as slim_main
+from training.slim import slim
+from training.specialise import main as specialise
+from training.train import main as train
+from vsanimup.tasks import TASKS
+
+MIXES = [{"denoise": 1.0}, {}, {"deblur": 0.5, "desnow": 1.0}]
+
+
+def windows(count=4):
+    """Batches of noise, each window under a mix of its own."""
+    torch.manual_seed(1)
+    return [
+        SimpleNamespace(
+            y=torch.rand(3, 3, ALIGN, ALIGN),
+            uv=torch.rand(3, 6, ALIGN // 2, ALIGN // 2) - 0.5,
+            mix=torch.stack([mix_vector(mix) for mix in MIXES]),
+        )
+        for _ in range(count)
+    ]
+
+
+@torch.no_grad()
+def random_network():
+    torch.manual_seed(0)
+    config = LiteConfig(radius=1, half=16, quarter=12, dim=16, heads=1, depth=1, inner=1, tasks=len(TASKS), rank=1)
+    net = Lite(config).eval()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.1)
+    return net
+
+
+@torch.no_grad()
+def results(net):
+    (batch,) = windows(1)
+    net.set_mix(batch.mix)
+    return net(batch.y, batch.uv)[0]
+
+
+@torch.no_grad()
+def test_what_others_repeat_goes_without_a_loss():
+    net = random_network()
+    for pair in (module for module in net.modules() if isinstance(module, Pair)):
+        half = len(pair.a.bias) // 2
+        values = [pair.a.weight, pair.a.bias]
+        if pair.a.task_b is not None:
+            values += [pair.a.task_b.transpose(0, 1), pair.a.task_c.T]
+            pair.b.task_b.zero_()  # the second convolution's biases stay as they are, and would lose what goes
+        for value in values:
+            value[half:] = value[:half]
+    lean = slim(net, windows(), 4, half=8, quarter=6)
+    assert lean.config.half_hidden == 8 and lean.config.quarter_hidden == 6
+    assert sum(p.numel() for p in lean.parameters()) < 0.9 * sum(p.numel() for p in net.parameters())
+    torch.testing.assert_close(results(lean), results(net), atol=2e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_the_least_useful_go_and_the_rest_make_up_for_them():
+    net = random_network()
+    useless = [1, 5, 6]
+    for pair in (net.first[0], net.last[0]):
+        pair.b.weight[:, useless] = 0.0
+        pair.b.task_a.unflatten(2, (16, 9))[:, :, useless] = 0.0
+    lean = slim(net, windows(), 4, half=13, quarter=12)
+    kept = [k for k in range(16) if k not in useless]
+    torch.testing.assert_close(lean.first[0].a.weight, net.first[0].a.weight[kept])
+    torch.testing.assert_close(results(lean), results(net), atol=2e-3, rtol=0)
+    wanted, cut = results(net), slim(net, windows(), 4, half=8, quarter=8)
+    bare = slim(net, windows(), 4, half=8, quarter=8)
+    for name, module in bare.named_modules():  # the same channels, the weights of before
+        if isinstance(module, Pair):
+            before = net.get_submodule(name)
+            gone = (module.a.weight[:, None] - before.a.weight[None]).abs().sum((2, 3, 4)).argmin(1)
+            module.b.weight.copy_(before.b.weight[:, gone])
+            module.b.bias.copy_(before.b.bias)
+    assert float((results(cut) - wanted).square().mean()) < 0.7 * float((results(bare) - wanted).square().mean())
+
+
+def test_training_goes_on_from_what_is_left(clips, tmp_path):
+    options = {"data": clips, "batch": 2, "crop": 2 * ALIGN, "every": 4, "threads": 1, "steps": 4}
+    train(out=tmp_path / "run", size=0.2, plain=2, round_from=0, **options)
+    models, lean = tmp_path / "models", tmp_path / "lean.pt"
+    export_lite.main(checkpoint=tmp_path / "run" / "checkpoint.pt", out=models)
+    slim_main(data=clips, out=lean, models=models, half=8, quarter=8, count=2, threads=1)
+    before = load_checkpoint(lean)
+    train(out=tmp_path / "on", start=lean, alone=True, plain=2, round_from=0, **options)
+    after = load_checkpoint(tmp_path / "on" / "checkpoint.pt")
+    assert after["restore"].config == before["restore"].config and after["restore"].config.half_hidden == 8
+    changed = {
+        name: any(not torch.equal(a, b) for a, b in zip(net.parameters(), before[name].parameters(), strict=True))
+        for name, net in after.items()
+    }
+    assert changed == {"restore": True, "upscale": False}
+    slim_main(data=clips, out=lean, task="destream", models=models, half=8, quarter=8, count=2, threads=1)
+    specialise(out=tmp_path / "own", start=lean, **options)
+    export_lite.main(specialist=[f"destream={tmp_path / 'own' / 'checkpoint.pt'}"], out=models)
+    assert export_lite.shipped(models / "lite-restore" / "destream").config.half_hidden == 8
+
+
+@pytest.mark.parametrize("hidden", [{"half": 0}, {"half": 99}, {"quarter": -1}])
+def test_numbers_that_cannot_be_are_refused(clips, tmp_path, hidden):
+    with pytest.raises(typer.BadParameter, match="hidden"):
+        slim_main(data=clips, out=tmp_path / "lean.pt", **hidden)
+    assert not (tmp_path / "lean.pt").exists()
