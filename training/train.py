@@ -31,8 +31,8 @@ CONFIGS = {
     "restore": LiteConfig(scale=1, radius=2, half=48, inner=2, last=1, tasks=len(TASKS)),
     "upscale": LiteConfig(scale=2, radius=0, half=48, inner=1, last=2),
 }
-"""Shapes that are trained; ``training.slim`` leaves less of restoring. Enlarging is a matter of fine detail, and has its
-layers at half resolution."""
+"""Shapes that are trained; ``training.slim`` leaves less of restoring. Enlarging is a matter of fine detail, and has
+its layers at half resolution."""
 
 
 def networks(restore: LiteConfig, upscale: LiteConfig) -> Networks:
