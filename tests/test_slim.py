@@ -109,8 +109,11 @@ def test_training_goes_on_from_what_is_left(clips, tmp_path):
     assert export_lite.shipped(models / "lite-restore" / "destream").config.half_hidden == 8
 
 
-@pytest.mark.parametrize("hidden", [{"half": 0}, {"half": 99}, {"quarter": -1}])
-def test_numbers_that_cannot_be_are_refused(clips, tmp_path, hidden):
-    with pytest.raises(typer.BadParameter, match="hidden"):
-        slim_main(data=clips, out=tmp_path / "lean.pt", **hidden)
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"half": 0}, "half"), ({"half": 99}, "99"), ({"quarter": -1}, "-1"), ({"task": "x"}, "deblock")],
+)
+def test_what_cannot_be_is_refused(clips, tmp_path, wrong, said):
+    with pytest.raises(typer.BadParameter, match=said):
+        slim_main(data=clips, out=tmp_path / "lean.pt", **wrong)
     assert not (tmp_path / "lean.pt").exists()

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from training import options
 from training.dataset import Batches
+from training.degrade import TASK_CODECS
 from training.layers import Round
 from training.loop import Networks, lites, save, set_rounding
 from training.network import Lite, Pair
@@ -37,7 +38,7 @@ RIDGE = 1e-7
 
 
 Moments = tuple[Tensor, Tensor]
-"""Of what a pair's second convolution sees, its inputs' 3x3 neighbours and a one, ``n`` values: means of their products
+"""Of what a pair's second convolution sees, its inputs' 3x3 neighbours and a one, ``n`` values: sums of their products
 ``[n, n]``, and of those with what the convolution adds, ``[n, outputs]``."""
 
 
@@ -48,7 +49,7 @@ def neighbours(hidden: Tensor) -> Tensor:
 
 
 def inverse(products: Tensor) -> Tensor:
-    """The inverse of means of products."""
+    """The inverse of sums of products."""
     result: Tensor = torch.linalg.inv(
         products + RIDGE * products.diagonal().mean() * torch.eye(len(products)).to(products)
     )
@@ -79,8 +80,7 @@ def moments(
         chosen = torch.randperm(len(seen), generator=generator)[:POSITIONS]
         x, y = seen[chosen].double(), wanted[chosen].double()
         before = sums.get(name, (torch.zeros(()), torch.zeros(())))
-        share = len(x) / (count * POSITIONS)
-        sums[name] = before[0] + share * (x.T @ x) / len(x), before[1] + share * (x.T @ y) / len(x)
+        sums[name] = before[0] + x.T @ x, before[1] + x.T @ y
 
     hooks = [
         pair.b.register_forward_hook(lambda module, given, result, name=name: note(name, given[0]))
@@ -172,6 +172,8 @@ def main(
     """Write a checkpoint of the slimmer restoring network and the enlarging one as it is."""
     if threads:
         torch.set_num_threads(threads)
+    if task is not None and task not in TASK_CODECS:
+        raise typer.BadParameter(f"--task must be one of {', '.join(TASK_CODECS)}, got {task!r}")
     batches: Batches = (Batches if task is None else Codecs)(
         data, radius=2, crop=96, batch=8, plain=1, steps=count, seed=seed
     )
@@ -182,7 +184,8 @@ def main(
         assert isinstance(batches, Codecs)
         batches.task = task
     config = lites(nets)["restore"].config
-    for name, hidden, most in (("half", half, config.half), ("quarter", quarter, config.quarter)):
+    most_half, most_quarter = config.half_hidden or config.half, config.quarter_hidden or config.quarter
+    for name, hidden, most in (("half", half, most_half), ("quarter", quarter, most_quarter)):
         if not 1 <= hidden <= most:
             raise typer.BadParameter(f"--{name} must be 1 to {most} hidden channels, got {hidden}")
     set_rounding(nets, Round.ROUND)
