@@ -15,6 +15,18 @@ namespace {
 
 constexpr ptrdiff_t chunk = 256;  // samples in the works, so that sums stay in the first cache
 
+// A function of its own, so that GCC does not work at two taps at once, sample by sample: four times as slow.
+ANIMUP_WIDE void add_tap(const float *tap, const float *middle, float *total, float *weight, ptrdiff_t length,
+                         float threshold) {
+    for (ptrdiff_t i = 0; i < length; i++) {
+        const float difference = tap[i] - middle[i];
+        const float left = threshold - std::fabs(difference);
+        const float share = left > 0.0f ? left : 0.0f;
+        total[i] += share * difference;
+        weight[i] += share;
+    }
+}
+
 }  // namespace
 
 ANIMUP_WIDE void mean_of(const float *centre, const float *const *taps, int count, float *target, ptrdiff_t length,
@@ -27,16 +39,8 @@ ANIMUP_WIDE void mean_of(const float *centre, const float *const *taps, int coun
             total[i] = 0.0f;
             weight[i] = own * threshold;
         }
-        for (int k = 0; k < count; k++) {
-            const float *tap = taps[k] + start;
-            for (ptrdiff_t i = 0; i < n; i++) {
-                const float difference = tap[i] - middle[i];
-                const float left = threshold - std::fabs(difference);
-                const float share = left > 0.0f ? left : 0.0f;
-                total[i] += share * difference;
-                weight[i] += share;
-            }
-        }
+        for (int k = 0; k < count; k++)
+            add_tap(taps[k] + start, middle, total, weight, n, threshold);
         for (ptrdiff_t i = 0; i < n; i++)
             target[start + i] = middle[i] + total[i] / weight[i];
     }
