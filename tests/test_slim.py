@@ -10,8 +10,8 @@ from export import lite as export_lite
 from training.dataset import mix_vector
 from training.loop import load_checkpoint
 from training.network import ALIGN, Lite, LiteConfig, Pair
+from training.slim import chosen, slim
 from training.slim import main as slim_main
-from training.slim import slim
 from training.specialise import main as specialise
 from training.train import main as train
 from vsanimup.tasks import TASKS
@@ -42,6 +42,11 @@ def random_network():
     return net
 
 
+def slimmed(net, half, quarter):
+    batches = windows()
+    return slim(net, batches, 4, chosen(net, batches, 4, half, quarter))
+
+
 @torch.no_grad()
 def results(net):
     (batch,) = windows(1)
@@ -60,7 +65,7 @@ def test_what_others_repeat_goes_without_a_loss():
             pair.b.task_b.zero_()  # the second convolution's biases stay as they are, and would lose what goes
         for value in values:
             value[half:] = value[:half]
-    lean = slim(net, windows(), 4, half=8, quarter=6)
+    lean = slimmed(net, 8, 6)
     assert lean.config.half_hidden == 8 and lean.config.quarter_hidden == 6
     assert sum(p.numel() for p in lean.parameters()) < 0.9 * sum(p.numel() for p in net.parameters())
     torch.testing.assert_close(results(lean), results(net), atol=2e-3, rtol=0)
@@ -73,12 +78,12 @@ def test_the_least_useful_go_and_the_rest_make_up_for_them():
     for pair in (net.first[0], net.last[0]):
         pair.b.weight[:, useless] = 0.0
         pair.b.task_a.unflatten(2, (16, 9))[:, :, useless] = 0.0
-    lean = slim(net, windows(), 4, half=13, quarter=12)
+    lean = slimmed(net, 13, 12)
     kept = [k for k in range(16) if k not in useless]
     torch.testing.assert_close(lean.first[0].a.weight, net.first[0].a.weight[kept])
     torch.testing.assert_close(results(lean), results(net), atol=2e-3, rtol=0)
-    wanted, cut = results(net), slim(net, windows(), 4, half=8, quarter=8)
-    bare = slim(net, windows(), 4, half=8, quarter=8)
+    wanted, cut = results(net), slimmed(net, 8, 8)
+    bare = slimmed(net, 8, 8)
     for name, module in bare.named_modules():  # the same channels, the weights of before
         if isinstance(module, Pair):
             before = net.get_submodule(name)
@@ -107,6 +112,12 @@ def test_training_goes_on_from_what_is_left(clips, tmp_path):
     specialise(out=tmp_path / "own", start=lean, **options)
     export_lite.main(specialist=[f"destream={tmp_path / 'own' / 'checkpoint.pt'}"], out=models)
     assert export_lite.shipped(models / "lite-restore" / "destream").config.half_hidden == 8
+    # the model's own network with the same channels, so that a mean of both makes sense
+    slim_main(
+        data=clips, out=tmp_path / "same.pt", task="destream", own=True, like=lean, models=models, count=2, threads=1
+    )
+    both = [torch.load(path, weights_only=True) for path in (lean, tmp_path / "same.pt")]
+    assert both[0]["kept"] == both[1]["kept"] and both[0]["config"] == both[1]["config"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 import typer
@@ -137,15 +137,22 @@ def narrowed(pair: Pair, keep: list[int]) -> Pair:
     return new
 
 
+def chosen(net: Lite, batches: Batches, count: int, half: int, quarter: int) -> dict[str, list[int]]:
+    """The channels to keep of each pair: so many at half and at a quarter resolution."""
+    return {
+        name: kept(seen, half if name.startswith(("first", "last")) else quarter)
+        for name, seen in moments(net, batches, count, {}).items()
+    }
+
+
 @torch.no_grad()
-def slim(net: Lite, batches: Batches, count: int, half: int, quarter: int) -> Lite:
-    """``net`` with so many hidden channels in pairs at half and at a quarter resolution."""
-    pairs = {name: module for name, module in net.named_modules() if isinstance(module, Pair)}
-    new = Lite(replace(net.config, half_hidden=half, quarter_hidden=quarter))
-    found: dict[str, tuple[list[int], Pair]] = {}
-    for name, seen in moments(net, batches, count, {}).items():
-        keep = kept(seen, half if name.startswith(("first", "last")) else quarter)
-        found[name] = keep, narrowed(pairs[name], keep)
+def slim(net: Lite, batches: Batches, count: int, keep: Mapping[str, list[int]]) -> Lite:
+    """``net`` with these hidden channels alone, by pair."""
+    found = {
+        name: (channels, narrowed(cast("Pair", net.get_submodule(name)), channels)) for name, channels in keep.items()
+    }
+    sizes = {name.startswith(("first", "last")): len(channels) for name, channels in keep.items()}
+    new = Lite(replace(net.config, half_hidden=sizes.get(True, 0), quarter_hidden=sizes.get(False, 0)))
     state = net.state_dict()
     for name, seen in moments(net, batches, count, found).items():
         pair = found[name][1]
@@ -161,10 +168,12 @@ def slim(net: Lite, batches: Batches, count: int, half: int, quarter: int) -> Li
 def main(
     data: options.Data,
     out: Annotated[Path, typer.Option(help="checkpoint to write")],
-    task: Annotated[str | None, typer.Option(help="destream or deblock: the specialists, not the models' own")] = None,
+    task: Annotated[str | None, typer.Option(help="destream or deblock: their windows, and their specialists")] = None,
+    own: Annotated[bool, typer.Option(help="the models' own networks all the same")] = False,
     models: Annotated[Path, typer.Option(help="folder of the model folders")] = SHIPPED,
     half: Annotated[int, typer.Option(help="hidden channels of pairs at half resolution")] = 32,
     quarter: Annotated[int, typer.Option(help="hidden channels of pairs at a quarter")] = 32,
+    like: Annotated[Path | None, typer.Option(help="take the channels of this checkpoint of slim, for a mean")] = None,
     count: Annotated[int, typer.Option(help="batches to look at")] = 24,
     seed: int = 0,
     threads: int = 0,
@@ -177,22 +186,23 @@ def main(
     batches: Batches = (Batches if task is None else Codecs)(
         data, radius=2, crop=96, batch=8, plain=1, steps=count, seed=seed
     )
-    if task is None:
+    if isinstance(batches, Codecs) and task is not None:
+        batches.task = task
+    if task is None or own:
         nets = Networks({"restore": shipped(models / "lite-restore"), "upscale": shipped(models / "lite-upscale")})
     else:
         nets = begun(models, task, one_pass=False)
-        assert isinstance(batches, Codecs)
-        batches.task = task
-    config = lites(nets)["restore"].config
-    most_half, most_quarter = config.half_hidden or config.half, config.quarter_hidden or config.quarter
+    shape = lites(nets)["restore"].config
+    most_half, most_quarter = shape.half_hidden or shape.half, shape.quarter_hidden or shape.quarter
     for name, hidden, most in (("half", half, most_half), ("quarter", quarter, most_quarter)):
-        if not 1 <= hidden <= most:
+        if like is None and not 1 <= hidden <= most:
             raise typer.BadParameter(f"--{name} must be 1 to {most} hidden channels, got {hidden}")
     set_rounding(nets, Round.ROUND)
-    nets["restore"] = slim(lites(nets.eval())["restore"], batches, count, half, quarter)
-    save(out, {
-        "average": nets.state_dict(), "config": {name: net.config.to_dict() for name, net in lites(nets).items()},
-    })  # fmt: skip
+    net = lites(nets.eval())["restore"]
+    keep = chosen(net, batches, count, half, quarter) if like is None else torch.load(like, weights_only=True)["kept"]
+    nets["restore"] = slim(net, batches, count, keep)
+    config = {name: net.config.to_dict() for name, net in lites(nets).items()}
+    save(out, {"average": nets.state_dict(), "config": config, "kept": keep})
 
 
 if __name__ == "__main__":
