@@ -383,6 +383,14 @@ def test_specialists_go_on_from_the_models_and_into_their_folders(clips, tmp_pat
         wanted = load_checkpoint(tmp_path / "own" / "checkpoint.pt")[name.removeprefix("lite-").replace("-", "_")]
         for found, mine, theirs in zip(mean.parameters(), wanted.parameters(), own.parameters(), strict=True):
             torch.testing.assert_close(found, 0.25 * mine + 0.75 * theirs, atol=2e-3, rtol=1e-3)
+    # of several for a task the mean is taken
+    paths = [tmp_path / "own" / "checkpoint.pt"] * 2 + [tmp_path / "one" / "checkpoint.pt" if one_pass else checkpoint]
+    export_lite.main(specialist=[f"destream={path}" for path in paths], out=made)
+    for name in names:
+        key = name.removeprefix("lite-").replace("-", "_")
+        first, _, last = (load_checkpoint(path)[key].parameters() for path in paths)
+        for found, mine, theirs in zip(shipped(made / name / "destream").parameters(), first, last, strict=True):
+            torch.testing.assert_close(found, (2 * mine + theirs) / 3, atol=2e-3, rtol=1e-3)
     # training on begins from what is there for the task
     nets = begun_specialist(made, "destream", one_pass)
     for name, net in nets.items():
