@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from vsanimup.temporal.blocks import block_means
+
 Array = NDArray[np.float32]
 
 CELL = 12
@@ -152,17 +154,9 @@ def _blocks(plane: Array, side: int) -> Array:
     """
     high, wide = (min(side, n) for n in plane.shape)
     rows, columns = (n // m for n, m in zip(plane.shape, (high, wide), strict=True))
-    means = [_grid(plane[: rows * high, : columns * wide], high, wide)]
+    means = [block_means(plane[: rows * high, : columns * wide], high, wide)]
     if columns * wide < plane.shape[1]:
-        means.append(_grid(plane[: rows * high, -wide:], high, wide))
+        means.append(block_means(plane[: rows * high, -wide:], high, wide))
     if rows * high < plane.shape[0]:
-        means.append(_grid(plane[-high:, : columns * wide], high, wide))
+        means.append(block_means(plane[-high:, : columns * wide], high, wide))
     return np.concatenate(means)
-
-
-def _grid(plane: Array, high: int, wide: int) -> Array:
-    """Means of the blocks that fill a plane."""
-    # rows first: sums along the memory are slow for so few samples
-    sums = plane.reshape(-1, high, plane.shape[1]).sum(1).reshape(-1, wide).sum(1)
-    sums *= np.float32(1 / (high * wide))
-    return sums

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vsanimup.temporal.blocks import block_means
+
 Array = NDArray[np.float32]
 
 BLOCK = 16
@@ -33,10 +35,7 @@ def thumbnail(luma: Array) -> Array:
     """Means of 16x16 blocks of a luma plane (of smaller ones where the frame is smaller)."""
     rows, columns = (max(1, n // BLOCK) for n in luma.shape)
     high, wide = (n // m for n, m in zip(luma.shape, (rows, columns), strict=True))
-    cut = luma[: rows * high, : columns * wide]
-    # rows first, whole ones: three times as fast as the mean over both at once
-    small: Array = cut.reshape(rows, high, -1).sum(1).reshape(rows, columns, wide).sum(2) / np.float32(high * wide)
-    return small
+    return block_means(luma[: rows * high, : columns * wide], high, wide).reshape(rows, columns)
 
 
 def is_cut(before: Frame, after: Frame) -> bool:
