@@ -247,6 +247,8 @@ def between(net: Lite, other: Lite, share: float) -> Lite:
     A network that was trained on from ``other`` still lies in one valley with it, where a mean may be better than
     either (Wortsman et al., Model soups, arXiv 2203.05482).
     """
+    if net.config != other.config:
+        raise typer.BadParameter(f"no mean can be taken with a network of another shape: {net.config}, {other.config}")
     mean = copy.deepcopy(net)
     theirs = other.state_dict()
     mean.load_state_dict({name: torch.lerp(theirs[name], mine, share) for name, mine in net.state_dict().items()})
@@ -304,8 +306,9 @@ def main(
         net = several[0]
         for count, other in enumerate(several[1:], 1):
             net = between(net, other, count / (count + 1))
-        own = net if share == 1 else nets[name] if name in nets else shipped(out / FOLDERS[name])
-        beside.append((task, name, between(net, own, share)))
+        if share < 1:
+            net = between(net, nets[name] if name in nets else shipped(out / FOLDERS[name]), share)
+        beside.append((task, name, net))
     if not nets and not beside:
         raise typer.BadParameter("give --checkpoint, --one-pass or --specialist: there is nothing to export")
     networks = {name: exported(net, name) for name, net in nets.items()}

@@ -241,16 +241,16 @@ def test_copies_are_averaged(spy):
 def test_equal_copies_give_what_one_frame_gives(spy):
     one = held([1])
     assert (
-        digests(core.animup.Restore(one * 5, task="deblock", backend="spy"))
-        == digests(core.animup.Restore(one, task="deblock", backend="spy")) * 5
+        digests(core.animup.Restore(one * 5, task="denoise", backend="spy"))
+        == digests(core.animup.Restore(one, task="denoise", backend="spy")) * 5
     )
 
 
 def test_equal_copies_among_others_give_what_the_middle_one_gives(spy):
     clip = held([3] * 4, sigma=0)
-    off = digests(core.animup.Restore(clip, task="deblock", backend="spy", scenecut=0, steady=0, drawings=0))
+    off = digests(core.animup.Restore(clip, task="denoise", backend="spy", scenecut=0, steady=0, drawings=0))
     assert len(set(off)) > 4, "the window matters"
-    on = digests(core.animup.Restore(clip, task="deblock", backend="spy", scenecut=0, steady=0))
+    on = digests(core.animup.Restore(clip, task="denoise", backend="spy", scenecut=0, steady=0))
     assert on == [off[n // 3 * 3 + 1] for n in range(12)]
 
 

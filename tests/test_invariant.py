@@ -55,8 +55,8 @@ def test_two_filters_at_once_do_not_disturb_each_other():
 
 
 def restored(clip, **arguments):
-    """With one task throughout: what is chosen by looking at the clip depends on a whole cell of frames."""
-    return core.animup.Restore(clip, task="deblock", **arguments)
+    """With one task throughout, for what is chosen depends on a whole cell of frames, and one that looks around."""
+    return core.animup.Restore(clip, task="denoise", **arguments)
 
 
 def test_a_trimmed_clip_inside_a_scene_differs_only_where_the_window_is_cut():

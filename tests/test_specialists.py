@@ -8,6 +8,8 @@ import pytest
 import vapoursynth as vs
 from conftest import core, digest, digests, disc, moving
 
+from vsanimup.filters.arguments import settings
+from vsanimup.filters.lite import lite_node
 from vsanimup.models import MANIFEST, SHIPPED, open_model, shipped
 
 
@@ -102,6 +104,26 @@ def test_frames_come_out_the_same_in_any_order():
         assert digest(again.get_frame(n)) == linear[n]
 
 
+@pytest.mark.parametrize("task", ["destream", "deblock"])
+def test_what_codecs_leave_is_told_by_the_frame_alone(task):
+    clip = moving(length=4)
+    alone = [core.animup.Restore(clip[n], task=task, steady=0) for n in range(4)]
+    assert digests(core.animup.Restore(clip, task=task, steady=0, drawings=0)) == [digests(one)[0] for one in alone]
+
+
+def test_windows_of_several_lengths_in_one_clip():
+    """Inputs are used again: by networks that see the frames around and by those that do not, in turn."""
+    clip, mixes = moving(length=12), ["denoise=1.00", "destream=1.00", "denoise=1.00"]
+    model, how = open_model(SHIPPED / "lite-restore"), settings(num_streams=1, drawings=0, steady=0)
+
+    def run(clip, mix):
+        return digests(lite_node(clip.std.SetFrameProps(), "Restore", model, how, mix=mix))
+
+    marked = core.std.Splice([clip[4 * i : 4 * i + 4].std.SetFrameProps(AnimupMix=m) for i, m in enumerate(mixes)])
+    wanted = [run(clip, ((mix.split("=")[0], 1.0),))[4 * i : 4 * i + 4] for i, mix in enumerate(mixes)]
+    assert run(marked, None) == [digest for part in wanted for digest in part]
+
+
 def test_what_is_clean_names_none():
     assert "AnimupRestored" not in core.animup.Restore(disc()).get_frame(1).props
 
@@ -116,7 +138,7 @@ def test_damage_is_named_when_the_filter_is_made(tmp_path, damage):
         (folder / "destream" / "network.int8.onnx").write_bytes(b"x")
         wanted = r"destream.network\.int8\.onnx is damaged"
     elif damage == "other":
-        change(folder / "destream", radius=1)
+        change(folder / "destream", radius=3)
         wanted = "destream cannot stand in for lite-restore; get the model again"
     else:
         change(folder, specialists={"destream": "../lite-upscale"})

@@ -29,8 +29,6 @@ from training.shipped import shipped
 from training.train import SMOOTH
 from vsanimup.models import SHIPPED
 
-RADIUS = 2
-"""Of the networks' windows."""
 FAULT_SHARE = 0.06
 """Share of the windows with other faults over a codec's."""
 RESTORED_WEIGHT = 0.5
@@ -63,6 +61,11 @@ Picture = tuple[Tensor, Tensor]
 """Luma and chroma."""
 
 
+def radius_of(nets: Networks) -> int:
+    """Frames that the networks see on each side."""
+    return max(net.config.radius for net in lites(nets).values())
+
+
 def run(nets: Networks, y: Tensor, uv: Tensor, mix: Tensor) -> tuple[Picture, Picture | None]:
     """The large picture, and the small restored one where there is one, behind the filters that the product has."""
     found = lites(nets)
@@ -89,7 +92,7 @@ def losses_of(nets: Networks, batch: Batch, ssim_weight: float) -> Losses:
 def validate(nets: Networks, data: Path, task: str) -> dict[str, float]:
     """Mean luma PSNR in dB and SSIM of the large picture, PSNR of the small one, by codec."""
     scores: dict[str, list[float]] = {}
-    for case in validation(data, RADIUS, ALIGN):
+    for case in validation(data, radius_of(nets), ALIGN):
         if case.kind not in TASK_CODECS[task]:
             continue
         (y, _), small = run(nets, case.y, case.uv, mix_vector({task: 1.0})[None])
@@ -126,17 +129,24 @@ def main(
     torch.manual_seed(seed)
     if task not in TASK_CODECS:
         raise typer.BadParameter(f"--task must be one of {', '.join(TASK_CODECS)}, got {task!r}")
-    batches = Codecs(
-        data, radius=RADIUS, crop=crop, batch=batch, plain=1, steps=steps, seed=seed, small=int(small_until * steps)
-    )
-    batches.task = task
-    # nothing is begun anew, and ranges are known
-    schedule = Schedule(steps=steps, lr=lr, round_from=0, revive_until=0, every=every, stop=stop, bf16=bf16, seed=seed)
     nets = (
         (begun(models, task, one_pass) if start is None else load_checkpoint(start))
         .train()
         .to(memory_format=torch.channels_last)
     )
+    batches = Codecs(
+        data,
+        radius=radius_of(nets),
+        crop=crop,
+        batch=batch,
+        plain=1,
+        steps=steps,
+        seed=seed,
+        small=int(small_until * steps),
+    )
+    batches.task = task
+    # nothing is begun anew, and ranges are known
+    schedule = Schedule(steps=steps, lr=lr, round_from=0, revive_until=0, every=every, stop=stop, bf16=bf16, seed=seed)
     fit(
         nets,
         batches,

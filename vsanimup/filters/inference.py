@@ -85,6 +85,8 @@ class Weights:
     origin: str
     network: bytes
     modulation: Modulation
+    radius: int
+    """Frames that it sees on each side."""
 
 
 @dataclass(frozen=True)
@@ -156,12 +158,20 @@ class Inference:
         return self._halving.tiled.grid
 
     def _read(self, model: Model) -> Weights:
-        return Weights(str(model.folder / self._file), model.read(self._file), Modulation(model))
+        return Weights(str(model.folder / self._file), model.read(self._file), Modulation(model), model.radius)
 
     def _need(self, streams: int) -> int:
         """Bytes that weights and the tiles of all streams take on a device, at most."""
         weights = sum(len(part.network) for part in self._weights.values())
         return weights + streams * _area(self.grid) * self._model.bytes_per_pixel
+
+    def _part(self, mix: Mix) -> Weights:
+        """The network for a task mix."""
+        return self._weights[self._model.specialist(dict(mix))]
+
+    def radius(self, mix: Mix) -> int:
+        """Frames on each side of the centre frame that windows of a task mix hold."""
+        return self._part(mix).radius
 
     def engine(self, tiled: Tiled, mix: Mix = ()) -> Engine:
         """The engine for a task mix, made on first use: scripts are often evaluated without a frame asked for."""
@@ -169,7 +179,7 @@ class Inference:
             engines = tiled.engines
             if mix not in engines:
                 high, wide = tiled.grid.rows.tile, tiled.grid.columns.tile
-                builds, part = self._backend.builds, self._weights[self._model.specialist(dict(mix))]
+                builds, part = self._backend.builds, self._part(mix)
                 engines[mix] = self._backend.load(
                     part.network if builds else part.modulation.merge(self._file, part.network, dict(mix)),
                     origin=part.origin, device_id=self._device,
@@ -183,7 +193,10 @@ class Inference:
             return engines[mix]
 
     def __call__(self, window: Sequence[Picture], mix: Mix, cancelled: Callable[[], bool]) -> tuple[Array, Array]:
-        """Luma ``[rows, columns]`` and chroma ``[2, rows, columns]`` of the centre frame of a window."""
+        """Luma ``[rows, columns]`` and chroma ``[2, rows, columns]`` of the centre frame of a window.
+
+        The window has :meth:`radius` frames on each side.
+        """
         with self._places:
             return self._halving.run(lambda tiled: self._compute(tiled, window, mix, cancelled))
 
@@ -194,11 +207,12 @@ class Inference:
         try:
             y, uv = tiled.spare.pop()
         except IndexError:
-            shape = (tiled.grid.rows.padded, tiled.grid.columns.padded)
-            y = np.empty((1, len(window), *shape), np.float32)
-            uv = np.zeros((1, 2 * len(window), shape[0] // 2, shape[1] // 2), np.float32)
-        self._place(window, y[0], uv[0])
-        result = self._run(tiled.grid, y, uv, self.engine(tiled, mix), window[0].planes[0].shape, cancelled)
+            shape, most = (tiled.grid.rows.padded, tiled.grid.columns.padded), 2 * self._model.radius + 1
+            y = np.empty((1, most, *shape), np.float32)
+            uv = np.zeros((1, 2 * most, shape[0] // 2, shape[1] // 2), np.float32)
+        inputs = y[:, : len(window)], uv[:, : 2 * len(window)]
+        self._place(window, inputs[0][0], inputs[1][0])
+        result = self._run(tiled.grid, *inputs, self.engine(tiled, mix), window[0].planes[0].shape, cancelled)
         tiled.spare.append((y, uv))
         return result
 

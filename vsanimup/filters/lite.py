@@ -132,7 +132,8 @@ class LiteProcess:
 
     def _infer(self, job: Job, frames: dict[int, FrameView], run: Run) -> list[Array]:
         """The network's planes for one drawing, as values."""
-        radius, centre = self._model.radius, (run[0] + run[1]) // 2
+        mix = self._mix_of(frames, run) or ()
+        radius, centre = self.inference.radius(mix), (run[0] + run[1]) // 2
         # The window of the middle copy, as networks learned them, but with the average in the middle. Leaving out
         # the other copies, for more of the drawings around, came out no better.
         first, last = max(0, centre - radius), min(max(frames), centre + radius)
@@ -145,7 +146,6 @@ class LiteProcess:
             for frame in copies:
                 refuse_interlaced(frame)
             pictures[n] = average([self._likeness.picture(frame) for frame in copies])
-        mix = self._mix_of(frames, run) or ()
         y, uv = self.inference([pictures[first + i] for i in window], mix, lambda: job.cancelled)
         planes = [y, *uv]
         if self._settings.smooth:
@@ -202,7 +202,8 @@ def lite_node(
     process = LiteProcess(clip, model, settings, target, mix)
     size = {"width": clip.width * model.scale, "height": clip.height * model.scale}
     threads, kept = settings.num_streams, 4
-    around = max(model.radius, STEADY_REACH) if settings.steady else model.radius
+    radius = model.radius if mix is None else model.of(model.specialist(dict(mix))).radius
+    around = max(radius, STEADY_REACH) if settings.steady else radius
     if settings.drawings:
         most = MEMORY // _bytes(target, **size)
         # Copies of a drawing wait for one computation. There must be threads for them, and for those beyond.

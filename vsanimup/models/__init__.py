@@ -82,14 +82,14 @@ class Model:
         if task is None:
             return self
         other = open_model(self.folder / self.specialists[task])
-        if other.shape != self.shape:
+        if other.shape != self.shape or other.radius > self.radius:
             raise AnimupError(f"model {other.folder} cannot stand in for {self.name}; {self._remedy()}")
         return other
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """What networks that stand in for each other have in common."""
-        return self.kind, self.scale, self.radius, self.align, self.multiple, self.value_range, self.tasks
+        """What networks that stand in for each other have in common; they may see fewer frames."""
+        return self.kind, self.scale, self.align, self.multiple, self.value_range, self.tasks
 
     def _remedy(self) -> str:
         return "install the package again" if self.folder.is_relative_to(SHIPPED) else "get the model again"
