@@ -150,22 +150,23 @@ def lanczos(clip: Any, kind: str) -> Any:
     return need("vapoursynth").core.resize.Lanczos(clip, clip.width * SCALE, clip.height * SCALE)
 
 
-def ours(clip: Any, kind: str) -> Any:
-    """animup's two filters; what is clean already is only enlarged."""
-    animup = need("vapoursynth").core.animup
-    return animup.Upscale(clip if kind == CLEAN else animup.Restore(clip))
+@dataclass(frozen=True)
+class Ours:
+    """animup's two filters, or one pass; what is clean already is only enlarged."""
 
+    precision: str = "auto"
+    task: str = "auto"
+    one_pass: bool = False
 
-def ours_float(clip: Any, kind: str) -> Any:
-    """animup's two filters in float arithmetic."""
-    animup = need("vapoursynth").core.animup
-    return animup.Upscale(clip if kind == CLEAN else animup.Restore(clip, precision="fp32"), precision="fp32")
-
-
-def ours_one_pass(clip: Any, kind: str) -> Any:
-    """animup in one pass; what is clean already is only enlarged."""
-    animup = need("vapoursynth").core.animup
-    return animup.Upscale(clip) if kind == CLEAN else animup.Upscale(clip, task="auto")
+    def __call__(self, clip: Any, kind: str) -> Any:
+        """The chain behind a clip of this kind."""
+        animup = need("vapoursynth").core.animup
+        if kind == CLEAN:
+            return animup.Upscale(clip, precision=self.precision)
+        if self.one_pass:
+            return animup.Upscale(clip, task=self.task, precision=self.precision)
+        restored = animup.Restore(clip, task=self.task, precision=self.precision)
+        return animup.Upscale(restored, precision=self.precision)
 
 
 def missing_ours() -> str:

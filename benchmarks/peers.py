@@ -37,6 +37,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--runs", type=positive, default=5, metavar="N", help="speed: turns of each peer (default 5)")
     add("--stretch", type=positive, default=48, metavar="N", help="speed: frames a turn of a filter chain")
     add("--hold", type=positive, default=1, metavar="N", help="speed: show each drawing N frames (2: twos)")
+    add("--task", default="auto", help="of the filters, for the time that its networks take (default auto)")
     add("--tile", type=natural, metavar="N", help="tile size of every network, 0 the whole frame")
     add("--models", type=Path, metavar="FOLDER", help="take the networks out of wheels in FOLDER")
     add("--with", type=Path, dest="earlier", metavar="FILE", help="start from an earlier --json file")
@@ -120,9 +121,11 @@ def contenders(options: argparse.Namespace) -> tuple[list[Contender], list[Conte
         say(f"animup is not measured: {missing}")
         return peers, []
     return peers, [
-        chain(c.OURS, c.ours, "degraded"), chain(c.OURS_ONE_PASS, c.ours_one_pass, "degraded"),
-        chain(c.OURS_FLOAT, c.ours_float, "degraded"), chain(c.OURS_CLEAN, c.ours, c.CLEAN),
-    ]  # fmt: skip
+        chain(c.OURS, c.Ours(task=options.task), "degraded"),
+        chain(c.OURS_ONE_PASS, c.Ours(task=options.task, one_pass=True), "degraded"),
+        chain(c.OURS_FLOAT, c.Ours(task=options.task, precision="fp32"), "degraded"),
+        chain(c.OURS_CLEAN, c.Ours(), c.CLEAN),
+    ]
 
 
 def measure_speed(

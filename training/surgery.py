@@ -3,7 +3,7 @@
 ``python -m training.surgery --task destream --out shaped.pt [--start CHECKPOINT] [--still] [--last 3]``
 
 What codecs leave is not told by the frames around: the restoring network's specialists for it lose nothing where these
-are left out of their windows, and take a sixth less time. The time is better spent in enlarging, by another pair of
+are left out of their windows, and take a tenth less time. The time is better spent in enlarging, by another pair of
 convolutions at half resolution behind the body. ``training.specialise --start`` goes on from what this writes.
 """
 
