@@ -28,7 +28,7 @@ from training.layers import Round
 from training.loop import Networks, lites, save, set_rounding
 from training.network import Lite, Pair
 from training.shipped import shipped
-from training.specialise import Codecs, begun
+from training.specialise import Codecs, begun, radius_of
 from vsanimup.models import SHIPPED
 
 POSITIONS = 3000
@@ -183,15 +183,15 @@ def main(
         torch.set_num_threads(threads)
     if task is not None and task not in TASK_CODECS:
         raise typer.BadParameter(f"--task must be one of {', '.join(TASK_CODECS)}, got {task!r}")
-    batches: Batches = (Batches if task is None else Codecs)(
-        data, radius=2, crop=96, batch=8, plain=1, steps=count, seed=seed
-    )
-    if isinstance(batches, Codecs) and task is not None:
-        batches.task = task
     if task is None or own:
         nets = Networks({"restore": shipped(models / "lite-restore"), "upscale": shipped(models / "lite-upscale")})
     else:
         nets = begun(models, task, one_pass=False)
+    batches: Batches = (Batches if task is None else Codecs)(
+        data, radius=radius_of(nets), crop=96, batch=8, plain=1, steps=count, seed=seed
+    )
+    if isinstance(batches, Codecs) and task is not None:
+        batches.task = task
     shape = lites(nets)["restore"].config
     most_half, most_quarter = shape.half_hidden or shape.half, shape.quarter_hidden or shape.quarter
     for name, hidden, most in (("half", half, most_half), ("quarter", quarter, most_quarter)):
