@@ -78,7 +78,7 @@ def noise():
 def test_more_of_it_leaves_less_noise(function):
     arguments = {"task": "deblock"} if function == "Restore" else {}
     left = []
-    for smooth in (0, 4, 16):
+    for smooth in (0, 1, 4):
         frame = getattr(core.animup, function)(noise(), smooth=smooth, **arguments).get_frame(1)
         left.append(float(np.asarray(frame[0]).astype(float).std()))
     assert left[0] > left[1] > left[2]

@@ -78,7 +78,7 @@ def test_what_was_reshaped_is_trained_on_and_exported(clips, tmp_path):
     assert (model.radius, model.of("destream").radius) == (1, 0) and INT8 in model.of("destream").files
 
 
-@pytest.mark.parametrize(("wrong", "said"), [({"task": "x"}, "deblock"), ({"last": 1}, "at least 2, got 1")])
+@pytest.mark.parametrize(("wrong", "said"), [({"task": "x"}, "deblock"), ({"last": 1}, "at least 3, got 1")])
 def test_what_cannot_be_is_refused(tmp_path, wrong, said):
     with pytest.raises(typer.BadParameter, match=said):
         main(out=tmp_path / "x.pt", models=SHIPPED, **wrong)
