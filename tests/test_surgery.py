@@ -60,12 +60,11 @@ def test_new_pairs_add_nothing_at_first_and_learn():
 
 
 def test_what_was_reshaped_is_trained_on_and_exported(clips, tmp_path):
-    small = {"half": 16, "quarter": 12, "dim": 16, "heads": 1, "depth": 1, "inner": 1, "rank": 1}
-    nets = Networks({"restore": network(tasks=len(TASKS), **small), "upscale": network(scale=2, radius=0, **small)})
+    nets = Networks({"restore": network(tasks=len(TASKS)), "upscale": network(scale=2, radius=0)})
     config = {name: net.config.to_dict() for name, net in nets.items()}
     begun, shaped, models = tmp_path / "begun.pt", tmp_path / "shaped.pt", tmp_path / "models"
     save(begun, {"average": nets.state_dict(), "config": config})
-    main(out=shaped, start=begun, centre=True, last=2)
+    main(out=shaped, start=begun, alone=True, last=2)
     specialise(data=clips, out=tmp_path / "run", start=shaped, steps=4, batch=2, crop=2 * ALIGN, every=4, threads=1)
     trained = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert (trained["restore"].config.radius, trained["upscale"].config.last) == (0, 2)

@@ -73,7 +73,7 @@ def main(
     models: Annotated[Path, typer.Option(help="folder of the model folders to begin from")] = SHIPPED,
     start: Annotated[Path | None, typer.Option(help="checkpoint to begin from in place of these")] = None,
     one_pass: Annotated[bool, typer.Option(help="the network of one pass, not the two")] = False,
-    centre: Annotated[bool, typer.Option("--still", help="without the frames around")] = False,
+    alone: Annotated[bool, typer.Option("--still", help="without the frames around")] = False,
     last: Annotated[int, typer.Option(help="pairs behind the body of what enlarges; 0: as it is")] = 0,
     seed: int = 0,
 ) -> None:
@@ -83,15 +83,14 @@ def main(
         raise typer.BadParameter(f"--task must be one of {', '.join(TASK_CODECS)}, got {task!r}")
     nets = begun(models, task, one_pass) if start is None else load_checkpoint(start)
     for name, found in lites(nets).items():
-        net = still(found) if centre else found
+        net = still(found) if alone else found
         if last and net.config.scale > 1:
             if last < net.config.last:
                 raise typer.BadParameter(f"--last must be at least {net.config.last}, got {last}")
             net = deeper(net, last)
         nets[name] = net
-    save(
-        out, {"average": nets.state_dict(), "config": {name: net.config.to_dict() for name, net in lites(nets).items()}}
-    )
+    config = {name: net.config.to_dict() for name, net in lites(nets).items()}
+    save(out, {"average": nets.state_dict(), "config": config})
 
 
 if __name__ == "__main__":
