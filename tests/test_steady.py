@@ -6,7 +6,7 @@ import vapoursynth as vs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsanimup.filters.lite import SPAN
+from vsanimup.bridge import SPAN
 
 core = vs.core
 FORMATS = [vs.GRAY8, vs.YUV420P8, vs.YUV420P10, vs.YUV444P16, vs.GRAYS, vs.YUV420PS]
@@ -70,7 +70,7 @@ def defined(frames, span, threshold, kind, full):
 )  # fmt: skip
 def test_equals_its_definition(format, full, threshold, seed, span):
     clip = noisy(format, seed, spans={3: span}, _Range=int(full))
-    frame = core.animup.internal_steady(clip, threshold=threshold).get_frame(3)
+    frame = core.animup.internal_steady(clip, threshold=threshold, reach=3).get_frame(3)
     kind = core.get_video_format(format)
     wanted = defined([planes_of(f) for f in clip.frames()], span, threshold, kind, full)
     for found, value in zip(planes_of(frame), wanted, strict=True):
@@ -84,7 +84,7 @@ def test_copies_of_a_drawing_weigh_as_often_as_they_are_shown():
     clip = noisy(vs.GRAYS, 5)
     held = core.std.Splice([clip[:2], clip[2] * 3, clip[5:]])
     marked = held.std.SetFrameProps(**dict(zip(SPAN, span, strict=True)))
-    steady = core.animup.internal_steady(marked, threshold=12)
+    steady = core.animup.internal_steady(marked, threshold=12, reach=2)
     copies = [planes_of(steady.get_frame(n))[0] for n in (2, 3, 4)]
     wanted = defined([planes_of(f) for f in held.frames()], span, 12, clip.format, False)[0]
     np.testing.assert_allclose(copies[0], wanted, atol=1e-6)
@@ -95,7 +95,7 @@ def test_copies_of_a_drawing_weigh_as_often_as_they_are_shown():
 @pytest.mark.parametrize("span", [(), (4, 3, 3, 5), (0, 4, 4, 5), (3, 3, 3, 99), (-1, 3, 3, 3), (0, 3, 2, 5)])
 def test_frames_whose_properties_make_no_sense_stay_as_they_are(span):
     clip = noisy(vs.YUV420P8, 1, spans={3: span})
-    frame = core.animup.internal_steady(clip, threshold=10).get_frame(3)
+    frame = core.animup.internal_steady(clip, threshold=10, reach=2).get_frame(3)
     for found, own in zip(planes_of(frame), planes_of(clip.get_frame(3)), strict=True):
         np.testing.assert_array_equal(found, own)
 
@@ -103,11 +103,11 @@ def test_frames_whose_properties_make_no_sense_stay_as_they_are(span):
 @pytest.mark.parametrize("format", [vs.RGB24, vs.GRAYH, vs.GRAY32])
 def test_refuses_other_formats(format):
     with pytest.raises(vs.Error, match="clip must be gray or YUV"):
-        core.animup.internal_steady(core.std.BlankClip(format=format), threshold=1)
+        core.animup.internal_steady(core.std.BlankClip(format=format), threshold=1, reach=1)
 
 
 WAYS = [
-    pytest.param("Restore", {"task": "deblock"}, 7, id="restore"),
+    pytest.param("Restore", {"task": "deblock"}, 12, id="restore"),
     pytest.param("Upscale", {}, 4, id="upscale"),
     pytest.param("Upscale", {"task": "deblock"}, 7, id="one-pass"),
 ]
@@ -130,7 +130,7 @@ def test_argument(function, arguments, default):
         return float(np.abs(np.diff([f[0].astype(float) for f in frames], axis=0)).mean())
 
     assert flicker(off) > flicker(ours) > flicker(more)
-    span = (1, 3, 3, 5)
+    span = (2, 3, 3, 4)
     for found, value in zip(more[3], defined(off, span, 20, clip.format, False), strict=True):
         assert np.abs(found - value).max() <= 0.51
 
@@ -158,13 +158,31 @@ def test_copies_of_a_drawing_stay_equal():
                 np.testing.assert_array_equal(a, b)
 
 
-def test_strength_scales_it():
+def test_reach_limits_it():
+    clip = noisy(vs.GRAYS, 8, spans={3: (1, 3, 3, 5)})
+    frame = planes_of(core.animup.internal_steady(clip, threshold=9, reach=1).get_frame(3))[0]
+    wanted = defined([planes_of(f) for f in clip.frames()], (2, 3, 3, 4), 9, clip.format, False)[0]
+    np.testing.assert_allclose(frame, wanted, atol=1e-6)
+
+
+def test_strength_takes_a_share_of_what_is_evened_out():
     clip = noisy(vs.YUV420PS, 6)
-    half = planes_of(core.animup.Restore(clip, task="deblock", strength=0.5, steady=8, drawings=0).get_frame(3))
-    bare = core.animup.Restore(clip, task="deblock", strength=0.5, steady=0, drawings=0)
-    off = [planes_of(f) for f in bare.frames()]
-    for found, value in zip(half, defined(off, (1, 3, 3, 5), 4, clip.format, False), strict=True):
-        np.testing.assert_allclose(found, value, atol=1e-6)
+    whole, half = (
+        planes_of(core.animup.Restore(clip, task="deblock", strength=strength, drawings=0).get_frame(3))
+        for strength in (1, 0.5)
+    )
+    for found, full, source in zip(half, whole, planes_of(clip.get_frame(3)), strict=True):
+        np.testing.assert_allclose(found, (source + full) / 2, atol=1e-6)
+
+
+def test_upscale_evens_out_what_restore_gives_only_when_told():
+    restored = core.animup.Restore(noisy(vs.YUV420P8, 9, spread=6), task="deblock", drawings=0)
+    ours, off, told = (
+        planes_of(core.animup.Upscale(restored, drawings=0, **arguments).get_frame(3))[0]
+        for arguments in ({}, {"steady": 0}, {"steady": 4})
+    )
+    np.testing.assert_array_equal(ours, off)
+    assert np.any(told != off)
 
 
 @pytest.mark.parametrize("format", [vs.YUV420PH, vs.YUV420P16, vs.YUV444P10])

@@ -20,15 +20,20 @@ import sys
 import traceback
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import vapoursynth as vs
 
 from vsanimup.errors import AnimupError
+from vsanimup.stop import Stop
 
-__all__ = ["HANDLERS", "FrameView", "Job", "block_node", "log"]
+__all__ = ["HANDLERS", "SPAN", "FrameView", "Job", "block_node", "log"]
+
+SPAN: Final = "AnimupFrom", "AnimupFirst", "AnimupLast", "AnimupTo"
+"""Frame properties that tell the plugin of the drawing a frame shows (see native/span.hpp): the first frame of its
+surroundings, which lie in its scene, its own first and last, the last of its surroundings."""
 
 HANDLERS: Final[dict[str, tuple[str, str]]] = {
     "Restore": ("vsanimup.filters.restore", "create"),
@@ -49,6 +54,7 @@ _EXIT_SECONDS: Final = 10.0
 type Plane = np.ndarray[tuple[int, int], np.dtype[Any]]
 type Property = int | float | str
 type _PlaneMemory = tuple[memoryview, int, int, int]
+type _Callbacks = tuple[Callable[..., str | None], Callable[[int], None], Callable[[], None]]
 type _FrameMemory = tuple[int, int, tuple[_PlaneMemory, ...]]
 
 
@@ -60,14 +66,14 @@ class _Native(NamedTuple):
     frame_set_float: Callable[[int, str, float], int]
     frame_set_text: Callable[[int, str, str], int]
     frame_keep: Callable[[int], None]
-    node_stopped: Callable[[int], int]
+    block_unwanted: Callable[[int], int]
     stop_nodes: Callable[[int, float], int]
     node_counts: Callable[[], tuple[int, int]]
     even_out: Callable[[int, int, int, int, float, int], None]
 
 
 _native: _Native | None = None
-_callbacks: dict[int, tuple[Callable[..., str | None], Callable[[], None]]] = {}
+_callbacks: dict[int, _Callbacks] = {}
 _numbers = itertools.count(1)
 _environment = vs.Local()
 
@@ -150,28 +156,31 @@ class Job:
         block: Index k of the block.
         first: Number of its first output frame, k * block size.
         inputs: The source frames from `before` frames before the block, or its cell of the grid, to `after`
-            frames after it, as far as the clip has them.
-        outputs: The block's frames, as many as the block size, fewer in the last block.
+            frames after it, as far as the clip has them. With drawings, those of the block and of the window
+            around its middle frame, as far as the frames' surroundings reach.
+        outputs: The block's frames, as many as the block size, fewer in the last block. With drawings, the
+            frames that show one: the first has the planes of all, the others only properties of their own.
     """
 
-    __slots__ = ("_node", "block", "first", "inputs", "outputs")
+    __slots__ = ("_stop", "block", "first", "inputs", "outputs")
 
     def __init__(
-        self, block: int, first: int, inputs: tuple[FrameView, ...], outputs: tuple[FrameView, ...], node: int
+        self, block: int, first: int, inputs: tuple[FrameView, ...], outputs: tuple[FrameView, ...], stop: Stop
     ) -> None:
-        self.block, self.first, self.inputs, self.outputs, self._node = block, first, inputs, outputs, node
+        self.block, self.first, self.inputs, self.outputs, self._stop = block, first, inputs, outputs, stop
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody wants the block any more (the clip was freed, the program is ending).
+        """Whether nobody wants the block any more: somebody looks elsewhere, the clip was freed, the program is ending.
 
-        A long computation should look now and then, and return or raise; its result is dropped.
+        A long computation should look now and then, and return or raise; its result is dropped. Engines look
+        by themselves.
         """
-        return not self._node or bool(_functions().node_stopped(self._node))
+        return bool(self._stop)
 
     def _close(self) -> bool:
         """End the validity of the frames; False when `process` kept some of their memory."""
-        self._node = 0
+        self._stop.set()
         frames = self.inputs + self.outputs
         handles = [frame._close() for frame in frames]
         if not any(frame._in_use() for frame in frames):
@@ -192,6 +201,13 @@ class _Runner:
     environment: vs.Environment
     dtype_in: np.dtype[Any]
     dtype_out: np.dtype[Any]
+    running: dict[int, Stop] = field(default_factory=dict)
+
+    def cancel(self, number: int) -> None:
+        """Nobody wants the result of call ``number``."""
+        stop = self.running.get(number)
+        if stop is not None:
+            stop.set()
 
     def __call__(
         self,
@@ -199,22 +215,29 @@ class _Runner:
         first: int,
         inputs: tuple[_FrameMemory, ...],
         outputs: tuple[_FrameMemory, ...],
-        node: int,
+        number: int,
+        handle: int,
     ) -> str | None:
         """Compute a block; the error's text, or None."""
         if not self.environment.alive:
             return f"{self.function}: its script environment was closed"
+        stop = self.running[number] = Stop()
+        if _functions().block_unwanted(handle):  # since before it could be cancelled by its number
+            stop.set()
         job = Job(
             block,
             first,
             tuple(FrameView(memory, self.dtype_in, False) for memory in inputs),
             tuple(FrameView(memory, self.dtype_out, True) for memory in outputs),
-            node,
+            stop,
         )
-        with self.environment.use():
-            error = _error_of(self.function, functools.partial(self.process, job))
-            if not job._close() and error is None:
-                error = f"{self.function}: internal error: a view of a frame was kept, copy it instead"
+        try:
+            with self.environment.use(), stop.of_this_thread():
+                error = _error_of(self.function, functools.partial(self.process, job))
+                if not job._close() and error is None:
+                    error = f"{self.function}: internal error: a view of a frame was kept, copy it instead"
+        finally:
+            del self.running[number]
         return error
 
 
@@ -232,6 +255,7 @@ def block_node(
     format: int | None = None,
     streams: int = 1,
     cached_blocks: int = 4,
+    drawings: bool = False,
     prefetch: bool = True,
     on_free: Callable[[], None] | None = None,
 ) -> vs.VideoNode:
@@ -256,6 +280,9 @@ def block_node(
         format: Format of the output as an id (``vs.GRAYS``), by default the clip's.
         streams: Blocks computed at the same time.
         cached_blocks: Finished blocks kept, at least 1. Each holds `block` output frames in memory.
+        drawings: Each block is the frames that show one drawing, as the properties `SPAN` of the source's frames
+            tell, and becomes one picture; `block` and `grid` stay 1, and the window goes no further than these
+            properties say.
         prefetch: Compute up to `streams` blocks ahead (at most ``cached_blocks - 1``) while the clip
             is read in order. Their errors fail no request.
         on_free: Called when the node is gone and the last `process` has returned.
@@ -280,7 +307,7 @@ def block_node(
         dtype_out=_dtype(target),
     )
     key = next(_numbers)
-    _callbacks[key] = (runner, on_free or _nothing)
+    _callbacks[key] = (runner, runner.cancel, on_free or _nothing)
     try:
         node = vs.core.animup.internal_block(
             clip=clip,
@@ -295,6 +322,7 @@ def block_node(
             format=target.id,
             streams=streams,
             cached_blocks=cached_blocks,
+            drawings=drawings,
             prefetch=prefetch,
             group=_group(),
         )
@@ -351,7 +379,7 @@ def invoke(function: str) -> str | None:
     return _error_of(function, functools.partial(_answer, function))
 
 
-def take_callback(key: int) -> tuple[Callable[..., str | None], Callable[[], None]]:
+def take_callback(key: int) -> _Callbacks:
     """Hand a node's callables over to native code, once."""
     return _callbacks.pop(key)
 

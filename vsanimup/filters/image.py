@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 import vapoursynth as vs
 
-from vsanimup.bridge import FrameView, Job, block_node
+from vsanimup.bridge import SPAN, Job, block_node
 from vsanimup.engines import Array, Engine
 from vsanimup.errors import AnimupError
 from vsanimup.filters.inference import memory_of_tile
-from vsanimup.filters.likeness import Likeness, Run, matrix_of, refuse_interlaced
+from vsanimup.filters.likeness import matrix_of, refuse_interlaced
 from vsanimup.filters.lite import Settings
 from vsanimup.filters.once import Once
 from vsanimup.filters.planes import converted
-from vsanimup.filters.samples import UNSPECIFIED, average, is_full, matrix_by_height, scales
+from vsanimup.filters.samples import UNSPECIFIED, Picture, average, is_full, matrix_by_height, scales
+from vsanimup.filters.spans import RESTORED, with_spans
 from vsanimup.models.image import ImageNetwork
 from vsanimup.spatial.halving import Halving, halved
 from vsanimup.spatial.rgb import to_rgb, to_yuv
 from vsanimup.spatial.tiles import Blend, Grid, fixed, plan, surround
-from vsanimup.temporal.drawings import CELL
 
 
 def grid_of(network: ImageNetwork, width: int, height: int, settings: Settings, overlap_given: bool) -> Grid:
@@ -61,8 +61,8 @@ class ImageProcess:
     ) -> None:
         self._network, self._settings, self._target = network, settings, target
         self._height = clip.height
-        self._likeness = Likeness(clip.format, scenecut=settings.scenecut)
-        self._drawings = Once[Run, Array](2 + settings.num_streams)
+        self._source = clip.format
+        self._finished = Once[bytes, Array](2 + settings.num_streams)
         self._places = threading.BoundedSemaphore(settings.num_streams)
         self._loading = threading.Lock()
         width, height = clip.width, clip.height
@@ -77,33 +77,33 @@ class ImageProcess:
         self._halving = Halving(Tiled(grid), half, lambda tiled: tiled.grid)
 
     def __call__(self, job: Job) -> None:
-        """Fill the one output frame of ``job``."""
-        (output,) = job.outputs
+        """Make the picture of the drawing that ``job``'s output frames show."""
         frames = {frame.n: frame for frame in job.inputs}
-        source = frames[output.n]
-        run = self._likeness.run(frames, output.n) if self._settings.drawings else (output.n, output.n)
-        result = self._drawings.get(run, lambda: self._infer(job, frames, run))
-        strength = np.float32(self._settings.strength)
-        for scale, values, before, plane in zip(
-            scales(self._target, is_full(source)), result, source.planes, output.planes, strict=False
-        ):  # fmt: skip
-            scale.write(values if strength == 1 else before + strength * (values - before), plane)
-        if len(output.planes) > 1 and output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
-            output.set_prop("_Matrix", matrix_by_height(self._height))
-
-    def _infer(self, job: Job, frames: dict[int, FrameView], run: Run) -> Array:
-        """The network's planes for one drawing, as values ``[planes, rows, columns]``."""
-        copies = [frames[n] for n in range(run[0], run[1] + 1)]
+        copies = [frames[output.n] for output in job.outputs]
         for frame in copies:
             refuse_interlaced(frame)
-        mean = average([self._likeness.picture(frame) for frame in copies])
-        planes = len(mean.planes)
+        drawing = average([Picture(frame.planes, scales(self._source, is_full(frame))) for frame in copies])
+        matrix = matrix_of(copies[0], self._height) if len(drawing.planes) > 1 and self._network.channels > 1 else 1
+        if copies[0].prop(RESTORED) is None:
+            result = self._infer(job, drawing, matrix)
+        else:  # copies of a restored drawing are equal
+            key = drawing.digest() + bytes([matrix])
+            result = self._finished.get(key, lambda: self._infer(job, drawing, matrix))
+        target = scales(self._target, is_full(copies[0]))
+        for scale, values, plane in zip(target, result, job.outputs[0].planes, strict=False):
+            scale.write(values, plane)
+        for output in job.outputs:
+            if self._target.num_planes > 1 and output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
+                output.set_prop("_Matrix", matrix_by_height(self._height))
+
+    def _infer(self, job: Job, drawing: Picture, matrix: int) -> Array:
+        """The network's planes for one drawing, as values ``[planes, rows, columns]``."""
+        planes = len(drawing.planes)
         with self._places:
             if self._network.channels == 1:
-                return self._tiles(np.stack(mean.planes[:1]), lambda: job.cancelled)
-            matrix = matrix_of(copies[0], self._height) if planes > 1 else 1
-            yuv = np.zeros((3, *mean.planes[0].shape), np.float32)
-            yuv[:planes] = mean.planes
+                return self._tiles(np.stack(drawing.planes[:1]), lambda: job.cancelled)
+            yuv = np.zeros((3, *drawing.planes[0].shape), np.float32)
+            yuv[:planes] = drawing.planes
             return to_yuv(self._tiles(to_rgb(yuv, matrix), lambda: job.cancelled), matrix)[:planes]
 
     def _tiles(self, picture: Array, cancelled: Callable[[], bool]) -> Array:
@@ -163,11 +163,15 @@ def image_clip(
     kinds: Sequence[int] = (vs.GRAY16, vs.GRAYS) if family == vs.GRAY else (vs.YUV444P16, vs.YUV444PS)
     result = vs.core.get_video_format(kinds[fine])
     grid = grid_of(network, clip.width, clip.height, settings, overlap_given)
-    threads = settings.num_streams + (2 if settings.drawings else 0)
-    if settings.drawings:
-        work.std.SetVideoCache(mode=1, fixedsize=1, maxsize=CELL + 2 + threads)
-    done = block_node(
-        work, ImageProcess(work, network, settings, grid, result), function=function,
-        grid=CELL if settings.drawings else 1, format=result.id, streams=threads, cached_blocks=threads + 2, **size,
+    spanned = with_spans(
+        work, function, drawings=settings.drawings, scenecut=settings.scenecut, reach=0, restored_reach=0,
+        streams=settings.num_streams,
     )  # fmt: skip
+    done = block_node(
+        spanned, ImageProcess(work, network, settings, grid, result), function=function, drawings=True,
+        format=result.id, streams=settings.num_streams, cached_blocks=settings.num_streams + 2, **size,
+    ).std.RemoveFrameProps(SPAN)  # fmt: skip
+    if settings.strength < 1:  # each copy of a drawing keeps a share of its own noise
+        before = work.resize.Bicubic(format=result.id)
+        done = vs.core.std.Merge(before, done, weight=settings.strength).std.CopyFrameProps(done)
     return done if done.format.id == target.id else done.resize.Bicubic(format=target.id)

@@ -8,27 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 import vapoursynth as vs
 
-from vsanimup.bridge import FrameView, Job, block_node
+from vsanimup.bridge import SPAN, FrameView, Job, block_node
 from vsanimup.diagnosis.mixes import PROPERTY, parse_mix_text
-from vsanimup.engines import Array, Backend
+from vsanimup.engines import Backend
 from vsanimup.filters.inference import Inference, Mix
-from vsanimup.filters.likeness import Likeness, Run, refuse_interlaced
+from vsanimup.filters.likeness import refuse_interlaced
 from vsanimup.filters.once import Once
-from vsanimup.filters.samples import UNSPECIFIED, Plane, average, is_full, matrix_by_height, scales
+from vsanimup.filters.samples import UNSPECIFIED, Picture, Plane, Scale, average, is_full, matrix_by_height, scales
 from vsanimup.filters.smooth import STEP, even_out
+from vsanimup.filters.spans import RESTORED, with_spans
 from vsanimup.models import Model
-from vsanimup.temporal.drawings import CELL
-from vsanimup.temporal.scenes import scene_window
 
-STEADY_REACH = 2
-"""Frames before and behind a drawing that it is evened out with."""
-SPAN = "AnimupFrom", "AnimupFirst", "AnimupLast", "AnimupTo"
-"""Frame properties that tell the plugin's evening out along time, which removes them, of a frame's drawing: the first
-frame to even out with, the drawing's first and last, the last frame to even out with."""
-RESTORED = "AnimupRestored"
-"""Frame property that names the task whose own network restored a frame: enlarging has another beside it."""
-MEMORY = 512 << 20
-"""Bytes that the finished frames of one filter may take, where there are more than a few for each stream."""
+STEADY_REACH = 1
+"""Frames before and behind a drawing that it is evened out with: each is computed anew when somebody seeks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +54,7 @@ class Settings:
 
 
 class LiteProcess:
-    """Computes output frames of one clip with one lite network; called from several threads."""
+    """Computes the drawings of one clip with one lite network; called from several threads."""
 
     def __init__(
         self, clip: vs.VideoNode, model: Model, settings: Settings, target: vs.VideoFormat, mix: Mix | None
@@ -76,154 +68,135 @@ class LiteProcess:
             device_id=settings.device_id, streams=settings.num_streams, precision=settings.precision,
             tta=settings.tta,
         )  # fmt: skip
-        self._likeness = Likeness(clip.format, scenecut=settings.scenecut)
-        self._drawings = Once[Run, Sequence[Plane]](CELL + 2 * settings.num_streams)
+        self._finished = Once[bytes, Sequence[Plane]](2 + 2 * settings.num_streams)
 
     def __call__(self, job: Job) -> None:
-        """Fill the one output frame of ``job``."""
-        (output,) = job.outputs
+        """Make the picture of the drawing that ``job``'s output frames show."""
         frames = {frame.n: frame for frame in job.inputs}
-        source = frames[output.n]
-        refuse_interlaced(source)
-        run = self._likeness.run(frames, output.n) if self._settings.drawings else (output.n, output.n)
-        target = scales(self._target, is_full(source))
-        untouched = self._model.scale == 1 and self._mix_of(frames, run) is None
-        if untouched:
-            self._copy(source, output.planes)
-        elif run[0] == run[1]:
-            self._write(self._infer(job, frames, run), source, output.planes)
-        elif self._settings.strength == 1:
-            finished = self._drawings.get(run, lambda: self._finished(job, frames, run))
-            for plane, drawn in zip(output.planes, finished, strict=True):
-                plane[:] = drawn
-        else:  # each copy keeps a share of its own noise, as strength says
-            self._write(self._drawings.get(run, lambda: self._infer(job, frames, run)), source, output.planes)
-        if self._model.scale == 1 and self._settings.strength == 1:
-            task = self._model.specialist(dict(self._mix_of(frames, run) or ()))
-            if task is not None:
-                output.set_prop(RESTORED, task)
-        if self._settings.steady and not untouched:
-            # what only a share of the change was applied to is a picture of its own in each copy
-            drawing = run if self._settings.strength == 1 else (output.n, output.n)
-            for name, n in zip(SPAN, self._span(frames, drawing), strict=True):
-                output.set_prop(name, n)
-        if len(target) > 1 and output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
-            # players choose by height: a doubled DVD would change its colours unless its matrix is written down
-            output.set_prop("_Matrix", matrix_by_height(source.planes[0].shape[0]))
+        first, last = job.outputs[0].n, job.outputs[-1].n
+        copies = [frames[n] for n in range(first, last + 1)]
+        for frame in frames.values():
+            refuse_interlaced(frame)
+        source, mix = copies[0], self._mix_of(copies[0])
+        drawing = average([self._picture(frame) for frame in copies])
+        planes = job.outputs[0].planes
+        if mix is None and self._model.scale == 1:
+            self._write(drawing, source, planes)
+        elif len(frames) == 1 and source.prop(RESTORED) is not None:
+            # copies of a restored drawing are equal
+            equal = self._finished.get(drawing.digest(), lambda: self._made(job, [drawing], source, mix or ()))
+            for plane, samples in zip(planes, equal, strict=True):
+                plane[:] = samples
+        else:
+            window = self._window(frames, first, last, drawing, mix or ())
+            self._write(self._infer(job, window, mix or ()), source, planes)
+        self._annotate(job, mix)
 
-    def _span(self, frames: dict[int, FrameView], run: Run) -> tuple[int, int, int, int]:
-        """Values of :data:`SPAN` for a drawing: frames of its scene alone."""
-        start, end = run
-        while start > max(0, run[0] - STEADY_REACH) and not self._likeness.cut(frames, start):
-            start -= 1
-        while end < min(max(frames), run[1] + STEADY_REACH) and not self._likeness.cut(frames, end + 1):
-            end += 1
-        return start, *run, end
+    def _annotate(self, job: Job, mix: Mix | None) -> None:
+        """Set the properties of the output frames."""
+        for output in job.outputs:
+            if self._model.scale == 1 and mix is not None and self._settings.strength == 1:
+                output.set_prop(RESTORED, self._model.specialist(dict(mix)) or self._model.name)
+            if self._source.num_planes > 1 and output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
+                # players choose by height: a doubled DVD would change its colours unless its matrix is written down
+                output.set_prop("_Matrix", matrix_by_height(job.inputs[0].planes[0].shape[0]))
 
-    def _mix_of(self, frames: dict[int, FrameView], run: Run) -> Mix | None:
-        """The task mix of a drawing; ``None`` where its frames are said to need nothing."""
+    def _picture(self, frame: FrameView) -> Picture:
+        return Picture(frame.planes, scales(self._source, is_full(frame)))
+
+    def _mix_of(self, frame: FrameView) -> Mix | None:
+        """The task mix of a drawing, by one of its frames; ``None`` where they are said to need nothing."""
         if self._mix == () and self._model.specialists:
-            restored = str(frames[run[0]].prop(RESTORED, ""))
+            restored = str(frame.prop(RESTORED, ""))
             return ((restored, 1.0),) if restored in self._model.specialists else ()
         if self._mix is not None:
             return self._mix
         # decisions hold for whole cells of frames, so all copies have the same
-        return tuple(parse_mix_text(str(frames[run[0]].prop(PROPERTY, ""))).items()) or None
+        return tuple(parse_mix_text(str(frame.prop(PROPERTY, ""))).items()) or None
 
-    def _infer(self, job: Job, frames: dict[int, FrameView], run: Run) -> list[Array]:
-        """The network's planes for one drawing, as values."""
-        mix = self._mix_of(frames, run) or ()
-        radius, centre = self.inference.radius(mix), (run[0] + run[1]) // 2
-        # The window of the middle copy, as networks learned them, but with the average in the middle. Leaving out
-        # the other copies, for more of the drawings around, came out no better.
-        first, last = max(0, centre - radius), min(max(frames), centre + radius)
-        window = scene_window(
-            last - first + 1, centre - first, radius, lambda _, i: self._likeness.cut(frames, first + i)
-        )  # fmt: skip
-        pictures = {}
-        for n in {first + i for i in window}:
-            copies = [frames[i] for i in (range(run[0], run[1] + 1) if n == centre else (n,))]
-            for frame in copies:
-                refuse_interlaced(frame)
-            pictures[n] = average([self._likeness.picture(frame) for frame in copies])
-        y, uv = self.inference([pictures[first + i] for i in window], mix, lambda: job.cancelled)
-        planes = [y, *uv]
+    def _window(
+        self, frames: dict[int, FrameView], first: int, last: int, drawing: Picture, mix: Mix
+    ) -> list[Picture]:  # fmt: skip
+        """The window of the drawing's middle copy, as networks learned them, but with the average in the middle.
+
+        Leaving out the other copies, for more of the drawings around, came out no better.
+        """
+        radius, centre = self.inference.radius(mix), (first + last) // 2
+        start, end = min(frames), max(frames)
+        numbers = [min(max(n, start), end) for n in range(centre - radius, centre + radius + 1)]
+        return [drawing if n == centre else self._picture(frames[n]) for n in numbers]
+
+    def _infer(self, job: Job, window: Sequence[Picture], mix: Mix) -> Picture:
+        """The network's picture for a window."""
+        y, uv = self.inference(window, mix, lambda: job.cancelled)
+        planes = [y, *uv][: self._source.num_planes]
         if self._settings.smooth:
             for plane in planes:
                 even_out(plane, self._settings.smooth * STEP)
-        return planes
+        return Picture(planes, [Scale()] * len(planes))
 
-    def _finished(self, job: Job, frames: dict[int, FrameView], run: Run) -> list[Plane]:
+    def _made(self, job: Job, window: Sequence[Picture], source: FrameView, mix: Mix) -> list[Plane]:
         """The planes of one drawing as the output stores them."""
-        output = job.outputs[0].planes
-        planes = [np.empty(plane.shape, plane.dtype) for plane in output]
-        self._write(self._infer(job, frames, run), frames[run[0]], planes)
+        planes = [np.empty(plane.shape, plane.dtype) for plane in job.outputs[0].planes]
+        self._write(self._infer(job, window, mix), source, planes)
         return planes
 
-    def _copy(self, source: FrameView, planes: Sequence[Plane]) -> None:
-        """Write the source frame into the planes of an output frame of the same size."""
-        if self._source.id == self._target.id:
-            for plane, samples in zip(planes, source.planes, strict=True):
-                plane[:] = samples
-            return
-        picture = self._likeness.picture(source)
+    def _write(self, picture: Picture, source: FrameView, planes: Sequence[Plane]) -> None:
+        """Write a picture into the planes of an output frame, by the range of the source frame."""
         for index, (scale, plane) in enumerate(zip(scales(self._target, is_full(source)), planes, strict=True)):
             values = np.empty(plane.shape, np.float32)
             picture.scales[index].read(picture.planes[index], values)
             scale.write(values, plane)
 
-    def _write(self, values: Sequence[Array], source: FrameView, planes: Sequence[Plane]) -> None:
-        """Write the network's values, as far as the strength goes, into the planes of an output frame."""
-        strength = np.float32(self._settings.strength)
-        picture = self._likeness.picture(source)
-        for index, (scale, plane) in enumerate(zip(scales(self._target, is_full(source)), planes, strict=True)):
-            result = values[index]
-            if strength != 1:  # only restoring has a strength, so sizes agree
-                before = np.empty(plane.shape, np.float32)
-                picture.scales[index].read(picture.planes[index], before)
-                result = before + strength * (result - before)
-            scale.write(result, plane)
-
 
 def lite_node(
     clip: vs.VideoNode, function: str, model: Model, settings: Settings, format: int | None = None,
-    mix: Mix | None = (),
+    mix: Mix | None = (), again: bool = False,
 ) -> vs.VideoNode:  # fmt: skip
     """A gray or YUV 4:2:0 clip with left-sited chroma through a lite network.
 
     ``clip`` must be no node of the script's, since its cache is set. The result has the given format, gray or
     4:2:0 as the clip, or the clip's own. ``mix`` is the mix of tasks; ``None`` takes each frame's own from its
-    property ``AnimupMix``, and where it is empty leaves those alone, or enlarges them by the backbone.
+    property ``AnimupMix``, and where it is empty leaves those alone, or enlarges them by the backbone. ``again`` says
+    that frames which were restored are to be evened out along time once more.
     """
     target = clip.format if format is None else vs.core.get_video_format(format)
     if settings.steady and (target.bits_per_sample > 16) != (target.sample_type == vs.FLOAT):  # what evens out has none
         fine = vs.core.query_video_format(target.color_family, vs.FLOAT, 32, target.subsampling_w, target.subsampling_h)
-        return lite_node(clip, function, model, settings, fine.id, mix).resize.Bicubic(format=target.id)
-    process = LiteProcess(clip, model, settings, target, mix)
-    size = {"width": clip.width * model.scale, "height": clip.height * model.scale}
-    threads, kept = settings.num_streams, 4
+        return lite_node(clip, function, model, settings, fine.id, mix, again).resize.Bicubic(format=target.id)
     radius = model.radius if mix is None else model.of(model.specialist(dict(mix))).radius
     around = max(radius, STEADY_REACH) if settings.steady else radius
-    if settings.drawings:
-        most = MEMORY // _bytes(target, **size)
-        # Copies of a drawing wait for one computation. There must be threads for them, and for those beyond.
-        threads += max(2, min(2 * settings.num_streams + 2, most))
-        # The next filter may ask for the frames of a cell again for each of them.
-        kept = max(threads + 2, min(threads + 2 * CELL, most))
-        # So does this one, for which VapourSynth's adaptive caches are a little small.
-        cell = CELL + 2 * around
-        held = max(cell + 2, min(cell + CELL + threads, MEMORY // _bytes(clip.format, clip.width, clip.height)))
-        clip.std.SetVideoCache(mode=1, fixedsize=1, maxsize=held)
-    result = block_node(
-        clip, process, function=function, grid=CELL if settings.drawings else 1, before=around,
-        after=around, format=target.id, streams=threads, cached_blocks=kept, **size,
+    spanned = with_spans(
+        clip, function, drawings=settings.drawings, scenecut=settings.scenecut, reach=around,
+        restored_reach=around if again else radius, streams=settings.num_streams,
     )  # fmt: skip
-    if not settings.steady:
+    process = LiteProcess(clip, model, settings, target, mix)
+    threads = settings.num_streams + 1  # one may wait for an equal picture that another computes
+    result = block_node(
+        spanned, process, function=function, drawings=True, before=radius, after=radius, format=target.id,
+        width=clip.width * model.scale, height=clip.height * model.scale, streams=threads, cached_blocks=threads + 4,
+    )  # fmt: skip
+    if settings.steady:
+        result.std.SetVideoCache(mode=1, fixedsize=1, maxsize=2 * settings.num_streams + 4 * STEADY_REACH + 2)
+        result = vs.core.animup.internal_steady(result, threshold=settings.steady, reach=STEADY_REACH)
+    else:
+        result = result.std.RemoveFrameProps(SPAN)
+    if model.scale == 1 and (mix is None or settings.strength < 1):
+        return _in_part(clip if clip.format.id == target.id else clip.resize.Bicubic(format=target.id), result,
+                        settings.strength, mix)  # fmt: skip
+    return result
+
+
+def _in_part(source: vs.VideoNode, restored: vs.VideoNode, strength: float, mix: Mix | None) -> vs.VideoNode:
+    """As much of the change as the strength says: each copy of a drawing keeps a share of its own noise. Frames whose
+    property ``AnimupMix`` says nothing stay as they are."""
+    result = restored
+    if strength < 1:
+        result = vs.core.std.Merge(source, restored, weight=strength).std.CopyFrameProps(restored)
+    if mix is not None:
         return result
-    result.std.SetVideoCache(mode=1, fixedsize=1, maxsize=kept + 2 * STEADY_REACH)
-    return vs.core.animup.internal_steady(result, threshold=settings.steady * min(1.0, settings.strength))
 
+    def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
+        return result if f.props.get(PROPERTY) else source
 
-def _bytes(format: vs.VideoFormat, width: int, height: int) -> int:
-    """Memory of a gray or 4:2:0 frame."""
-    return width * height * int(format.bytes_per_sample) * (3 if format.num_planes > 1 else 2) // 2
+    return vs.core.std.FrameEval(result, choose, prop_src=source, clip_src=[result, source])

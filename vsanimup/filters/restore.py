@@ -18,8 +18,8 @@ from vsanimup.models.image import ImageNetwork, find_image
 SMOOTH = 4.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma: of use alone, and no harm before Upscale."""
 
-STEADY = 7.0
-"""The same of differences between neighbouring frames."""
+STEADY = 12.0
+"""The same of differences between neighbouring frames; Upscale behind it does without."""
 
 
 def create(

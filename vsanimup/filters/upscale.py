@@ -13,8 +13,9 @@ from vsanimup.errors import AnimupError
 from vsanimup.filters import arguments, planes
 from vsanimup.filters.image import image_clip
 from vsanimup.filters.inference import Mix
-from vsanimup.filters.lite import RESTORED, Settings, lite_node
+from vsanimup.filters.lite import Settings, lite_node
 from vsanimup.filters.mix import asked_mix, marked
+from vsanimup.filters.spans import RESTORED
 from vsanimup.models import Model, find
 from vsanimup.models.image import ImageNetwork, find_image
 from vsanimup.sizes import show_bytes, total_memory
@@ -25,7 +26,8 @@ SMOOTH, SMOOTH_ONE_PASS = 8.0, 12.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma: one pass leaves more noise than two filters,
 each of which is followed by its own evening out."""
 STEADY, STEADY_ONE_PASS = 4.0, 7.0
-"""The same of differences between neighbouring frames: what two filters leave was evened out by the first already."""
+"""The same of differences between neighbouring frames. What Restore gives was evened out already, and is so again only
+where the script says ``steady``: each frame would take two more of Restore's when somebody seeks."""
 WIDENED = 2.5
 """Memory that half-precision weights take on processors, as a multiple of their size: onnxruntime widens them there.
 Measured at full size: 8.8 GB for 3.0 GB of weights and 0.8 GB of work."""
@@ -96,16 +98,17 @@ def create(
     if not found.modulation and (task is not None or prompt is not None):
         said = f"prompt={prompt!r}" if task is None else f"task={task!r}"
         raise AnimupError(f"{said}: model={model!r} enlarges alone; use Restore before it, or model='lite'")
+    again = "steady" in others
     settings = arguments.settings(**{"smooth": SMOOTH, "steady": STEADY} | others)
     if not found.modulation:
-        return _lite(clip, scale, found, target, settings, ())
+        return _lite(clip, scale, found, target, settings, (), again)
     once = arguments.settings(**{"smooth": SMOOTH_ONE_PASS, "steady": STEADY_ONE_PASS} | others)
     mix = asked_mix(task, prompt, found)
     clip = marked(clip, mix, "Upscale", found)
-    restored = _lite(clip, scale, found, target, once, mix)
+    restored = _lite(clip, scale, found, target, once, mix, again)
     if mix is not None:
         return restored
-    plain = _lite(clip, scale, find("lite", PLAIN, scale=2), target, settings, ())
+    plain = _lite(clip, scale, find("lite", PLAIN, scale=2), target, settings, (), again)
 
     def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
         return restored if f.props.get(PROPERTY) else plain
@@ -114,17 +117,19 @@ def create(
 
 
 def _lite(
-    clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, settings: Settings, mix: Mix | None
-) -> vs.VideoNode:
+    clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, settings: Settings, mix: Mix | None,
+    again: bool,
+) -> vs.VideoNode:  # fmt: skip
     """A lite network's way: 4 doubles twice, 3 is 4 resized down. What restores does so once."""
-    again = find("lite", PLAIN, scale=2) if model.modulation and scale != 2 else model
+    second = find("lite", PLAIN, scale=2) if model.modulation and scale != 2 else model
 
     def enlarge(work: vs.VideoNode, to: int) -> vs.VideoNode:
         if scale == 2:
-            return lite_node(work, "Upscale", model, settings, to, mix)
-        work = lite_node(work, "Upscale", model, settings, planes.floats(work), mix)
-        work = work.std.RemoveFrameProps(RESTORED)  # what restoring left is gone
-        return lite_node(work, "Upscale", again, replace(settings, steady=0.0), to)
+            return lite_node(work, "Upscale", model, settings, to, mix, again)
+        work = lite_node(work, "Upscale", model, settings, planes.floats(work), mix, again)
+        # what restoring left is gone, and copies of a drawing are equal
+        work = work.std.SetFrameProps(**{RESTORED: model.name})
+        return lite_node(work, "Upscale", second, replace(settings, steady=0.0), to)
 
     if scale != 3:
         return planes.through_network(clip, scale, target, enlarge).std.RemoveFrameProps(RESTORED)

@@ -5,6 +5,7 @@
 #include "registry.hpp"
 
 #include <algorithm>
+#include <climits>
 
 namespace {
 
@@ -12,18 +13,15 @@ using Shared = std::shared_ptr<BlockNode>;
 
 BlockNode &node_of(void *instance) { return **static_cast<Shared *>(instance); }
 
-constexpr int linear_from = 3;  // of max_linearity: three frames in order, give or take a swap
-constexpr int max_linearity = 6;
+// The source frames that a request to fetch has asked for.
+struct Asked {
+    int from, to;
+};
 
 }  // namespace
 
 BlockNode::BlockNode(BlockSettings settings, Callback callback, VSNode *source, VSCore *core, const VSAPI *vsapi)
-    : settings_(std::move(settings)),
-      callback_(callback),
-      vsapi_(vsapi),
-      core_(core),
-      source_(source),
-      blocks_total_((settings_.output.numFrames - 1) / settings_.block + 1) {}
+    : settings_(std::move(settings)), callback_(callback), vsapi_(vsapi), core_(core), source_(source) {}
 
 BlockNode::~BlockNode() {
     registry::remove(this);
@@ -37,8 +35,8 @@ BlockNode::~BlockNode() {
             gil.api->Py_DecRef(result);
         else
             gil.api->PyErr_Clear();
-        gil.api->Py_DecRef(callback.run);
-        gil.api->Py_DecRef(callback.close);
+        for (PyRef ref : {callback.run, callback.cancel, callback.close})
+            gil.api->Py_DecRef(ref);
     });
 }
 
@@ -47,26 +45,25 @@ VSNode *BlockNode::create(BlockSettings settings, Callback callback, VSNode *sou
     registry::add(node);
     const BlockSettings &s = node->settings_;
 
-    VSVideoInfo ticket_info = s.output;
-    vsapi->getVideoFormatByID(&ticket_info.format, pfGray8, core);
-    ticket_info.width = ticket_info.height = 1;
-    ticket_info.numFrames = node->blocks_total_;
-    node->ticket_ = Frame(vsapi->newVideoFrame(&ticket_info.format, 1, 1, nullptr, core), vsapi);
+    VSVideoInfo info = s.output;
+    vsapi->getVideoFormatByID(&info.format, pfGray8, core);
+    info.width = info.height = 1;
+    node->ticket_ = Frame(vsapi->newVideoFrame(&info.format, 1, 1, nullptr, core), vsapi);
 
-    const bool spatial = s.block == 1 && s.grid == 1 && s.before == 0 && s.after == 0;
+    const bool spatial = s.block == 1 && s.grid == 1 && s.before == 0 && s.after == 0 && !s.drawings;
     VSFilterDependency on_source = {source, spatial ? rpStrictSpatial : rpGeneral};
-    node->fetch_ = vsapi->createVideoFilter2((s.function + " source").c_str(), &ticket_info, fetch_get_frame,
-                                             fetch_free, fmParallel, &on_source, 1, new Shared(node), core);
-    node->await_ = vsapi->createVideoFilter2((s.function + " wait").c_str(), &ticket_info, await_get_frame,
-                                             await_free, fmUnordered, nullptr, 0, new Shared(node), core);
+    node->fetch_ = vsapi->createVideoFilter2((s.function + " source").c_str(), &info, fetch_get_frame, fetch_free,
+                                             fmParallel, &on_source, 1, new Shared(node), core);
+    info.numFrames = INT_MAX;
+    node->await_ = vsapi->createVideoFilter2((s.function + " wait").c_str(), &info, await_get_frame, await_free,
+                                             fmUnordered, nullptr, 0, new Shared(node), core);
     if (!node->fetch_ || !node->await_)
         return nullptr;
     // A ticket from a cache would stand for a block that was neither queued nor waited for.
     vsapi->setCacheMode(node->fetch_, cmForceDisable);
     vsapi->setCacheMode(node->await_, cmForceDisable);
 
-    const int pattern = s.block == 1 ? rpStrictSpatial : rpGeneral;
-    VSFilterDependency on_both[] = {{node->fetch_, pattern}, {node->await_, pattern}};
+    VSFilterDependency on_both[] = {{node->fetch_, rpGeneral}, {node->await_, rpGeneral}};
     return vsapi->createVideoFilter2(s.function.c_str(), &s.output, main_get_frame, main_free, fmParallel, on_both, 2,
                                      new Shared(node), core);
 }
@@ -89,7 +86,7 @@ void VS_CC BlockNode::fetch_free(void *instance, VSCore *, const VSAPI *vsapi) {
 }
 
 void BlockNode::stop(const char *reason) {
-    std::unordered_map<int, BlockPtr> blocks;  // frees its frames after the mutex
+    std::map<int, BlockPtr> blocks;  // frees its frames after the mutex
     std::deque<BlockPtr> queue;
     {
         std::lock_guard<std::mutex> lock(mutex_);
@@ -98,30 +95,77 @@ void BlockNode::stop(const char *reason) {
         blocks.swap(blocks_);
         queue.swap(queue_);
         recent_.clear();
+        for (const auto &entry : running_)
+            abandon(entry.second);
         work_.notify_all();
         finished_.notify_all();
     }
 }
 
-bool BlockNode::stopped() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    return !stopped_.empty();
+BlockNode::BlockPtr BlockNode::covering(int n) const {
+    auto it = blocks_.upper_bound(n);
+    if (it == blocks_.begin())
+        return nullptr;
+    --it;
+    return it->second->last >= n ? it->second : nullptr;
 }
 
-int BlockNode::first_source(int index) const {
-    const int cell = index - index % settings_.grid;
-    return std::max(0, cell * settings_.block - settings_.before);
+// A new block, held by the requests that have waited to know of it.
+BlockNode::BlockPtr BlockNode::place(int first, int last, int from, int to) {
+    auto block = std::make_shared<Block>(first, last, from, to);
+    blocks_[first] = block;
+    for (auto it = unplaced_.begin(); it != unplaced_.end();) {
+        Request *request = *it;
+        if (first <= request->n && request->n <= last) {
+            hold(*request, block);
+            it = unplaced_.erase(it);
+        } else {
+            ++it;
+        }
+    }
+    return block;
 }
 
-int BlockNode::last_source(int index) const {
-    const int last = settings_.output.numFrames - 1;
-    const int64_t next_cell = int64_t(index - index % settings_.grid) + settings_.grid;
-    const int64_t end = next_cell * settings_.block - 1 + settings_.after;
-    return static_cast<int>(std::min<int64_t>(last, end));
+BlockNode::BlockPtr BlockNode::place_on_grid(int n) {
+    const int end = settings_.output.numFrames - 1;
+    const int first = n - n % settings_.block;
+    const int64_t cell = int64_t(settings_.block) * settings_.grid, begin = n - n % cell;
+    auto within = [end](int64_t frame) { return static_cast<int>(std::clamp<int64_t>(frame, 0, end)); };
+    return place(first, within(int64_t(first) + settings_.block - 1), within(begin - settings_.before),
+                 within(begin + cell - 1 + settings_.after));
 }
 
-int BlockNode::output_count(int index) const {
-    return std::min(settings_.block, settings_.output.numFrames - index * settings_.block);
+// The block of frame n, which shows the drawing `span`; null when nobody wants it any more.
+BlockNode::BlockPtr BlockNode::place_drawing(int n, Span span) {
+    const bool prefetched = ahead_.erase(n) > 0;
+    if (BlockPtr block = covering(n))
+        return block;
+    for (int k = span.first; k <= span.last; k++)
+        if (covering(k))
+            span = {n, n, n, n};  // properties that contradict each other
+    const bool wanted = std::any_of(unplaced_.begin(), unplaced_.end(), [&](const Request *request) {
+        return span.first <= request->n && request->n <= span.last;
+    });
+    if (!stopped_.empty() || !(wanted || prefetched))
+        return nullptr;
+    const int centre = span.first + (span.last - span.first) / 2;
+    return place(span.first, span.last, std::min(span.first, std::max(span.from, centre - settings_.before)),
+                 std::max(span.last, std::min(span.to, centre + settings_.after)));
+}
+
+void BlockNode::hold(Request &request, const BlockPtr &block) {
+    request.block = block;
+    block->waiters++;
+}
+
+void BlockNode::let_go(Request &request) {
+    if (request.ticket >= 0)
+        tickets_.erase(request.ticket);
+    request.ticket = -1;
+    if (request.block)
+        request.block->waiters--;
+    else
+        unplaced_.erase(&request);
 }
 
 const VSFrame *VS_CC BlockNode::main_get_frame(int n, int reason, void *instance, void **frame_data,
@@ -130,51 +174,64 @@ const VSFrame *VS_CC BlockNode::main_get_frame(int n, int reason, void *instance
     if (reason == arInitial)
         return node.request(n, frame_data, context);
     if (reason == arAllFramesReady)
-        return node.serve(n, frame_data, context);
+        return node.serve(frame_data, context);
     node.forsake(frame_data);
     return nullptr;
 }
 
 const VSFrame *BlockNode::request(int n, void **frame_data, VSFrameContext *context) {
-    const int index = n / settings_.block;
     std::unique_lock<std::mutex> lock(mutex_);
     if (!stopped_.empty()) {
         vsapi_->setFilterError((settings_.function + ": " + stopped_).c_str(), context);
         return nullptr;
     }
     note_access(n);
-    BlockPtr &block = blocks_[index];
-    if (!block)
-        block = std::make_shared<Block>(index);
-    if (block->stage == Stage::done) {
-        touch(index);
-        return block->outputs[n - index * settings_.block].share();
+    BlockPtr block = covering(n);
+    if (!block && !settings_.drawings)
+        block = place_on_grid(n);
+    if (block && block->stage == Stage::done) {
+        touch(block->first);
+        return block->outputs[static_cast<size_t>(n - block->first)].share();
     }
-    block->waiters++;
-    // Pinned until served: the block may leave the cache before.
-    *frame_data = new BlockPtr(block);
+    auto *request = new Request{n, nullptr};
+    if (block)
+        hold(*request, block);  // the block may leave the cache before it is served
+    else
+        unplaced_.insert(request);
+    *frame_data = request;
+    const int wanted = block ? block->first : n;
     lock.unlock();
-    vsapi_->requestFrameFilter(index, fetch_, context);
+    vsapi_->requestFrameFilter(wanted, fetch_, context);
     return nullptr;
 }
 
-const VSFrame *BlockNode::serve(int n, void **frame_data, VSFrameContext *context) {
-    auto *pin = static_cast<BlockPtr *>(*frame_data);
-    BlockPtr block = *pin;
+const VSFrame *BlockNode::serve(void **frame_data, VSFrameContext *context) {
+    auto *request = static_cast<Request *>(*frame_data);
     std::unique_lock<std::mutex> lock(mutex_);
-    const Stage stage = block->stage;
+    const BlockPtr block = request->block;
+    const Stage stage = block ? block->stage : Stage::wanted;
     if (stage < Stage::done && stopped_.empty()) {
+        if (stage == Stage::wanted) {
+            // VapourSynth merges equal requests, so fetch may have been on its way already for an earlier block of
+            // these frames, which has failed or was dropped since.
+            const int wanted = block ? block->first : request->n;
+            lock.unlock();
+            vsapi_->requestFrameFilter(wanted, fetch_, context);
+            return nullptr;
+        }
+        const int ticket = request->ticket = next_ticket_;
+        next_ticket_ = next_ticket_ == INT_MAX - 1 ? 0 : next_ticket_ + 1;
+        tickets_[ticket] = block;
         lock.unlock();
-        // Usually queued or running by now. But VapourSynth merges equal requests, so the ticket may
-        // have been on its way already for an earlier block of this index which has failed since.
-        vsapi_->requestFrameFilter(block->index, stage == Stage::wanted ? fetch_ : await_, context);
+        vsapi_->requestFrameFilter(ticket, await_, context);
         return nullptr;
     }
-    block->waiters--;
-    delete pin;
+    const int n = request->n;
+    let_go(*request);
+    delete request;
     *frame_data = nullptr;
     if (stage == Stage::done)
-        return block->outputs[n - block->index * settings_.block].share();
+        return block->outputs[static_cast<size_t>(n - block->first)].share();
     const std::string error = stage == Stage::failed ? block->error : settings_.function + ": " + stopped_;
     lock.unlock();
     vsapi_->setFilterError(error.c_str(), context);
@@ -186,11 +243,11 @@ const VSFrame *VS_CC BlockNode::await_get_frame(int n, int, void *instance, void
     return node_of(instance).await(n);
 }
 
-const VSFrame *BlockNode::await(int index) {
+const VSFrame *BlockNode::await(int ticket) {
     std::unique_lock<std::mutex> lock(mutex_);
-    auto it = blocks_.find(index);
-    if (it != blocks_.end()) {
-        BlockPtr block = it->second;
+    auto it = tickets_.find(ticket);
+    if (it != tickets_.end()) {
+        const BlockPtr block = it->second;
         finished_.wait(lock, [&] { return block->stage >= Stage::done || !stopped_.empty(); });
     }
     return ticket_.share();
@@ -198,102 +255,71 @@ const VSFrame *BlockNode::await(int index) {
 
 // The source frames could not be had; VapourSynth passes their error on.
 void BlockNode::forsake(void **frame_data) {
-    auto *pin = static_cast<BlockPtr *>(*frame_data);
-    if (!pin)
+    auto *request = static_cast<Request *>(*frame_data);
+    if (!request)
         return;
     {
         std::lock_guard<std::mutex> lock(mutex_);
-        Block &block = **pin;
-        auto it = blocks_.find(block.index);
-        if (--block.waiters == 0 && block.stage == Stage::wanted && it != blocks_.end() && it->second == *pin)
-            blocks_.erase(it);
+        const BlockPtr block = request->block;
+        let_go(*request);
+        if (block && block->waiters == 0 && block->stage == Stage::wanted && covering(block->first) == block)
+            blocks_.erase(block->first);
     }
-    delete pin;
+    delete request;
     *frame_data = nullptr;
 }
 
-const VSFrame *VS_CC BlockNode::fetch_get_frame(int n, int reason, void *instance, void **, VSFrameContext *context,
-                                                VSCore *, const VSAPI *) {
-    return reason == arError ? nullptr : node_of(instance).fetch(n, reason == arAllFramesReady, context);
+const VSFrame *VS_CC BlockNode::fetch_get_frame(int n, int reason, void *instance, void **frame_data,
+                                                VSFrameContext *context, VSCore *, const VSAPI *) {
+    if (reason == arInitial)
+        return node_of(instance).fetch(n, frame_data, context);
+    if (reason == arAllFramesReady)
+        return node_of(instance).take_sources(n, frame_data, context);
+    delete static_cast<Asked *>(*frame_data);
+    *frame_data = nullptr;
+    return nullptr;
 }
 
-const VSFrame *BlockNode::fetch(int index, bool ready, VSFrameContext *context) {
-    const int first = first_source(index), last = last_source(index);
-    {
-        std::lock_guard<std::mutex> lock(mutex_);
-        auto it = blocks_.find(index);
-        if (it == blocks_.end() || it->second->stage != Stage::wanted)
-            return ticket_.share();
+const VSFrame *BlockNode::fetch(int n, void **frame_data, VSFrameContext *context) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const BlockPtr block = covering(n);
+    const bool wanted = block ? block->stage == Stage::wanted : settings_.drawings;
+    lock.unlock();
+    if (!wanted)
+        return ticket_.share();
+    if (block)
+        return ask_sources(*block, frame_data, context);
+    vsapi_->requestFrameFilter(n, source_, context);  // it tells which drawing it shows
+    return nullptr;
+}
+
+const VSFrame *BlockNode::ask_sources(const Block &block, void **frame_data, VSFrameContext *context) {
+    *frame_data = new Asked{block.from, block.to};
+    for (int n = block.from; n <= block.to; n++)
+        vsapi_->requestFrameFilter(n, source_, context);
+    return nullptr;
+}
+
+const VSFrame *BlockNode::take_sources(int n, void **frame_data, VSFrameContext *context) {
+    if (!*frame_data) {
+        const Frame frame(vsapi_->getFrameFilter(n, source_, context), vsapi_);
+        const Span span = span_of(frame.get(), n, settings_.output.numFrames, vsapi_);
+        std::unique_lock<std::mutex> lock(mutex_);
+        const BlockPtr block = place_drawing(n, span);
+        const bool wanted = block && block->stage == Stage::wanted;
+        lock.unlock();
+        return wanted ? ask_sources(*block, frame_data, context) : ticket_.share();
     }
-    if (!ready) {
-        for (int n = first; n <= last; n++)
-            vsapi_->requestFrameFilter(n, source_, context);
-        return nullptr;
-    }
+    const std::unique_ptr<Asked> asked(static_cast<Asked *>(*frame_data));
+    *frame_data = nullptr;
     std::vector<Frame> inputs;
-    for (int n = first; n <= last; n++)
-        inputs.emplace_back(vsapi_->getFrameFilter(n, source_, context), vsapi_);
+    for (int k = asked->from; k <= asked->to; k++)
+        inputs.emplace_back(vsapi_->getFrameFilter(k, source_, context), vsapi_);
     std::lock_guard<std::mutex> lock(mutex_);
-    auto it = blocks_.find(index);
-    if (it != blocks_.end() && it->second->stage == Stage::wanted) {
-        it->second->inputs = std::move(inputs);
-        enqueue(it->second);
+    const BlockPtr block = covering(n);
+    if (block && block->stage == Stage::wanted && block->from == asked->from && block->to == asked->to) {
+        block->inputs = std::move(inputs);
+        enqueue(block);
     }
     return ticket_.share();
-}
-
-// VapourSynth's workers overtake each other, so a frame may come a little before its turn; only a
-// clear trend counts as reading on, and only a wide jump as a seek.
-void BlockNode::note_access(int n) {
-    const int near = std::max(16, 2 * settings_.block);
-    const int step = n - last_frame_;
-    if (step > 0 && step <= near) {
-        linearity_ = std::min(linearity_ + 2, max_linearity);
-        last_frame_ = n;
-    } else if (step < 0 && step >= -near) {
-        linearity_ = std::max(linearity_ - 1, 0);
-    } else if (step != 0) {
-        linearity_ = 0;
-        last_frame_ = n;
-        prefetched_up_to_ = -1;
-        drop_unwanted();
-    }
-    if (idle_ > 0 && prefetch_target() >= 0)
-        work_.notify_one();
-}
-
-// After a seek: blocks that were prefetched for the old place and not begun.
-void BlockNode::drop_unwanted() {
-    auto unwanted = [](const BlockPtr &block) {
-        return block->waiters == 0 && (block->stage == Stage::queued || block->stage == Stage::wanted);
-    };
-    queue_.erase(std::remove_if(queue_.begin(), queue_.end(), unwanted), queue_.end());
-    for (auto it = blocks_.begin(); it != blocks_.end();)
-        it = unwanted(it->second) ? blocks_.erase(it) : std::next(it);
-}
-
-// The next block worth computing ahead, or -1. Each is prefetched once while the clip is read on, so
-// that one which fails or falls out of the cache is not computed over and over.
-int BlockNode::prefetch_target() const {
-    if (!settings_.prefetch || linearity_ < linear_from || !stopped_.empty())
-        return -1;
-    for (const auto &entry : blocks_)
-        if (entry.second->waiters > 0 && entry.second->stage < Stage::running)
-            return -1;  // what is waited for comes first
-    const int current = last_frame_ / settings_.block;
-    const int ahead = std::min(settings_.streams, settings_.cached_blocks - 1);
-    const int end = std::min(blocks_total_ - 1, current + ahead);
-    for (int index = std::max(current, prefetched_up_to_) + 1; index <= end; index++)
-        if (!blocks_.count(index))
-            return index;
-    return -1;
-}
-
-void BlockNode::touch(int index) {
-    recent_.remove(index);
-    recent_.push_front(index);
-    while (static_cast<int>(recent_.size()) > settings_.cached_blocks) {
-        blocks_.erase(recent_.back());
-        recent_.pop_back();
-    }
 }

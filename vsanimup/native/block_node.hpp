@@ -1,29 +1,41 @@
-// The one kind of node: it computes a clip in blocks of frames on a fixed grid, by a Python callback.
+// The one kind of node: it computes a clip in blocks of frames, by a Python callback.
 //
-// A node is three VapourSynth filters that share one BlockNode; two of them have one frame a block,
-// an empty ticket:
-//   fetch  asks for the block's source frames and puts the block into the queue. Never waits, so any
-//          number of blocks can be on their way.
-//   await  waits until the block is computed. fmUnordered lets only one of VapourSynth's workers in,
-//          so that the others go on with the filters before and after.
+// A block is `block` frames of a fixed grid or, where the source's frames tell of drawings (span.hpp), the run of
+// frames that show one drawing: computed once, and served to all of them. A node is three VapourSynth filters that
+// share one BlockNode; two of them give empty tickets for frames:
+//   fetch  asks for the source frames of the block that frame n belongs to, and puts the block into the queue. Never
+//          waits, so any number of blocks can be on their way.
+//   await  waits until the block of ticket n is computed. fmUnordered lets only one of VapourSynth's workers in, so
+//          that the others go on with the filters before and after.
 //   main   the filter the user sees. Asks the two others in turn; serves finished blocks at once.
-// (One fmParallelRequests filter would do with less, but while one of its frames waits for another
-// to be computed VapourSynth starts no further request of it.)
-// Blocks are computed by `streams` threads of our own, since thread-local state of Python, CUDA and
-// OpenMP does not survive on VapourSynth's workers.
+// (One fmParallelRequests filter would do with less, but while one of its frames waits for another to be computed
+// VapourSynth starts no further request of it.)
+// Blocks are computed by `streams` threads of our own, since thread-local state of Python, CUDA and OpenMP does not
+// survive on VapourSynth's workers.
+//
+// Why no wait is endless. The one place where a worker waits is await. Each request of main draws a ticket of its own,
+// which names the block that the request holds: VapourSynth cannot merge it with another's, nor can it come to mean a
+// later block of the same frames. A ticket is drawn only for a block that has its source frames (stage `queued` or
+// beyond), so nothing that needs a worker is left to do for it; a block that is held (`waiters`) is never dropped from
+// the queue; and the threads that compute it wait for no worker and for no other block.
 #pragma once
 
 #include "python_api.hpp"
+#include "span.hpp"
 
 #include <VapourSynth4.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 // A reference to a frame.
@@ -52,15 +64,17 @@ class Frame {
 struct BlockSettings {
     std::string function;  // what error messages start with
     int block, before, after, streams, cached_blocks;
-    int grid;  // a block's source frames are those of all blocks in its cell of the grid, in blocks
+    int grid;       // a block's source frames are those of all blocks in its cell of the grid, in blocks
+    bool drawings;  // blocks are runs of frames that show one drawing; `block` and `grid` are 1
     bool prefetch;
     int64_t group;  // nodes that are stopped together, by stop_nodes()
     VSVideoInfo output;
 };
 
-// The Python side of a node: run(block, first, inputs, outputs, node) -> None | error text; close().
+// The Python side of a node: run(block, first, inputs, outputs, number, handle) -> None | error text; cancel(number),
+// while that run is going on or later; close().
 struct Callback {
-    PyRef run = nullptr, close = nullptr;  // owned
+    PyRef run = nullptr, cancel = nullptr, close = nullptr;  // owned
 };
 
 class BlockNode : public std::enable_shared_from_this<BlockNode> {
@@ -69,8 +83,7 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
     static VSNode *create(BlockSettings settings, Callback callback, VSNode *source, VSCore *core, const VSAPI *vsapi);
 
     ~BlockNode();
-    void stop(const char *reason);  // waiting requests fail, queued blocks are dropped, threads end
-    bool stopped();
+    void stop(const char *reason);  // waiting requests fail, blocks are dropped, threads end
     int64_t group() const { return settings_.group; }
 
     struct Counts {
@@ -82,14 +95,22 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
     enum class Stage { wanted, queued, running, done, failed };
 
     struct Block {
-        explicit Block(int index) : index(index) {}
-        const int index;
+        Block(int first, int last, int from, int to) : first(first), last(last), from(from), to(to) {}
+        const int first, last, from, to;  // the frames it makes, and the source frames it needs
         Stage stage = Stage::wanted;
-        int waiters = 0;  // requests that will be served from it
+        int waiters = 0;                     // requests that will be served from it
+        std::atomic<bool> unwanted = {false};  // nobody will look at what is being computed
         std::vector<Frame> inputs, outputs;
         std::string error;
     };
     using BlockPtr = std::shared_ptr<Block>;
+
+    // A request that main has not answered yet.
+    struct Request {
+        int n;
+        BlockPtr block;   // null until it is known which drawing the frame shows
+        int ticket = -1;  // the one that it waits for
+    };
 
     BlockNode(BlockSettings settings, Callback callback, VSNode *source, VSCore *core, const VSAPI *vsapi);
 
@@ -105,44 +126,55 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
     static void VS_CC prefetch_done(void *data, const VSFrame *frame, int n, VSNode *node, const char *error);
 
     const VSFrame *request(int n, void **frame_data, VSFrameContext *context);
-    const VSFrame *serve(int n, void **frame_data, VSFrameContext *context);
+    const VSFrame *serve(void **frame_data, VSFrameContext *context);
     void forsake(void **frame_data);
-    const VSFrame *fetch(int index, bool ready, VSFrameContext *context);
-    const VSFrame *await(int index);
+    const VSFrame *fetch(int n, void **frame_data, VSFrameContext *context);
+    const VSFrame *take_sources(int n, void **frame_data, VSFrameContext *context);
+    const VSFrame *ask_sources(const Block &block, void **frame_data, VSFrameContext *context);
+    const VSFrame *await(int ticket);
 
     // With the mutex held:
+    BlockPtr covering(int n) const;
+    BlockPtr place_on_grid(int n);
+    BlockPtr place_drawing(int n, Span span);
+    BlockPtr place(int first, int last, int from, int to);
+    int end_of(int n) const;
+    void hold(Request &request, const BlockPtr &block);
+    void let_go(Request &request);
     void note_access(int n);
     void drop_unwanted();
+    void abandon(const BlockPtr &block);
     int prefetch_target() const;
     void finish(const BlockPtr &block, std::string error);
-    void touch(int index);
+    void touch(int first);
     void enqueue(const BlockPtr &block);
     BlockPtr take_next();
 
     // On a compute thread:
     void compute_loop();
-    void start_prefetch(int index, std::unique_lock<std::mutex> &lock);
-    std::string compute(Block &block, const PythonApi &py, void *&thread_state);
-    PyRef frame_tuple(const PythonApi &py, const VSFrame *frame, int n, bool writable) const;
-
-    int first_source(int index) const;
-    int last_source(int index) const;
-    int output_count(int index) const;
+    void start_prefetch(int n, std::unique_lock<std::mutex> &lock);
+    std::string compute(Block &block, int64_t number, const PythonApi &py, void *&thread_state);
+    std::vector<VSFrame *> make_outputs(Block &block) const;
+    PyRef frame_tuple(const PythonApi &py, const VSFrame *frame, int n, bool writable, bool with_planes) const;
 
     const BlockSettings settings_;
     Callback callback_;
     const VSAPI *const vsapi_;
     VSCore *const core_;
-    VSNode *const source_;    // owned by the fetch filter
+    VSNode *const source_;                        // owned by the fetch filter
     VSNode *fetch_ = nullptr, *await_ = nullptr;  // owned by the main filter
     Frame ticket_;
-    int blocks_total_;
 
     std::mutex mutex_;
     std::condition_variable work_, finished_;
-    std::unordered_map<int, BlockPtr> blocks_;
+    std::map<int, BlockPtr> blocks_;  // by their first frames
+    std::set<Request *> unplaced_;    // requests for frames whose drawing is not known yet
+    std::unordered_map<int, BlockPtr> tickets_;
+    int next_ticket_ = 0;
     std::list<int> recent_;  // finished blocks, the latest used first
     std::deque<BlockPtr> queue_;
+    std::map<int64_t, BlockPtr> running_;
+    int64_t runs_ = 0;
     int threads_ = 0, idle_ = 0;
     std::string stopped_;  // why, once the node was stopped or freed
 
@@ -150,6 +182,7 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
     int last_frame_ = -1000000;
     int linearity_ = 0;
     int prefetched_up_to_ = -1;
+    std::set<int> ahead_;  // frames that are on their way to be prefetched
 };
 
 // Stops all nodes of a group (all nodes: group < 0) and waits, without the GIL, until their

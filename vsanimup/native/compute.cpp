@@ -46,12 +46,11 @@ void BlockNode::enqueue(const BlockPtr &block) {
 void BlockNode::finish(const BlockPtr &block, std::string error) {
     block->error = std::move(error);
     block->stage = block->error.empty() ? Stage::done : Stage::failed;
-    auto it = blocks_.find(block->index);
-    if (it != blocks_.end() && it->second == block) {
+    if (covering(block->first) == block) {
         if (block->stage == Stage::done)
-            touch(block->index);
+            touch(block->first);
         else
-            blocks_.erase(it);  // an error is told to those who wait, not remembered
+            blocks_.erase(block->first);  // an error is told to those who wait, not remembered
     }
     finished_.notify_all();
 }
@@ -91,14 +90,17 @@ void BlockNode::compute_loop() {
             continue;
         }
         BlockPtr block = take_next();
+        const int64_t number = runs_++;
+        running_[number] = block;
         // Ahead of the computation, so that the next block's source frames are fetched meanwhile.
         for (int next; (next = prefetch_target()) >= 0;)
             start_prefetch(next, lock);
         // The core lives as long as a node of it, so a block can be finished after the clip was freed.
         VSNode *lease = vsapi_->addNodeRef(fetch_);
         lock.unlock();
-        std::string error = compute(*block, *py, thread_state);
+        std::string error = compute(*block, number, *py, thread_state);
         lock.lock();
+        running_.erase(number);
         finish(block, std::move(error));
         lock.unlock();
         block.reset();
@@ -116,13 +118,15 @@ void BlockNode::compute_loop() {
 // A filter may not call getFrameAsync from its getFrame function, but this thread is none of
 // VapourSynth's and never waits for the frame. Requested along with the present frame instead, the
 // block would delay that frame, and its source errors would fail it.
-void BlockNode::start_prefetch(int index, std::unique_lock<std::mutex> &lock) {
-    blocks_[index] = std::make_shared<Block>(index);
-    prefetched_up_to_ = index;
+void BlockNode::start_prefetch(int n, std::unique_lock<std::mutex> &lock) {
+    if (!settings_.drawings)
+        place_on_grid(n);
+    ahead_.insert(n);
+    prefetched_up_to_ = n;
     VSNode *lease = vsapi_->addNodeRef(fetch_);
     auto *data = new Prefetch{shared_from_this(), lease};
     lock.unlock();
-    vsapi_->getFrameAsync(index, lease, prefetch_done, data);
+    vsapi_->getFrameAsync(n, lease, prefetch_done, data);
     lock.lock();
 }
 
@@ -132,11 +136,12 @@ void VS_CC BlockNode::prefetch_done(void *data, const VSFrame *frame, int n, VSN
     const VSAPI *vsapi = node.vsapi_;
     if (frame)
         vsapi->freeFrame(frame);
-    if (error) {
+    {
         std::lock_guard<std::mutex> lock(node.mutex_);
-        auto it = node.blocks_.find(n);
-        if (it != node.blocks_.end() && it->second->stage == Stage::wanted && it->second->waiters == 0)
-            node.blocks_.erase(it);
+        node.ahead_.erase(n);
+        const BlockPtr block = error ? node.covering(n) : nullptr;
+        if (block && block->stage == Stage::wanted && block->waiters == 0)
+            node.blocks_.erase(block->first);
     }
     janitor::post([prefetch, vsapi] {
         vsapi->freeNode(prefetch->lease);
@@ -144,30 +149,67 @@ void VS_CC BlockNode::prefetch_done(void *data, const VSFrame *frame, int n, VSN
     });
 }
 
-std::string BlockNode::compute(Block &block, const PythonApi &py, void *&thread_state) {
-    const int first = block.index * settings_.block, first_input = first_source(block.index);
-    const int count = output_count(block.index);
+// What is computed of the block is not wanted any more: Python hears of it from the janitor's thread, since the one
+// that is here may not wait for the GIL.
+void BlockNode::abandon(const BlockPtr &block) {
+    block->unwanted = true;
+    for (const auto &entry : running_) {
+        if (entry.second != block)
+            continue;
+        janitor::post([self = shared_from_this(), number = entry.first] {
+            Gil gil;
+            if (!gil.api)
+                return;
+            const PythonApi &py = *gil.api;
+            PyRef arguments = py.Py_BuildValue("(L)", static_cast<long long>(number));
+            PyRef result = py.PyObject_CallObject(self->callback_.cancel, arguments);
+            for (PyRef ref : {arguments, result})
+                if (ref)
+                    py.Py_DecRef(ref);
+            py.PyErr_Clear();
+        });
+    }
+}
+
+// The block's frames. All copies of a drawing have the planes of the first, and each its own source frame's properties.
+std::vector<VSFrame *> BlockNode::make_outputs(Block &block) const {
     const VSVideoInfo &vi = settings_.output;
+    std::vector<VSFrame *> outputs;
+    for (int n = block.first; n <= block.last; n++) {
+        const VSFrame *properties = block.inputs[static_cast<size_t>(n - block.from)].get();
+        VSFrame *frame;
+        if (settings_.drawings && !outputs.empty()) {
+            const VSFrame *whole[] = {outputs[0], outputs[0], outputs[0]};
+            const int planes[] = {0, 1, 2};
+            frame = vsapi_->newVideoFrame2(&vi.format, vi.width, vi.height, whole, planes, properties, core_);
+        } else {
+            frame = vsapi_->newVideoFrame(&vi.format, vi.width, vi.height, properties, core_);
+            for (int plane = 0; plane < vi.format.numPlanes; plane++)
+                vsapi_->getWritePtr(frame, plane);  // before they are shared: later it would copy them
+        }
+        outputs.push_back(frame);
+        block.outputs.emplace_back(frame, vsapi_);
+    }
+    return outputs;
+}
+
+std::string BlockNode::compute(Block &block, int64_t number, const PythonApi &py, void *&thread_state) {
     for (const Frame &frame : block.inputs)
         if (!vsapi_->getReadPtr(frame.get(), 0))
             return settings_.function + ": clip has its frames on the GPU; download them before this filter";
-
-    std::vector<VSFrame *> outputs;
-    for (int i = 0; i < count; i++) {
-        const VSFrame *properties = block.inputs[first + i - first_input].get();
-        outputs.push_back(vsapi_->newVideoFrame(&vi.format, vi.width, vi.height, properties, core_));
-        block.outputs.emplace_back(outputs.back(), vsapi_);
-    }
+    const std::vector<VSFrame *> outputs = make_outputs(block);
 
     py.PyEval_RestoreThread(thread_state);
     PyRef in = py.PyTuple_New(static_cast<ptrdiff_t>(block.inputs.size()));
     for (size_t i = 0; i < block.inputs.size(); i++)
         py.PyTuple_SetItem(in, static_cast<ptrdiff_t>(i),
-                           frame_tuple(py, block.inputs[i].get(), first_input + static_cast<int>(i), false));
-    PyRef out = py.PyTuple_New(count);
-    for (int i = 0; i < count; i++)
-        py.PyTuple_SetItem(out, i, frame_tuple(py, outputs[static_cast<size_t>(i)], first + i, true));
-    PyRef arguments = py.Py_BuildValue("iiNNK", block.index, first, in, out, reinterpret_cast<unsigned long long>(this));
+                           frame_tuple(py, block.inputs[i].get(), block.from + static_cast<int>(i), false, true));
+    PyRef out = py.PyTuple_New(static_cast<ptrdiff_t>(outputs.size()));
+    for (size_t i = 0; i < outputs.size(); i++)
+        py.PyTuple_SetItem(out, static_cast<ptrdiff_t>(i),
+                           frame_tuple(py, outputs[i], block.first + static_cast<int>(i), true, i == 0 || !settings_.drawings));
+    PyRef arguments = py.Py_BuildValue("iiNNLK", block.first / settings_.block, block.first, in, out,
+                                       static_cast<long long>(number), reinterpret_cast<unsigned long long>(&block.unwanted));
     PyRef result = arguments ? py.PyObject_CallObject(callback_.run, arguments) : nullptr;
     // run() reports errors as text; it raises only when not even that was possible
     std::string error = result ? utf8(py, result) : settings_.function + ": internal error: " + take_python_error(py);
@@ -179,14 +221,16 @@ std::string BlockNode::compute(Block &block, const PythonApi &py, void *&thread_
     return error;
 }
 
-// (n, handle, ((memory, height, width in samples, bytes a row), …))
-PyRef BlockNode::frame_tuple(const PythonApi &py, const VSFrame *frame, int n, bool writable) const {
+// (n, handle, ((memory, height, width in samples, bytes a row), …)); no planes where the frame has another's
+PyRef BlockNode::frame_tuple(const PythonApi &py, const VSFrame *frame, int n, bool writable, bool with_planes) const {
     const VSVideoFormat *format = vsapi_->getVideoFrameFormat(frame);
-    PyRef planes = py.PyTuple_New(format->numPlanes);
-    for (int p = 0; p < format->numPlanes; p++) {
+    const int count = with_planes ? format->numPlanes : 0;
+    PyRef planes = py.PyTuple_New(count);
+    for (int p = 0; p < count; p++) {
         const ptrdiff_t stride = vsapi_->getStride(frame, p);
         const int height = vsapi_->getFrameHeight(frame, p), width = vsapi_->getFrameWidth(frame, p);
-        const uint8_t *data = writable ? vsapi_->getWritePtr(const_cast<VSFrame *>(frame), p) : vsapi_->getReadPtr(frame, p);
+        // planes are made writable where they are made, and must not be copied now
+        const uint8_t *data = vsapi_->getReadPtr(frame, p);
         char *memory = const_cast<char *>(reinterpret_cast<const char *>(data));
         PyRef view = py.PyMemoryView_FromMemory(memory, stride * height, writable ? buffer_write : buffer_read);
         py.PyTuple_SetItem(planes, p,

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 namespace {
@@ -48,8 +49,12 @@ void post(std::function<void()> task) {
     std::lock_guard<std::mutex> lock(j.mutex);
     j.tasks.push_back(std::move(task));
     if (!j.started) {
-        j.started = true;
-        std::thread([&j] { j.run(); }).detach();
+        try {
+            std::thread([&j] { j.run(); }).detach();
+            j.started = true;
+        } catch (const std::system_error &) {
+            return;  // too many threads: the next task may have more luck, and takes this one along
+        }
     }
     j.work.notify_one();
 }

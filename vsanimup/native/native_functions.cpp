@@ -79,12 +79,12 @@ PyRef frame_keep(PyRef, PyRef args) {
     return none();
 }
 
-// node_stopped(node) -> bool: nobody wants the block that is being computed
-PyRef node_stopped(PyRef, PyRef args) {
+// block_unwanted(handle) -> bool: nobody wants the block that is being computed
+PyRef block_unwanted(PyRef, PyRef args) {
     unsigned long long handle;
     if (!g_py->PyArg_ParseTuple(args, "K", &handle))
         return nullptr;
-    return g_py->Py_BuildValue("i", reinterpret_cast<BlockNode *>(handle)->stopped() ? 1 : 0);
+    return g_py->Py_BuildValue("i", reinterpret_cast<const std::atomic<bool> *>(handle)->load() ? 1 : 0);
 }
 
 // stop_nodes(group, seconds) -> bool; group < 0: all, and no thread enters Python afterwards
@@ -127,7 +127,7 @@ constexpr int varargs = 1;  // METH_VARARGS
 PyMethodTable methods[] = {
     {"frame_prop", frame_prop, varargs, nullptr},           {"frame_set_int", frame_set_int, varargs, nullptr},
     {"frame_set_float", frame_set_float, varargs, nullptr}, {"frame_set_text", frame_set_text, varargs, nullptr},
-    {"frame_keep", frame_keep, varargs, nullptr},           {"node_stopped", node_stopped, varargs, nullptr},
+    {"frame_keep", frame_keep, varargs, nullptr},           {"block_unwanted", block_unwanted, varargs, nullptr},
     {"stop_nodes", stop, varargs, nullptr},                 {"node_counts", node_counts, varargs, nullptr},
     {"even_out", even_out, varargs, nullptr},
 };

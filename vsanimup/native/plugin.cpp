@@ -155,24 +155,23 @@ bool take_callback(int64_t key, Callback &callback, std::string &error) {
     if (!take)
         return false;
     PyRef arguments = py.Py_BuildValue("(L)", static_cast<long long>(key));
-    PyRef pair = py.PyObject_CallObject(take, arguments);
-    if (pair) {
-        callback.run = py.PyTuple_GetItem(pair, 0);
-        callback.close = py.PyTuple_GetItem(pair, 1);
-        py.Py_IncRef(callback.run);
-        py.Py_IncRef(callback.close);
+    PyRef three = py.PyObject_CallObject(take, arguments);
+    if (three) {
+        callback = {py.PyTuple_GetItem(three, 0), py.PyTuple_GetItem(three, 1), py.PyTuple_GetItem(three, 2)};
+        for (PyRef ref : {callback.run, callback.cancel, callback.close})
+            py.Py_IncRef(ref);
     } else {
         error = take_python_error(py);
     }
-    for (PyRef ref : {take, arguments, pair})
+    for (PyRef ref : {take, arguments, three})
         if (ref)
             py.Py_DecRef(ref);
-    return pair != nullptr;
+    return three != nullptr;
 }
 
 const char internal_block_arguments[] =
     "clip:vnode;callback:int;function:data;block:int;grid:int;before:int;after:int;width:int;height:int;format:int;"
-    "streams:int;cached_blocks:int;prefetch:int;group:int;";
+    "drawings:int;streams:int;cached_blocks:int;prefetch:int;group:int;";
 
 // A node of our kind; the arguments were checked by bridge.py, those that could crash are checked again.
 void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, const VSAPI *vsapi) {
@@ -186,6 +185,7 @@ void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, con
     settings.after = number("after");
     settings.streams = number("streams");
     settings.cached_blocks = number("cached_blocks");
+    settings.drawings = number("drawings") != 0;
     settings.prefetch = number("prefetch") != 0;
     settings.group = vsapi->mapGetInt(in, "group", 0, nullptr);
 
@@ -197,6 +197,8 @@ void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, con
         error = "clip must have one format and size throughout";
     else if (settings.block < 1 || settings.grid < 1 || settings.before < 0 || settings.after < 0 || settings.streams < 1 || settings.cached_blocks < 1)
         error = "block, grid, streams and cached_blocks must be at least 1, before and after at least 0";
+    else if (settings.drawings && (settings.block != 1 || settings.grid != 1))
+        error = "drawings go with block and grid of 1";
     VSVideoInfo &vi = settings.output;
     vi.width = number("width");
     vi.height = number("height");

@@ -1,6 +1,7 @@
 #include "steady.hpp"
 
 #include "smooth.hpp"
+#include "span.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -9,35 +10,14 @@
 
 namespace {
 
-constexpr int reach = 16;  // frames on each side of a drawing; whatever the properties say
-
 struct Steady {
     VSNode *node;
     const VSVideoInfo *info;
     float threshold;
-};
-
-// The drawing first..last among the frames from..to.
-struct Span {
-    int from, first, last, to;
+    int reach;  // frames on each side of a drawing
 };
 
 using Source = std::unique_ptr<const VSFrame, void (*)(const VSFrame *)>;
-
-// The span that a frame's properties tell; the frame alone where they are missing or cannot be.
-Span span_of(const VSFrame *frame, int n, int frames, const VSAPI *vsapi) {
-    const VSMap *props = vsapi->getFramePropertiesRO(frame);
-    auto number = [&](const char *name) {
-        int error = 0;
-        const int value = vsapi->mapGetIntSaturated(props, name, 0, &error);
-        return error ? n : value;
-    };
-    const Span span = {number(steady_from), number(steady_first), number(steady_last), number(steady_to)};
-    const bool sound = 0 <= span.from && span.from <= span.first && span.first <= n && n <= span.last &&
-                       span.last <= span.to && span.to < frames && span.first - span.from <= reach &&
-                       span.to - span.last <= reach;
-    return sound ? span : Span{n, n, n, n};
-}
 
 bool is_full(const VSFrame *frame, const VSAPI *vsapi) {
     const VSMap *props = vsapi->getFramePropertiesRO(frame);
@@ -131,7 +111,8 @@ const VSFrame *VS_CC get_frame(int n, int reason, void *instance, void **frame_d
         centre = source(n);
     const Span span = span_of(centre.get(), n, steady.info->numFrames, vsapi);
     std::vector<int> others;
-    for (int k = span.from; k <= span.to; k++)
+    const int from = std::max(span.from, span.first - steady.reach), to = std::min(span.to, span.last + steady.reach);
+    for (int k = from; k <= to; k++)
         if (k < span.first || k > span.last)
             others.push_back(k);
     if (!asked && !others.empty()) {
@@ -147,7 +128,7 @@ const VSFrame *VS_CC get_frame(int n, int reason, void *instance, void **frame_d
     VSFrame *result = const_cast<VSFrame *>(
         around.empty() ? vsapi->copyFrame(centre.get(), core) : evened(steady, centre.get(), around, own, core, vsapi));
     VSMap *props = vsapi->getFramePropertiesRW(result);
-    for (const char *name : {steady_first, steady_last, steady_from, steady_to})
+    for (const char *name : span_names)
         vsapi->mapDeleteKey(props, name);
     return result;
 }
@@ -161,14 +142,15 @@ void VS_CC free_steady(void *instance, VSCore *, const VSAPI *vsapi) {
 }  // namespace
 
 void VS_CC internal_steady(const VSMap *in, VSMap *out, void *, VSCore *core, const VSAPI *vsapi) {
-    auto *steady = new Steady{vsapi->mapGetNode(in, "clip", 0, nullptr), nullptr, 0.0f};
+    auto *steady = new Steady{vsapi->mapGetNode(in, "clip", 0, nullptr), nullptr, 0.0f, 0};
     steady->info = vsapi->getVideoInfo(steady->node);
     steady->threshold = static_cast<float>(vsapi->mapGetFloat(in, "threshold", 0, nullptr));
+    steady->reach = vsapi->mapGetIntSaturated(in, "reach", 0, nullptr);
     const VSVideoFormat &format = steady->info->format;
     const bool known = format.sampleType == stFloat ? format.bitsPerSample == 32 : format.bitsPerSample <= 16;
     const bool coloured = format.colorFamily == cfGray || format.colorFamily == cfYUV;
-    if (!known || !coloured || steady->info->width <= 0 || !(steady->threshold > 0)) {
-        vsapi->mapSetError(out, "clip must be gray or YUV of 8 to 16 bits or 32 bit floats, and threshold above 0");
+    if (!known || !coloured || steady->info->width <= 0 || !(steady->threshold > 0) || steady->reach < 1) {
+        vsapi->mapSetError(out, "clip must be gray or YUV of 8 to 16 bits or 32 bit floats, threshold above 0, and reach at least 1");
         free_steady(steady, core, vsapi);
         return;
     }
