@@ -144,9 +144,7 @@ class LiteProcess:
     def _write(self, picture: Picture, source: FrameView, planes: Sequence[Plane]) -> None:
         """Write a picture into the planes of an output frame, by the range of the source frame."""
         for index, (scale, plane) in enumerate(zip(scales(self._target, is_full(source)), planes, strict=True)):
-            values = np.empty(plane.shape, np.float32)
-            picture.scales[index].read(picture.planes[index], values)
-            scale.write(values, plane)
+            scale.write(picture.values(index), plane)
 
 
 def lite_node(

@@ -107,6 +107,15 @@ class Picture:
         """Whether all samples are equal."""
         return all(np.array_equal(a, b) for a, b in zip(self.planes, other.planes, strict=True))
 
+    def values(self, index: int) -> Array:
+        """The values of a plane; not to be written to."""
+        plane, scale = self.planes[index], self.scales[index]
+        if scale.top is None and plane.dtype == np.float32:
+            return plane
+        values = np.empty(plane.shape, np.float32)
+        scale.read(plane, values)
+        return values
+
     def digest(self) -> bytes:
         """Equal for equal samples that mean the same."""
         found = hashlib.blake2b(repr(self.scales).encode(), digest_size=16)
