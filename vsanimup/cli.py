@@ -56,15 +56,17 @@ def demo(
     strength: Annotated[float, typer.Option(min=0, max=1, help="Share of the restoration that is applied.")] = 1.0,
     scale: Annotated[int, typer.Option(min=1, max=4, help="Enlargement: 2, 3 or 4; 1 only restores.")] = 2,
     model: Annotated[str, typer.Option(help="Model, as in the filters' argument.")] = "lite",
+    deinterlace: Annotated[
+        str | None, typer.Option(help="For interlaced video: bwdif, ivtc (telecined film), or off (it is not).")
+    ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     encoder: Annotated[str, typer.Option(help="x264, ffmpeg or pyav; auto takes the first that is there.")] = "auto",
     crf: Annotated[int, typer.Option(min=0, max=51, help="Quality of the encode; less is better.")] = 16,
 ) -> None:
     """``animup demo``."""
     with plain_errors(), terminable():
-        _demo(source, folder, frames, encoder, crf, {
-            "task": task, "strength": f"{strength:g}", "scale": str(scale), "model": model,
-        })  # fmt: skip
+        arguments = {"task": task, "strength": f"{strength:g}", "scale": str(scale), "model": model}
+        _demo(source, folder, frames, encoder, crf, arguments | ({"deinterlace": deinterlace} if deinterlace else {}))
 
 
 @contextlib.contextmanager

@@ -69,7 +69,15 @@ def examine(plan: Plan) -> Output:
 
     Raises :class:`AnimupError` when the source cannot be read or an argument is wrong.
     """
-    return vspipe.output_of(script_path(), plan.options(), source=plan.source)
+    try:
+        return vspipe.output_of(script_path(), plan.options(), source=plan.source)
+    except AnimupError as error:
+        raise AnimupError(_own_options(f"{error}")) from None
+
+
+def _own_options(message: str) -> str:
+    """A ready script's message, in which its arguments are those of the demo."""
+    return message.replace("-a deinterlace=", "--deinterlace ")
 
 
 def missing_frames(source: Path, output: Output) -> str | None:
@@ -164,7 +172,7 @@ def _encode(
         encoder_first = _pump(pipe, sink)
         reader.join(5)
         if pipe.returncode and not encoder_first:
-            failure = explain("\n".join(lines), plan.source)
+            failure = _own_options(explain("\n".join(lines), plan.source))
             raise AnimupError(failure if pipe.returncode > 0 else f"vspipe crashed: {failure}")
         if encoder_first or sink.returncode:
             text = said.read_text(encoding="utf-8", errors="replace").strip()
