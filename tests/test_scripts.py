@@ -33,13 +33,15 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def make_video(path: Path, pixels: str = "yuv420p", codec: str = "mpeg2video", interlaced: bool = False) -> None:
-    """A moving gradient, tagged BT.709."""
+def make_video(
+    path: Path, pixels: str = "yuv420p", codec: str = "mpeg2video", interlaced: bool = False, tagged: bool = True
+) -> None:
+    """A moving gradient, tagged BT.709 unless it is RGB or told otherwise."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=24, options={"flags": "+ildct+ilme"} if interlaced else {})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
         context = stream.codec_context
-        if pixels.startswith("yuv"):
+        if tagged and pixels.startswith("yuv"):
             context.colorspace = context.color_primaries = context.color_trc = context.color_range = 1
         rows, columns = np.mgrid[:HEIGHT, :WIDTH]
         for index in range(COUNT):
@@ -102,6 +104,13 @@ def test_compare_interleaves_source_and_result(source: Path, tmp_path: Path) -> 
     assert len(frames) == 2 * COUNT and frames[0] != frames[1]
     props = json.loads((tmp_path / "props.json").read_text())
     assert all(p["_Matrix"] == 1 for p in props)
+
+
+def test_both_pictures_of_an_untagged_source_have_one_matrix(tmp_path: Path) -> None:
+    make_video(tmp_path / "untagged.mkv", tagged=False)
+    options = ["-a", f"source={tmp_path / 'untagged.mkv'}", "-a", "task=deblock", "-j", tmp_path / "props.json"]
+    assert vspipe(*options, demo.script_path(demo.COMPARE), "--").returncode == 0
+    assert {p["_Matrix"] for p in json.loads((tmp_path / "props.json").read_text())} == {6}
 
 
 def test_nothing_is_left_beside_the_source(source: Path) -> None:
