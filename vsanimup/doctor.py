@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vsanimup.errors import AnimupError
+from vsanimup.processes import find_program, module_command
 
 SIDE = 64
 """Width and height of the clip that is tried."""
@@ -61,7 +62,7 @@ def _look() -> dict[str, Any]:
     """What :func:`look` finds, in a process of its own; ``crash`` when that process died."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "vsanimup.doctor"], capture_output=True, text=True, errors="replace",
+            module_command("vsanimup.doctor"), capture_output=True, text=True, errors="replace",
             stdin=subprocess.DEVNULL, timeout=WAIT, check=False,
         )  # fmt: skip
         last = done.stdout.strip().splitlines()[-1:]
@@ -192,10 +193,10 @@ def _try_here(seen: dict[str, Any]) -> Check:
 
 
 def _try_vspipe() -> Check:
-    from vsanimup import demo
+    from vsanimup import vspipe
 
     try:
-        program = demo.vspipe_path()
+        program = vspipe.vspipe_path()
     except AnimupError as error:
         return Check(name="vspipe", state="fail", found="not found", remedy=str(error))
     with tempfile.TemporaryDirectory(prefix="animup_") as folder:
@@ -207,7 +208,7 @@ def _try_vspipe() -> Check:
         except (OSError, subprocess.TimeoutExpired) as error:
             return Check(name="vspipe", state="fail", found=f"{error}", remedy="pip install vapoursynth")
     if done.returncode:
-        reason = demo.explain(done.stderr.decode("utf-8", "replace"))
+        reason = vspipe.explain(done.stderr.decode("utf-8", "replace"))
         cause, _, remedy = reason.partition("; run once:  ")
         remedy = remedy and f"run once:  {remedy}"
         return Check(name="vspipe", state="fail", found=f"{program}: {cause}", remedy=remedy)
@@ -228,7 +229,7 @@ def _bestsource(seen: dict[str, Any]) -> Check:
 def _encoders() -> list[Check]:
     checks = []
     for name in ("x264", "ffmpeg"):
-        program = shutil.which(name)
+        program = find_program(name)
         checks.append(Check(name=name, state="ok" if program else "note", found=program or "not on PATH"))
     if all(check.state == "note" for check in checks):
         checks.append(Check(name="encoder", state="ok", found="PyAV's libx264 is used instead"))
