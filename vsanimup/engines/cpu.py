@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import threading
@@ -63,6 +64,20 @@ class _Cores:
 
 
 _cores = _Cores(usable_cores())
+
+
+@functools.cache
+def _shared_arena() -> bool:
+    """Let all sessions of the process take their working memory from one arena: each has one of its own otherwise, as
+    large as it ever needed, though no more of them compute at once than there are cores."""
+    import onnxruntime as ort
+
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    try:
+        ort.create_and_register_allocator(memory, None)
+    except Exception:  # somebody else in this process registered one, or this onnxruntime knows none
+        return False
+    return True
 
 
 class CpuEngine:
@@ -141,6 +156,8 @@ class CpuBackend(OnnxRuntimeBackend):
             options.intra_op_num_threads = threads
             options.inter_op_num_threads = 1
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            if _shared_arena():
+                options.add_session_config_entry("session.use_env_allocators", "1")
             try:
                 return ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
             except Exception as error:
