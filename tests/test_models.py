@@ -64,7 +64,7 @@ def test_damaged_network_is_named(folder, damage):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"scale": "two"}, "scale must be a int"),
+        ({"scale": "two"}, "scale must be a whole number"),
         ({"scale": 7}, "out of range"),
         ({"radius": -1}, "out of range"),
         ({"format": 99}, "format 99"),

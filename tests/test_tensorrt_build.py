@@ -507,7 +507,7 @@ def test_the_log_tells_of_long_builds(monkeypatch, caplog):
     monkeypatch.setattr(module, "TICK", 0.02)
     monkeypatch.setattr(module, "_build", lambda library, job, state, stop: time.sleep(0.3) or b"plan")
     monkeypatch.setattr(logging.getLogger("vsanimup"), "propagate", True)
-    with caplog.at_level(logging.INFO, "vsanimup"):
+    with caplog.at_level(logging.DEBUG, "vsanimup"):
         assert build(None, Job(network=b"", origin="net.onnx", sizes={})) == b"plan"
     assert 2 <= len(caplog.messages) <= 8
     assert re.fullmatch(r"net\.onnx: engine 0 % built after 0 s \(starting\)", caplog.messages[0])

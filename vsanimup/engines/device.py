@@ -105,7 +105,7 @@ def is_there() -> bool:
     """Whether the system has a driver for NVIDIA's devices, without asking the bindings, which may be missing."""
     if sys.platform == "win32":
         return Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "nvcuda.dll").exists()
-    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
+    return any(map(os.path.exists, ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/usr/lib/wsl/lib/libcuda.so.1")))
 
 
 def use(device_id: int) -> None:

@@ -69,10 +69,11 @@ def apart_from_colour(clip: vs.VideoNode, build: Callable[[vs.VideoNode], vs.Vid
     resizers refuse: it is none of RGB's, so it is taken off meanwhile."""
     if clip.format is None or clip.format.color_family != vs.RGB:
         return build(clip)
-    return build(clip.std.RemoveFrameProps(_COLOUR)).std.CopyFrameProps(clip, props=_COLOUR)
+    result = build(clip.std.RemoveFrameProps(["_Matrix", *_COLOUR])).std.CopyFrameProps(clip, props=_COLOUR)
+    return result.std.SetFrameProps(_Matrix=vs.MATRIX_RGB)
 
 
-_COLOUR = ["_Matrix", "_Transfer", "_Primaries", "_ChromaLocation"]
+_COLOUR = ["_Transfer", "_Primaries", "_ChromaLocation"]
 
 
 def converted(clip: vs.VideoNode, **how: Any) -> vs.VideoNode:
