@@ -184,7 +184,8 @@ def _room(target: Target, gibibytes: float | None) -> DeviceMemory | None:
 
     if gibibytes is not None:
         return DeviceMemory(total=int(gibibytes * (1 << 30)), free=0)
-    return target.gpu and DeviceMemory(total=target.gpu.total_memory, free=target.gpu.free_memory)
+    gpu = target.gpu
+    return None if gpu is None else DeviceMemory(total=gpu.total_memory, free=gpu.free_memory)
 
 
 def _parse_size(text: str) -> tuple[int, int]:

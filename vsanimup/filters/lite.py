@@ -14,7 +14,15 @@ from vsanimup.engines import Array, Backend
 from vsanimup.filters.inference import Inference, Mix
 from vsanimup.filters.likeness import Likeness, Run, refuse_interlaced
 from vsanimup.filters.once import Once
-from vsanimup.filters.samples import UNSPECIFIED, Plane, average, is_full, matrix_by_height, scales
+from vsanimup.filters.samples import (
+    UNSPECIFIED,
+    Plane,
+    average,
+    is_full,
+    keep_black_and_white,
+    matrix_by_height,
+    scales,
+)
 from vsanimup.filters.smooth import STEP, even_out
 from vsanimup.models import Model
 from vsanimup.temporal.drawings import CELL
@@ -147,6 +155,8 @@ class LiteProcess:
                 refuse_interlaced(frame)
             pictures[n] = average([self._likeness.picture(frame) for frame in copies])
         y, uv = self.inference([pictures[first + i] for i in window], mix, lambda: job.cancelled)
+        if self._model.scale == 1 and dict(mix).get("dehaze"):
+            keep_black_and_white(y, pictures[centre])
         planes = [y, *uv]
         if self._settings.smooth:
             for plane in planes:

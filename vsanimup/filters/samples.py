@@ -111,6 +111,16 @@ class Picture:
         return (scale.levels(plane) for plane, scale in zip(self.planes, self.scales, strict=True))
 
 
+def keep_black_and_white(luma: Array, picture: Picture) -> None:
+    """Put luma values that lie beyond black and white back there, in place, as far as the picture's own do not.
+
+    Bars around a picture are black already, and what takes haze off would make them blacker.
+    """
+    before = np.empty(luma.shape, np.float32)
+    picture.scales[0].read(picture.planes[0], before)
+    np.clip(luma, np.minimum(before, 0), np.maximum(before, 1), out=luma)
+
+
 def average(pictures: Sequence[Picture]) -> Picture:
     """The mean of pictures of one size, as values; equal pictures give the first of them."""
     first = pictures[0]
