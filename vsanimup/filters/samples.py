@@ -53,13 +53,15 @@ class Scale:
             out *= np.float32(self.unit)
 
     def write(self, values: Array, plane: Plane) -> None:
-        """Round and limit ``values`` to samples in ``plane``, of the same shape."""
+        """Round and limit ``values`` to samples in ``plane``, of the same shape; what is no number becomes 0."""
         if self.top is None:
             np.copyto(plane, values, casting="same_kind")
             return
         samples = values * np.float32(1 / self.unit)
         samples += np.float32(self.zero + 0.5)
         np.clip(samples, 0, np.float32(self.top + 0.5), out=samples)
+        if np.isnan(samples.max()):  # which processors convert as they like
+            np.nan_to_num(samples, copy=False)
         np.copyto(plane, samples, casting="unsafe")  # cuts the fraction off
 
     def levels(self, plane: Plane) -> Array:
