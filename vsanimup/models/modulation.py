@@ -68,10 +68,11 @@ class Modulation:
         try:
             weight, bias, a, b, c = (self._arrays[f"{name}.{part}"] for part in ("weight", "bias", "a", "b", "c"))
             weight, bias = weight.copy(), bias.copy()
-            for task, share in mix.items():
-                t = self._model.tasks.index(task)
-                weight += np.float32(share) * (b[t] @ a[t]).reshape(weight.shape)
-                bias += np.float32(share) * c[t]
+            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
+                for task, share in mix.items():
+                    t = self._model.tasks.index(task)
+                    weight += np.float32(share) * (b[t] @ a[t]).reshape(weight.shape)
+                    bias += np.float32(share) * c[t]
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise AnimupError(
                 f"model {self._model.folder}: its weights of layer {name} do not fit ({cut(repr(error))}); {REMEDY}"
