@@ -120,7 +120,7 @@ def test_tiny_numbers_are_none(function):
 @pytest.mark.parametrize("function", FILTERS)
 @pytest.mark.parametrize(
     "wrong",
-    [{"_Matrix": 1}, {"_Matrix": -5}, {"_Transfer": 3}, {"_Primaries": 999, "_ChromaLocation": 99}],
+    [{"_Matrix": 1}, {"_Matrix": -5}, {"_Transfer": 3}, {"_Primaries": 999}],
     ids=str,
 )  # fmt: skip
 def test_rgb_may_carry_what_is_left_of_its_yuv(function, wrong):
@@ -130,6 +130,18 @@ def test_rgb_may_carry_what_is_left_of_its_yuv(function, wrong):
     assert digests(make(odd, task="denoise")) == digests(make(clip, task="denoise"))
     props = make(odd, task="denoise", format=vs.RGB48).get_frame(0).props
     assert props["_Matrix"] == 0 and all(props[name] == value for name, value in wrong.items() if name != "_Matrix")
+
+
+@pytest.mark.parametrize("function", FILTERS)
+@pytest.mark.parametrize("format", [vs.YUV420P8, vs.YUV444P16, vs.GRAY8, vs.RGB24])
+def test_properties_that_no_conversion_can_go_by_are_named(function, format):
+    make = getattr(core.animup, function)
+    for name, value in (("_Range", 7), ("_Range", -1), ("_ChromaLocation", 99)):
+        odd = blank(format, length=3).std.SetFrameProps(**{name: value})
+        clip = make(core.std.Splice([blank(format, length=3), odd]), task="denoise", drawings=0, steady=0)
+        assert clip.get_frame(0)
+        with pytest.raises(vs.Error, match=f"^{function}: frame 5 has {name}={value}, which must be .* set it, as in"):
+            clip.get_frame(5)
 
 
 def test_the_filter_that_was_called_is_named(monkeypatch):

@@ -20,10 +20,11 @@ MIN_SIDE = 16
 """Least width and height of a clip."""
 
 
-def check_clip(clip: vs.VideoNode) -> None:
-    """Refuse, with the remedy, what no filter here can take.
+def checked(clip: vs.VideoNode, function: str) -> vs.VideoNode:
+    """The clip, for the plugin's function of this name: what no filter here can take is refused with the remedy.
 
-    Raises :class:`AnimupError` for variable format or size, tiny frames and half-precision or odd sample types.
+    Its frames fail whose properties no conversion can go by. Raises :class:`AnimupError` for variable format or size,
+    tiny frames and half-precision or odd sample types.
     """
     if clip.format is None or clip.format.color_family == vs.UNDEFINED or clip.width == 0 or clip.height == 0:
         raise AnimupError(
@@ -34,6 +35,7 @@ def check_clip(clip: vs.VideoNode) -> None:
         raise AnimupError(f"clip must have 8 to 16 bits a sample, or be float, got {clip.format.name}")
     if clip.width < MIN_SIDE or clip.height < MIN_SIDE:
         raise AnimupError(f"clip must be at least {MIN_SIDE}x{MIN_SIDE}, got {clip.width}x{clip.height}")
+    return vs.core.animup.internal_checked(clip, function=function)
 
 
 def output_format(clip: vs.VideoNode, wanted: int | None) -> vs.VideoFormat:
@@ -67,7 +69,7 @@ def _storable(format: vs.VideoFormat) -> bool:
 def apart_from_colour(clip: vs.VideoNode, build: Callable[[vs.VideoNode], vs.VideoNode]) -> vs.VideoNode:
     """What ``build`` makes of a clip. Frames of RGB may carry the matrix of the YUV that they came from, or what else
     resizers refuse: it is none of RGB's, so it is taken off meanwhile."""
-    if clip.format is None or clip.format.color_family != vs.RGB:
+    if clip.format.color_family != vs.RGB:
         return build(clip)
     result = build(clip.std.RemoveFrameProps(["_Matrix", *_COLOUR])).std.CopyFrameProps(clip, props=_COLOUR)
     return result.std.SetFrameProps(_Matrix=vs.MATRIX_RGB)

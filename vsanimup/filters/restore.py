@@ -43,9 +43,8 @@ def create(
 
     Raises :class:`AnimupError` for anything that cannot work.
     """
-    planes.check_clip(clip)
     return planes.apart_from_colour(
-        clip,
+        planes.checked(clip, "Restore"),
         lambda work: _graph(work, task=task, prompt=prompt, strength=strength, model=model, format=format, **shared),
     )
 

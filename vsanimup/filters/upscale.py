@@ -73,9 +73,9 @@ def create(
     """
     if scale not in (2, 3, 4):
         raise AnimupError(f"scale must be 2, 3 or 4, got {scale}")
-    planes.check_clip(clip)
     return planes.apart_from_colour(
-        clip, lambda work: _graph(work, scale=scale, task=task, model=model, format=format, **others)
+        planes.checked(clip, "Upscale"),
+        lambda work: _graph(work, scale=scale, task=task, model=model, format=format, **others),
     )
 
 

@@ -67,7 +67,7 @@ class Model:
         Raises :class:`AnimupError` when the manifest names none such.
         """
         if name not in self.files:
-            raise AnimupError(f"model {self.folder}: the manifest names no file {name}; {self._remedy()}")
+            raise AnimupError(f"model {self.folder}: the manifest names no file {cut(name)}; {self._remedy()}")
         return self.folder / name
 
     def specialist(self, mix: Mapping[str, float]) -> str | None:
@@ -82,7 +82,10 @@ class Model:
         """
         if task is None:
             return self
-        other = open_model(self.folder / self.specialists[task])
+        folder = self.folder / self.specialists[task]
+        if not folder.is_dir():
+            raise AnimupError(f"model {self.folder}: its folder {folder.name} is missing; {self._remedy()}")
+        other = open_model(folder)
         if other.shape != self.shape or other.radius > self.radius:
             raise AnimupError(f"model {other.folder} cannot stand in for {self.name}; {self._remedy()}")
         return other
@@ -104,7 +107,7 @@ class Model:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise AnimupError(f"model file {path} cannot be read ({error.strerror}); {self._remedy()}") from error
+            raise self._unreadable(path, error) from error
         self._compare(name, hashlib.sha256(data).hexdigest(), len(data))
         return data
 
@@ -118,9 +121,13 @@ class Model:
             with path.open("rb") as file:
                 digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
         except OSError as error:
-            raise AnimupError(f"model file {path} cannot be read ({error.strerror}); {self._remedy()}") from error
+            raise self._unreadable(path, error) from error
         self._compare(name, digest, size)
         return path
+
+    def _unreadable(self, path: Path, error: OSError) -> AnimupError:
+        remedy = "see to its permissions" if isinstance(error, PermissionError) else self._remedy()
+        return AnimupError(f"model file {path} cannot be read ({error.strerror}); {remedy}")
 
     def _compare(self, name: str, digest: str, size: int) -> None:
         if digest != self.files[name]:
