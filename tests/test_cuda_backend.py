@@ -119,17 +119,24 @@ def test_without_gpu_package_the_remedy_is_named():
         core.animup.Restore(moving(length=1), backend="cuda")
 
 
-def test_auto_falls_back_and_says_so():
+@pytest.mark.parametrize("is_there", [False, True])
+def test_auto_falls_back_and_says_so(monkeypatch, is_there):
+    """Why is for who looks for it; that a GPU goes unused is for everybody."""
     said = []
     handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())
-    engines.LOG.addHandler(handler)
+    handler.emit = lambda record: said.append((record.levelno, record.getMessage()))
+    monkeypatch.setattr(device, "is_there", lambda: is_there)
+    monkeypatch.setattr(engines.LOG, "level", logging.DEBUG)
     engines._tell.cache_clear()
+    engines.LOG.addHandler(handler)
     try:
-        assert engines.choose("auto").name == "cpu"
+        assert engines.choose("auto").name == engines.choose("auto").name == "cpu"
     finally:
         engines.LOG.removeHandler(handler)
-    assert len(said) == 1 and said[0].startswith("backend='auto' is cpu") and "cuda: the onnxruntime that" in said[0]
+    told = [text for level, text in said if level == logging.INFO]
+    assert told == ["backend='auto' is cpu though there is an NVIDIA GPU; 'animup doctor' says why"] * is_there
+    ((level, reasons),) = said[: len(said) - len(told)]
+    assert level == logging.DEBUG and reasons.startswith("backend='auto' is cpu") and "cuda: the onnxruntime" in reasons
 
 
 def test_without_driver(gpu):

@@ -1,12 +1,20 @@
 """Model folders: what is damaged is named."""
 
+import errno
+import hashlib
+import io
 import json
+import os
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vsanimup.errors import AnimupError
 from vsanimup.models import MANIFEST, SHIPPED, find, open_model, shipped
+from vsanimup.models.image import find_image
+from vsanimup.models.modulation import Modulation
 
 
 @pytest.fixture
@@ -64,8 +72,15 @@ def test_damaged_network_is_named(folder, damage):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"scale": "two"}, "scale must be a int"),
-        ({"scale": 7}, "out of range"),
+        ({"scale": "two"}, "scale must be a whole number"),
+        ({"scale": 7}, "scale is out of range, 1 to 4: got 7"),
+        ({"radius": 10**30}, "radius is out of range"),
+        ({"align": 7}, "align is out of range, 2 to 4096, even: got 7"),
+        ({"bytes_per_pixel": 0}, "bytes_per_pixel is out of range"),
+        ({"tasks": [1]}, r"tasks must be texts, got \[1\]"),
+        ({"tasks": [[]]}, "tasks must be texts"),
+        ({"name": None}, "name must be a text, got None"),
+        ({"kind": ["x" * 5000]}, "kind must be a text, got .*…"),
         ({"radius": -1}, "out of range"),
         ({"format": 99}, "format 99"),
         ({"files": {"../../etc/passwd": "0"}}, "must be plain"),
@@ -79,7 +94,7 @@ def test_damaged_manifest_is_named(folder, fields, said):
     assert str(folder / MANIFEST) in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff", "[" * 100_000, '{"a":' * 100_000, "1" * 5000])
 def test_manifest_that_is_no_object(folder, text):
     (folder / MANIFEST).write_bytes(text.encode("latin-1"))
     with pytest.raises(AnimupError, match=r"manifest\.json"):
@@ -112,3 +127,88 @@ def test_verify_says_what_read_says(folder):
     assert said[0] == said[1]
     with pytest.raises(AnimupError, match="names no file x"):
         model.verify("x")
+
+
+@pytest.mark.parametrize("place", ["folder", "loop", "pipe", "none"])
+def test_a_manifest_that_is_no_file(folder, place):
+    path = folder / MANIFEST
+    path.unlink()
+    if place == "folder":
+        path.mkdir()
+    elif place == "loop":
+        path.symlink_to(MANIFEST)
+    elif place == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(
+        AnimupError, match=r"manifest\.json (is no file|cannot be read|; give a folder that)|has no manifest"
+    ):
+        find(str(folder), "lite-restore", 1)
+
+
+def test_what_may_not_be_looked_at_is_named(folder, monkeypatch):
+    """As an ordinary user sees it, whoever runs the tests."""
+    look, read = Path.stat, Path.read_text
+
+    def denied(self, *args, **kwargs):
+        if folder in (self, *self.parents):
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return look(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "stat", denied)
+    for name in (folder, folder / "net.onnx"):
+        for search in (find_image, lambda model: find(model, "lite-restore", 1)):
+            with pytest.raises(AnimupError, match=r"^model='.*' cannot be looked at \(Permission denied\); see to its"):
+                search(str(name))
+    monkeypatch.setattr(Path, "stat", look)
+    monkeypatch.setattr(
+        Path, "read_text", lambda self, **kw: denied(self) if self.name == MANIFEST else read(self, **kw)
+    )
+    with pytest.raises(
+        AnimupError, match=r"manifest\.json cannot be read \(Permission denied\); see to its permissions"
+    ):
+        find(str(folder), "lite-restore", 1)
+
+
+def weights_of(folder, content):
+    """Replace a model's file of weights, with a digest that fits: another author's model, not a damaged one."""
+    (folder / "tasks.npz").write_bytes(content)
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    change(folder, files=files | {"tasks.npz": hashlib.sha256(content).hexdigest()})
+    return Modulation(open_model(folder))
+
+
+def saved(**arrays):
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def test_odd_weights_are_refused(folder):
+    whole = dict(np.load(folder / "tasks.npz"))
+    single = io.BytesIO()
+    np.save(single, np.zeros(3))
+    for content in (b"", b"PK", b"x" * 2000, single.getvalue(), saved(a=np.array([{}], object))):
+        with pytest.raises(
+            AnimupError, match=r"tasks\.npz holds no arrays that can be read; get the model again"
+        ) as said:
+            weights_of(folder, content)
+        assert "pickle" not in str(said.value)
+    network = (folder / "network.onnx").read_bytes()
+    for values, words in (
+        ({}, "weights of layer .* do not fit"),
+        ({name: value[:1] for name, value in whole.items()}, "weights of layer .* do not fit"),
+        ({name: np.full_like(value, np.nan) for name, value in whole.items()}, "are no finite numbers"),
+        ({name: value.astype(np.float32) * np.float32(1e30) for name, value in whole.items()}, "are no finite numbers"),
+    ):
+        odd = weights_of(folder, saved(**values))
+        for use in (lambda odd=odd: odd.weights({"denoise": 1.0}),
+                    lambda odd=odd: odd.merge("network.onnx", network, {"denoise": 1.0})):  # fmt: skip
+            with pytest.raises(AnimupError, match=words):
+                use()
+
+
+@pytest.mark.parametrize("layers", [5, [1], {"head.conv": 3}])
+def test_odd_layers_are_refused(folder, layers):
+    change(folder, modulation={"file": "tasks.npz", "layers": layers})
+    with pytest.raises(AnimupError, match=r"modulation\.layers of its manifest must be objects"):
+        Modulation(open_model(folder))

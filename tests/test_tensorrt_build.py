@@ -11,7 +11,10 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -24,15 +27,17 @@ from typer.testing import CliRunner
 
 from vsanimup import engines
 from vsanimup.cli import app
-from vsanimup.engines import device
+from vsanimup.engine_commands import _requests, _room
+from vsanimup.engines import DeviceMemory, device
 from vsanimup.engines.cache import VARIABLE, Cache
 from vsanimup.engines.shapes import CLASSES
 from vsanimup.engines.tensorrt import library as libraries
-from vsanimup.engines.tensorrt import plans, precision
+from vsanimup.engines.tensorrt import plans, precision, runner
 from vsanimup.engines.tensorrt.build import Job, build
 from vsanimup.engines.tensorrt.plans import Request, Target, plan
-from vsanimup.errors import AnimupError
-from vsanimup.filters.inference import fixed, ranges
+from vsanimup.errors import AnimupError, OutOfMemory
+from vsanimup.filters.arguments import OVERLAP
+from vsanimup.filters.inference import Inference, fixed, memory_of_tile, ranges
 from vsanimup.models import SHIPPED, open_model
 from vsanimup.models.image import find_image
 from vsanimup.models.modulation import Modulation
@@ -431,6 +436,48 @@ def test_commands(folder):
     assert list(folder.glob("*.engine")) == [] == list(folder.glob("*.json"))
 
 
+ODD_ABOUT = [
+    {"format": 1, "key": {"a": 1}, "sha256": 5, "built": "y", "seconds": None},
+    {"format": 1, "key": {"a": 1}, "built": float("nan"), "seconds": 1},
+    {"format": 1, "key": {"a": 1}, "built": 1e300, "seconds": -1},
+    {"format": 1, "key": {"gpu": [1], "job": {}}, "built": True, "seconds": 1},
+    {"format": 1, "key": 3},
+    [],
+]
+
+
+def test_odd_json_beside_an_engine_is_damage(folder):
+    folder.mkdir()
+    texts = [*map(json.dumps, ODD_ABOUT), "[" * 100_000, ""]
+    for number, text in enumerate(texts):
+        (folder / f"odd{number}_00000000.engine").write_bytes(b"x")
+        (folder / f"odd{number}_00000000.json").write_text(text)
+    code, said = command("list")
+    assert code == 0 and f"{len(texts)} engines" in said and said.count("damaged") == len(texts)
+    assert all(f"odd{number}_00000000.engine" in said for number in range(len(texts)))
+    assert f"{len(texts)} engines deleted" in command("prune")[1]
+
+
+def test_engines_are_built_ahead_as_a_filter_cuts_its_frames(tmp_path):
+    """Tiles of a GPU of 4 GiB are smaller than those of one with plenty, and so are those that are built for it."""
+    model, frame, gigabyte = open_model(SHIPPED / "lite-restore"), (1920, 1080), 1 << 30
+    seen = set()
+    for total, streams in ((24, 2), (4, 2), (4, 1), (2, 2)):
+        room = DeviceMemory(total=total * gigabyte, free=total * gigabyte)
+        backend = SimpleNamespace(name="tensorrt", builds=True, memory=lambda _, room=room: room)
+        inference = Inference(
+            model, width=frame[0], height=frame[1], has_chroma=True, tilesize=None, overlap=(OVERLAP, OVERLAP),
+            backend=backend, device_id=0, streams=streams,
+        )  # fmt: skip
+        wanted = ranges(inference.grid.rows.tile, inference.grid.columns.tile)
+        target = Target(gpu=replace(GPU, total_memory=room.total))
+        for most in (memory_of_tile(_room(target, None), streams), memory_of_tile(_room(Target(), total), streams)):
+            (request,) = _requests("lite-restore", "auto", [frame], 2, None, {}, most)
+            assert request.sizes == wanted
+        seen.add(str(wanted))
+    assert len(seen) >= 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["lite-restore", "--size", "big"], "--size must be WIDTHxHEIGHT"),
@@ -507,7 +554,19 @@ def test_the_log_tells_of_long_builds(monkeypatch, caplog):
     monkeypatch.setattr(module, "TICK", 0.02)
     monkeypatch.setattr(module, "_build", lambda library, job, state, stop: time.sleep(0.3) or b"plan")
     monkeypatch.setattr(logging.getLogger("vsanimup"), "propagate", True)
-    with caplog.at_level(logging.INFO, "vsanimup"):
+    with caplog.at_level(logging.DEBUG, "vsanimup"):
         assert build(None, Job(network=b"", origin="net.onnx", sizes={})) == b"plan"
     assert 2 <= len(caplog.messages) <= 8
     assert re.fullmatch(r"net\.onnx: engine 0 % built after 0 s \(starting\)", caplog.messages[0])
+
+
+def test_a_build_does_not_keep_what_an_engine_says_meanwhile(rtx, monkeypatch):
+    """An engine that runs out of memory while another is built must still see that it did."""
+    error = rtx.module.ILogger.Severity.ERROR
+    monkeypatch.setattr(libraries.threads, "runs_engines", False)
+    with rtx.listen() as said, ThreadPoolExecutor(1) as runs, ThreadPoolExecutor(1) as builds:
+        runs.submit(runner._said.forget).result()
+        builds.submit(rtx.logger.log, error, "the network is odd").result()
+        runs.submit(rtx.logger.log, error, "[x.cpp] Error Code 2: OutOfMemory").result()
+        failure = runs.submit(runner._said.error, "the engine failed", "").result()
+    assert isinstance(failure, OutOfMemory) and said.lines == ["the network is odd"]

@@ -17,6 +17,7 @@ import importlib
 import itertools
 import logging
 import sys
+import threading
 import traceback
 import weakref
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import vapoursynth as vs
 
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, cut, shown
 from vsanimup.stop import Stop
 
 __all__ = ["HANDLERS", "SPAN", "FrameView", "Job", "block_node", "log"]
@@ -334,27 +335,41 @@ def block_node(
     return node
 
 
-def log(message: str, level: Literal["info", "warning"] = "info") -> None:
-    """Write to VapourSynth's log, or to stderr where no script environment is active."""
-    kind = vs.MESSAGE_TYPE_WARNING if level == "warning" else vs.MESSAGE_TYPE_INFORMATION
+_LEVELS: Final = {
+    "debug": vs.MESSAGE_TYPE_DEBUG, "info": vs.MESSAGE_TYPE_INFORMATION, "warning": vs.MESSAGE_TYPE_WARNING,
+}  # fmt: skip
+_informed = threading.Lock()
+"""Taken by the first message at information level, for good."""
+
+
+def log(message: str, level: Literal["debug", "info", "warning"] = "info") -> None:
+    """Write to VapourSynth's log; warnings to stderr where no script environment is active.
+
+    Programs that read a clip through a pipe may take every line for data: of a process's messages at information level
+    only the first is told there, and the others as debugging.
+    """
+    if level == "info" and not _informed.acquire(blocking=False):
+        level = "debug"
     try:
-        vs.core.log_message(kind, message)
+        vs.core.log_message(_LEVELS[level], message)
     except (RuntimeError, vs.Error):
-        print(message, file=sys.stderr)
+        if level == "warning":
+            print(message, file=sys.stderr)
 
 
 class _ScriptLog(logging.Handler):
     """What the parts below say through Python's logging goes where :func:`log` writes."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log(self.format(record), "warning" if record.levelno >= logging.WARNING else "info")
+        level = record.levelno
+        log(self.format(record), "debug" if level < logging.INFO else "info" if level < logging.WARNING else "warning")
 
 
 def _hand_over_logs() -> None:
     logger = logging.getLogger("vsanimup")
     if not any(isinstance(handler, _ScriptLog) for handler in logger.handlers):
-        logger.addHandler(_ScriptLog(logging.INFO))
-        logger.setLevel(min(logger.getEffectiveLevel(), logging.INFO))
+        logger.addHandler(_ScriptLog(logging.DEBUG))
+        logger.setLevel(min(logger.getEffectiveLevel(), logging.DEBUG))
         logger.propagate = False
 
 
@@ -400,7 +415,7 @@ def _answer(function: str) -> None:
         arguments = {}  # VapourSynth unwraps a map of one key, and the plugin adds one
     arguments.pop("internal_keys", None)
     kinds = _kinds(getattr(plugin, function).signature)
-    values = {name: _plain(value, kinds.get(name, "")) for name, value in arguments.items()}
+    values = {name: _plain(name, value, kinds.get(name, "")) for name, value in arguments.items()}
     result = getattr(importlib.import_module(module), attribute)(**values)
     plugin.internal_result(**(result if isinstance(result, Mapping) else {"clip": result}))
 
@@ -412,10 +427,14 @@ def _error_of(function: str, call: Callable[[], None]) -> str | None:
     except AnimupError as e:
         text = str(e)
         return text if text.startswith(f"{function}: ") else f"{function}: {text}"
+    except MemoryError as e:
+        traceback.clear_frames(e.__traceback__)
+        said = f" ({cut(e)})" if str(e) else ""
+        return f"{function}: there is too little memory{said}; give a smaller tilesize or num_streams, or free some"
     except BaseException as e:
         log(f"{function}: " + "".join(traceback.format_exception(e)), "warning")
         traceback.clear_frames(e.__traceback__)  # they hold views of frames
-        return f"{function}: internal error: {type(e).__name__}: {e}"
+        return f"{function}: internal error: {type(e).__name__}: {cut(e)}"
     return None
 
 
@@ -424,12 +443,15 @@ def _kinds(signature: str) -> dict[str, str]:
     return {name: kind for name, kind, *_ in (part.split(":") for part in signature.split(";") if ":" in part)}
 
 
-def _plain(value: Any, kind: str) -> Any:
+def _plain(name: str, value: Any, kind: str) -> Any:
     """A value as VapourSynth's map gives it -> as `HANDLERS` promises it."""
     if kind.endswith("[]"):
         values = value if isinstance(value, list) else [value]
-        return [_plain(each, kind[:-2]) for each in values]
-    return value.decode("utf-8") if isinstance(value, bytes) else value
+        return [_plain(name, each, kind[:-2]) for each in values]
+    try:
+        return value.decode("utf-8") if isinstance(value, bytes) else value
+    except UnicodeDecodeError as e:
+        raise AnimupError(f"{name} must be text, or bytes in UTF-8, got {shown(value)}") from e
 
 
 def _dtype(format: vs.VideoFormat) -> np.dtype[Any]:

@@ -7,16 +7,15 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, shown
 from vsanimup.sizes import show_bytes
 
 if TYPE_CHECKING:
-    from vsanimup.engines.base import Size
+    from vsanimup.engines.base import DeviceMemory, Size
     from vsanimup.engines.cache import Entry
     from vsanimup.engines.tensorrt.library import Library
     from vsanimup.engines.tensorrt.plans import Request, Target
@@ -99,6 +98,13 @@ def build(
         list[str] | None,
         typer.Option("--dim", metavar="NAME=N", help="A dimension of a file.onnx, or its range LEAST..USUAL..MOST."),
     ] = None,
+    device_memory: Annotated[
+        float | None,
+        typer.Option(metavar="GIB", min=1, help="Memory of the GPUs that engines are built ahead for, if below 8."),
+    ] = None,
+    num_streams: Annotated[
+        int | None, typer.Option(min=1, max=64, help="As the filters will be given it, if they are.")
+    ] = None,
 ) -> None:
     """Build engines before they are needed; TensorRT-RTX does so without a GPU, too."""
     from rich.console import Console
@@ -107,13 +113,17 @@ def build(
     from vsanimup.cli import plain_errors, terminable
     from vsanimup.engines.cache import Cache
     from vsanimup.engines.tensorrt import library
+    from vsanimup.engines.tensorrt.backend import STREAMS
     from vsanimup.engines.tensorrt.plans import plan
+    from vsanimup.filters.inference import memory_of_tile
 
     with plain_errors(), terminable():
         found, cache = library.find(), Cache()
         target = _target(found, compute_capability)
         sizes = [_parse_size(text) for text in size or ["1920x1080"]]
-        requests = list(_requests(model, precision, sizes, scale, task, dict(map(_parse_dimension, dimension or ()))))
+        most = memory_of_tile(_room(target, device_memory), num_streams or STREAMS)
+        dimensions = dict(map(_parse_dimension, dimension or ()))
+        requests = list(_requests(model, precision, sizes, scale, task, dimensions, most))
         console = Console(highlight=False)
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
         with Progress(*columns, TextColumn("{task.fields[doing]}"), console=console) as progress, _LogAbove(console):
@@ -164,21 +174,31 @@ def _target(library: Library, wanted: str | None) -> Target:
     if wanted == "any":
         return Target()
     if not (parts := re.fullmatch(r"(\d+)\.(\d)", wanted)):
-        raise AnimupError(f"--compute-capability must be such as 8.9, or any, got {wanted!r}")
+        raise AnimupError(f"--compute-capability must be such as 8.9, or any, got {shown(wanted)}")
     return Target(compute_capability=(int(parts[1]), int(parts[2])))
+
+
+def _room(target: Target, gibibytes: float | None) -> DeviceMemory | None:
+    """Memory of the GPU that is built for; ``None`` for one that has plenty."""
+    from vsanimup.engines.base import DeviceMemory
+
+    if gibibytes is not None:
+        return DeviceMemory(total=int(gibibytes * (1 << 30)), free=0)
+    gpu = target.gpu
+    return None if gpu is None else DeviceMemory(total=gpu.total_memory, free=gpu.free_memory)
 
 
 def _parse_size(text: str) -> tuple[int, int]:
     parts = re.fullmatch(r"(\d+)x(\d+)", text)
     if not parts or min(int(parts[1]), int(parts[2])) < 16:
-        raise AnimupError(f"--size must be WIDTHxHEIGHT of at least 16x16, such as 1920x1080, got {text!r}")
+        raise AnimupError(f"--size must be WIDTHxHEIGHT of at least 16x16, such as 1920x1080, got {shown(text)}")
     return int(parts[1]), int(parts[2])
 
 
 def _parse_dimension(text: str) -> tuple[str, Size]:
     parts = re.fullmatch(r"([^=]+)=(\d+)(?:\.\.(\d+)\.\.(\d+))?", text)
     if not parts:
-        raise AnimupError(f"--dim must be NAME=N or NAME=LEAST..USUAL..MOST, got {text!r}")
+        raise AnimupError(f"--dim must be NAME=N or NAME=LEAST..USUAL..MOST, got {shown(text)}")
     least, *others = (int(number) for number in parts.groups()[1:] if number is not None)
     if others and not least <= others[0] <= others[1]:
         raise AnimupError(f"--dim {text}: the numbers must not fall")
@@ -186,28 +206,33 @@ def _parse_dimension(text: str) -> tuple[str, Size]:
 
 
 def _requests(
-    model: str, precision: str, sizes: list[tuple[int, int]], scale: int, task: str | None, given: Mapping[str, Size]
-) -> Iterator[Request]:
-    """Exactly what the filters will ask for."""
+    model: str, precision: str, sizes: list[tuple[int, int]], scale: int, task: str | None,
+    given: Mapping[str, Size], most: int,
+) -> Iterator[Request]:  # fmt: skip
+    """Exactly what the filters will ask for, where a tile may take ``most`` bytes."""
     from vsanimup.engines.tensorrt.plans import Request
-    from vsanimup.models import SHIPPED, open_model
+    from vsanimup.models import open_model, path_of, shipped_folder
     from vsanimup.models.image import find_image
 
-    path = Path(model).expanduser()
+    path = path_of(model)
     if given:
+        if path is None:
+            raise AnimupError(f"model={shown(model)}: there is no such file")
         yield Request(network=path, origin=str(path), sizes=given, precision=precision)
         return
     if image := find_image(model):
         from vsanimup.filters.arguments import settings
         from vsanimup.filters.image import grid_of
 
-        tiles = [
-            (g.columns.tile, g.rows.tile) for g in (grid_of(image, *f, settings(backend="cpu"), False) for f in sizes)
-        ]
+        grids = [grid_of(image, *frame, settings(backend="cpu"), False, most) for frame in sizes]
+        tiles = [(grid.columns.tile, grid.rows.tile) for grid in grids]
         for shape in dict.fromkeys(tuple(image.sizes(tile, True).items()) for tile in tiles):
             yield Request(network=image.path, origin=str(image.path), sizes=dict(shape), precision=precision)
         return
-    opened = open_model(SHIPPED / model if (SHIPPED / model).is_dir() and path.name == model else path)
+    folder = shipped_folder(model) or path
+    if folder is None:
+        raise AnimupError(f"model={shown(model)}: there is no such folder; see 'animup models'")
+    opened = open_model(folder)
     if opened.kind == "animatelcm":
         from vsanimup.diffusion.model import AnimateLcm
         from vsanimup.diffusion.pipeline import network_grids, tile_sizes
@@ -230,12 +255,12 @@ def _requests(
         mix = parse_task(task, opened.tasks) if task else {}
         opened = opened.of(opened.specialist(mix))
         network, weights = opened.read(FLOAT), Modulation(opened).weights(mix) or None
-        grids = [tile_grid(opened, *frame, None, (OVERLAP, OVERLAP)) for frame in sizes]
-        shapes = dict.fromkeys(tuple(ranges(grid.rows.tile, grid.columns.tile).items()) for grid in grids)
+        lite_grids = [tile_grid(opened, *frame, None, (OVERLAP, OVERLAP), most) for frame in sizes]
+        shapes = dict.fromkeys(tuple(ranges(grid.rows.tile, grid.columns.tile).items()) for grid in lite_grids)
         for shape in shapes:
             yield Request(
                 network=network, origin=str(opened.folder / FLOAT), sizes=dict(shape), precision=precision,
                 weights=weights,
             )  # fmt: skip
     else:
-        raise AnimupError(f"model={model!r} is of kind {opened.kind!r}; which this command does not know")
+        raise AnimupError(f"model={shown(model)} is of kind {shown(opened.kind)}, which this command does not know")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, guess, shown
 
 TASKS: tuple[str, ...] = (
     "deblock", "denoise", "deblur", "dehalo", "dechroma", "descratch", "deband", "derain", "dehaze", "desnow",
     "destream",
 )  # fmt: skip
 """All tasks, in the order in which a network's task biases are stored."""
+AUTO = "auto"
+"""What ``task=`` takes instead, for a diagnosis."""
 
 
 def parse_task(text: str, known: Sequence[str]) -> dict[str, float]:
@@ -23,17 +25,20 @@ def parse_task(text: str, known: Sequence[str]) -> dict[str, float]:
         number, star, name = term.rpartition("*")
         name = name.strip()
         if name not in known:
-            got = repr(text) if name == text else f"{name!r} in {text!r}"
-            raise AnimupError(f"task must be one of {', '.join(known)}, or a mix such as a+0.5*b, got {got}")
+            got = shown(text) if name == text else f"{shown(name)} in {shown(text)}"
+            near = guess(name, (AUTO, *known) if name == text else known)
+            raise AnimupError(
+                f"task must be one of {', '.join(known)}, {AUTO}, or a mix such as a+0.5*b, got {got}{near}"
+            )
         if name in mix:
-            raise AnimupError(f"task must name {name} once, got {text!r}")
+            raise AnimupError(f"task must name {name} once, got {shown(text)}")
         try:
             weight = float(number) if star else 1.0
         except ValueError:
             weight = -1.0
         if not 0 <= weight <= 1:
-            raise AnimupError(f"task must weigh {name} by a number from 0 to 1, as in 0.5*{name}, got {text!r}")
+            raise AnimupError(f"task must weigh {name} by a number from 0 to 1, as in 0.5*{name}, got {shown(text)}")
         mix[name] = weight
     if not any(mix.values()):
-        raise AnimupError(f"task must leave something to do, got {text!r}")
+        raise AnimupError(f"task must leave something to do, got {shown(text)}")
     return {name: mix[name] for name in known if mix.get(name)}

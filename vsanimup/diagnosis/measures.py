@@ -49,9 +49,12 @@ def measure(frames: Sequence[Planes]) -> Array | None:
     """Measures of a run of 1 to 3 consecutive frames of one size, float32 ``[COUNT]``.
 
     Still measures are those of the middle frame. ``None`` where there is nothing to measure: the picture is
-    smaller than LEAST_SIDE or practically of one colour. Depends on the frames alone; keeps no view of them.
+    smaller than LEAST_SIDE or practically of one colour, or a frame holds what is no number. Depends on the frames
+    alone; keeps no view of them.
     """
     middle = frames[len(frames) // 2]
+    if not all(np.isfinite(plane).all() for frame in frames for plane in frame):
+        return None
     if min(middle[0].shape[-2:]) < LEAST_SIDE:
         return None
     places = tiles(*middle[0].shape) if middle[0].ndim == 2 else None

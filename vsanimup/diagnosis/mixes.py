@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, shown, unknown
 from vsanimup.tasks import TASKS
 
 PROPERTY: Final = "AnimupMix"
@@ -60,9 +60,11 @@ def parse_mix_text(text: str) -> dict[str, float]:
         try:
             weight = float(number)
         except ValueError:
-            raise AnimupError(f"a mix of tasks must be written like deblock=1.00+denoise=0.50, got {text!r}") from None
+            raise AnimupError(
+                f"a mix of tasks must be written like deblock=1.00+denoise=0.50, got {shown(text)}"
+            ) from None
         if task in mix:
-            raise AnimupError(f"task {task!r} comes twice in {text!r}; name it once")
+            raise AnimupError(f"task {shown(task)} comes twice in {shown(text)}; name it once")
         _check(task, weight)
         mix[task] = weight
     return mix
@@ -70,6 +72,6 @@ def parse_mix_text(text: str) -> dict[str, float]:
 
 def _check(task: str, weight: float) -> None:
     if task not in TASKS:
-        raise AnimupError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
+        raise unknown("task", task, TASKS)
     if not math.isfinite(weight) or not 0 <= weight <= 1:
         raise AnimupError(f"the weight of {task} must lie between 0 and 1, got {weight:g}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vsanimup.engines import Array
-from vsanimup.errors import AnimupError
+from vsanimup.errors import unknown
 
 COLOURFIXES = ("wavelet", "adain", "none")
 """What ``colorfix=`` takes."""
@@ -15,9 +15,9 @@ _SMALL = 1e-5
 
 
 def check(colorfix: str) -> None:
-    """Raises :class:`AnimupError` when there is no such correction."""
+    """Raises :class:`vsanimup.errors.AnimupError` when there is no such correction."""
     if colorfix not in COLOURFIXES:
-        raise AnimupError(f"colorfix must be one of {', '.join(COLOURFIXES)}, got {colorfix!r}")
+        raise unknown("colorfix", colorfix, COLOURFIXES)
 
 
 def correct(result: Array, source: Array, colorfix: str) -> None:

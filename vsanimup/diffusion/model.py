@@ -10,7 +10,7 @@ from typing import Any
 from vsanimup.diffusion.schedule import Schedule
 from vsanimup.diffusion.tokenizer import MERGES, VOCABULARY, Tokenizer
 from vsanimup.engines import Backend, Engine, Size
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, shown
 from vsanimup.models import MANIFEST, Model, open_model
 
 KIND = "animatelcm"
@@ -83,10 +83,12 @@ class AnimateLcm:
         or a small one is damaged. Weights are verified by :meth:`load`.
         """
         if model.kind != KIND:
-            raise AnimupError(f"model {model.folder} is of kind {model.kind!r}; this needs one of kind {KIND!r}")
+            raise AnimupError(f"model {model.folder} is of kind {shown(model.kind)}; this needs one of kind {KIND!r}")
         section = model.sections.get(KIND)
         if not isinstance(section, dict):
-            raise AnimupError(f"model manifest {model.folder / MANIFEST}: {KIND} must be an object, got {section!r}")
+            raise AnimupError(
+                f"model manifest {model.folder / MANIFEST}: {KIND} must be an object, got {shown(section)}"
+            )
         fields = _Fields(section, model.folder / MANIFEST)
         control = fields.flag("control")
         found = cls(
@@ -164,7 +166,7 @@ class _Fields:
         self.where = f"model manifest {path}: {KIND}"
 
     def _refuse(self, name: str, wanted: str) -> AnimupError:
-        return AnimupError(f"{self.where}.{name} must be {wanted}, got {self._section.get(name)!r}")
+        return AnimupError(f"{self.where}.{name} must be {wanted}, got {shown(self._section.get(name))}")
 
     def whole(self, name: str, least: int, most: int, default: int | None = None) -> int:
         """A whole number in a range."""

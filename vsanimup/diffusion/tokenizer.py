@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, shown
 
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
 """Names of the two files."""
@@ -97,7 +97,7 @@ class Tokenizer:
                 continue
             pair = line.split(" ")
             if len(pair) != 2:
-                raise AnimupError(f"{MERGES} is damaged: line {i + 1} is no pair: {line!r}; get the model again")
+                raise AnimupError(f"{MERGES} is damaged: line {i + 1} is no pair: {shown(line)}; get the model again")
             pairs.append((pair[0], pair[1]))
         return cls(numbers, pairs)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 
+from vsanimup.engines import device
 from vsanimup.engines.base import (
     Array,
     Backend,
@@ -20,7 +21,7 @@ from vsanimup.engines.base import (
 from vsanimup.engines.cpu import CpuBackend
 from vsanimup.engines.cuda import CudaBackend
 from vsanimup.engines.tensorrt.backend import TensorRtBackend
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, unknown
 
 __all__ = [
     "BACKENDS", "Array", "Backend", "DeviceArray", "DeviceMemory", "Engine", "Feed", "Result", "Size", "Weights",
@@ -47,7 +48,7 @@ def choose(name: str) -> Backend:
             reasons.append(f"{backend.name}: {reason}")
         raise AnimupError(f"backend='auto' found none that works ({'; '.join(reasons)})")
     if name not in BACKENDS:
-        raise AnimupError(f"backend must be one of auto, {', '.join(BACKENDS)}, got {name!r}")
+        raise unknown("backend", name, ("auto", *BACKENDS))
     if reason := BACKENDS[name].unavailable():
         raise AnimupError(f"backend={name!r} cannot be used: {reason}")
     return BACKENDS[name]
@@ -56,4 +57,6 @@ def choose(name: str) -> Backend:
 @functools.cache
 def _tell(chosen: str, reasons: tuple[str, ...]) -> None:
     """Say once what was chosen."""
-    LOG.info("backend='auto' is %s%s", chosen, f" ({'; '.join(reasons)})" if reasons else "")
+    LOG.debug("backend='auto' is %s%s", chosen, f" ({'; '.join(reasons)})" if reasons else "")
+    if chosen == CpuBackend.name and device.is_there():
+        LOG.info("backend='auto' is %s though there is an NVIDIA GPU; 'animup doctor' says why", chosen)

@@ -26,6 +26,8 @@ VARIABLE = "ANIMUP_ENGINES"
 SUFFIX = ".engine"
 FORMAT = 1
 """Version of the layout of the JSON files."""
+CENTURIES = 1e11
+"""More seconds since 1970 than any file has."""
 PATIENCE = 2.0
 """Seconds that another process may hold an engine before the log says that it is waited for."""
 
@@ -224,10 +226,15 @@ def _about(path: Path) -> dict[str, Any] | None:
     """What the JSON file beside an engine holds."""
     try:
         about = json.loads(path.with_name(f"{_stem(path)}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     whole = isinstance(about, dict) and about.get("format") == FORMAT and isinstance(about.get("key"), dict)
-    return about if whole else None
+    return about if whole and all(_is_time(about.get(name, 0.0)) for name in ("built", "seconds")) else None
+
+
+def _is_time(value: object) -> bool:
+    """Whether it is a number of seconds that a calendar knows."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < CENTURIES
 
 
 def _differences(before: Key, now: Key) -> str:

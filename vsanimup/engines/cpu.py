@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vsanimup.engines.base import DeviceArray, DeviceMemory, Engine, Feed, Result, Size
 from vsanimup.engines.onnx_runtime import OnnxRuntimeBackend, session_options
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, cut
 from vsanimup.stop import current
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class CpuEngine:
         except Exception as error:  # onnxruntime's exceptions have no common base of their own
             if stop:
                 raise AnimupError("nobody wants this frame any more") from error
-            raise AnimupError(f"the network {self._origin} failed on the cpu backend: {error}") from error
+            raise AnimupError(f"the network {self._origin} failed on the cpu backend: {cut(error)}") from error
         return dict(zip(self._outputs, results, strict=True))
 
     def _session_for_all(self) -> InferenceSession:
@@ -138,6 +138,8 @@ class CpuBackend(OnnxRuntimeBackend):
 
     def memory(self, device_id: int) -> DeviceMemory | None:
         """None of its own."""
+        if device_id != 0:
+            raise AnimupError(f"device_id must be 0 on the cpu backend, got {device_id}")
         return None
 
     def _open(
@@ -146,8 +148,7 @@ class CpuBackend(OnnxRuntimeBackend):
         """An engine of a network's bytes, or of the file of this name."""
         import onnxruntime as ort
 
-        if device_id != 0:
-            raise AnimupError(f"device_id must be 0 on the cpu backend, got {device_id}")
+        self.memory(device_id)
         if precision not in ("auto", "fp32"):
             raise ValueError(f"this backend computes as the network says, not at {precision}")
 
@@ -162,7 +163,7 @@ class CpuBackend(OnnxRuntimeBackend):
                 return ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
             except Exception as error:
                 raise AnimupError(
-                    f"onnxruntime {ort.__version__} cannot load the network {origin}: {error}; "
+                    f"onnxruntime {ort.__version__} cannot load the network {origin}: {cut(error)}; "
                     "install the model again, or a newer onnxruntime"
                 ) from error
 

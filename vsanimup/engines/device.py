@@ -9,10 +9,13 @@ import ctypes
 import functools
 import logging
 import math
+import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -96,6 +99,13 @@ def count() -> int:
     raise AnimupError(
         f"the NVIDIA driver does not work ({_meaning(status)}); see whether nvidia-smi does, then restart"
     )
+
+
+def is_there() -> bool:
+    """Whether the system has a driver for NVIDIA's devices, without asking the bindings, which may be missing."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "nvcuda.dll").exists()
+    return any(map(os.path.exists, ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/usr/lib/wsl/lib/libcuda.so.1")))
 
 
 def use(device_id: int) -> None:

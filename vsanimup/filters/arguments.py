@@ -7,24 +7,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vsanimup.engines import choose
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, shown, unknown
 from vsanimup.filters.inference import PRECISIONS
 from vsanimup.filters.lite import Settings
 
 OVERLAP = 32
 """Luma samples that neighbouring tiles share unless told otherwise."""
+MOST_OVERLAP = 256
+"""More than any network sees to one side; beyond, tiles would be mostly overlap."""
 MAX_STREAMS = 64
 MAX_SMOOTH = 64
 """Steps of 8-bit luma: beyond, nothing of a drawing is left."""
+TINY = 1e-6
+"""Shares and steps below this change no sample, and would vanish in 32 bits: they count as 0."""
 
 
-def _pair(name: str, value: Sequence[int] | None, least: int) -> tuple[int, int] | None:
+def _pair(name: str, value: Sequence[int] | None, least: int, most: int | None = None) -> tuple[int, int] | None:
     if value is None:
         return None
-    if len(value) not in (1, 2) or any(n < least for n in value):
-        shown = value[0] if len(value) == 1 else list(value)
-        raise AnimupError(f"{name} must be one or two numbers (width, height) of at least {least}, got {shown}")
+    if len(value) not in (1, 2) or any(n < least or (most is not None and n > most) for n in value):
+        got = value[0] if len(value) == 1 else list(value)
+        span = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise AnimupError(f"{name} must be one or two numbers (width, height) {span}, got {got}")
     return value[0], value[-1]
+
+
+def _flag(name: str, value: int) -> bool:
+    if value not in (0, 1):
+        raise AnimupError(f"{name} must be 0 (off) or 1 (on), got {value}")
+    return bool(value)
+
+
+def _share(name: str, value: float, span: str, most: float) -> float:
+    if not math.isfinite(value) or not 0 <= value <= most:
+        raise AnimupError(f"{name} must lie between {span}, got {value}")
+    return value if value >= TINY else 0.0
 
 
 def settings(
@@ -47,37 +64,28 @@ def settings(
     Raises :class:`AnimupError` naming the argument, its value and what would do.
     """
     tiles = _pair("tilesize", None if tilesize is None or list(tilesize) == [0] else tilesize, 32)
-    shared = _pair("overlap", overlap, 0) or (OVERLAP, OVERLAP)
+    shared = _pair("overlap", overlap, 0, MOST_OVERLAP) or (OVERLAP, OVERLAP)
     if device_id < 0:
         raise AnimupError(f"device_id must not be negative, got {device_id}")
-    if scenecut not in (0, 1):
-        raise AnimupError(f"scenecut must be 0 (off) or 1 (on), got {scenecut}")
-    if drawings not in (0, 1):
-        raise AnimupError(f"drawings must be 0 (off) or 1 (on), got {drawings}")
-    if not math.isfinite(strength) or not 0 <= strength <= 1:
-        raise AnimupError(f"strength must lie between 0 and 1, got {strength:g}")
-    if not math.isfinite(smooth) or not 0 <= smooth <= MAX_SMOOTH:
-        raise AnimupError(f"smooth must lie between 0 (off) and {MAX_SMOOTH}, got {smooth:g}")
-    if not math.isfinite(steady) or not 0 <= steady <= MAX_SMOOTH:
-        raise AnimupError(f"steady must lie between 0 (off) and {MAX_SMOOTH}, got {steady:g}")
-    if tta not in (0, 1):
-        raise AnimupError(f"tta must be 0 (off) or 1 (on), got {tta}")
     if num_streams is not None and not 1 <= num_streams <= MAX_STREAMS:
         raise AnimupError(f"num_streams must lie between 1 and {MAX_STREAMS}, got {num_streams}")
     if precision not in PRECISIONS:
-        raise AnimupError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        raise unknown("precision", precision, PRECISIONS)
     chosen = choose(backend)
+    chosen.memory(device_id)  # says whether there is such a device
     if precision in ("fp16", "bf16") and not chosen.builds:
         raise AnimupError(
             f"precision={precision!r} needs backend='tensorrt', this is backend={chosen.name!r}: leave precision out"
         )
-    if precision == "int8" and chosen.builds:
+    if precision == "int8" and chosen.name != "cpu":
         raise AnimupError(f"precision='int8' needs backend='cpu', this is backend={chosen.name!r}: leave precision out")
+    evening = f"0 (off) and {MAX_SMOOTH}"
     return Settings(
         tilesize=tiles, overlap=shared, backend=chosen, device_id=device_id,
-        num_streams=num_streams or chosen.streams(), scenecut=bool(scenecut),
-        drawings=bool(drawings), strength=strength, smooth=smooth,
-        steady=steady, tta=bool(tta), precision=precision,
+        num_streams=num_streams or chosen.streams(), scenecut=_flag("scenecut", scenecut),
+        drawings=_flag("drawings", drawings), strength=_share("strength", strength, "0 and 1", 1),
+        smooth=_share("smooth", smooth, evening, MAX_SMOOTH), steady=_share("steady", steady, evening, MAX_SMOOTH),
+        tta=_flag("tta", tta), precision=precision,
     )  # fmt: skip
 
 
@@ -88,9 +96,17 @@ def refuse_of_lite(shared: Mapping[str, Any]) -> None:
             raise AnimupError(f"{name}={shared[name]:g} goes with lite models; leave it out")
 
 
+def refuse_precision(shared: dict[str, Any], what: str) -> None:
+    """Take out ``precision``; raise :class:`AnimupError` where it asks for something."""
+    precision = shared.pop("precision", "auto")
+    if precision != "auto":
+        raise AnimupError(
+            f"precision={shown(precision)}: {what} has the precision that it was exported with; leave precision out"
+        )
+
+
 def image_settings(**shared: Any) -> Settings:
     """As :func:`settings`, for networks that have the precision they were made with."""
-    if shared.pop("precision", "auto") != "auto":
-        raise AnimupError("precision: this network has the precision that it was exported with; leave precision out")
+    refuse_precision(shared, "this network")
     refuse_of_lite(shared)
     return settings(**shared)

@@ -25,12 +25,15 @@ from vsanimup.spatial.rgb import to_rgb, to_yuv
 from vsanimup.spatial.tiles import Blend, Grid, fixed, plan, surround
 
 
-def grid_of(network: ImageNetwork, width: int, height: int, settings: Settings, overlap_given: bool) -> Grid:
-    """The tiles of a frame. Raises :class:`AnimupError` for sizes that the network does not take."""
+def grid_of(network: ImageNetwork, width: int, height: int, settings: Settings, overlap_given: bool, most: int) -> Grid:
+    """The tiles of a frame; ``most`` is the bytes that one may take where its size is left to us.
+
+    Raises :class:`AnimupError` for sizes that the network does not take.
+    """
     if network.tile is None:
         return plan(
             width, height, tile=settings.tilesize, overlap=settings.overlap, align=network.multiple,
-            most=memory_of_tile(settings.backend, settings.device_id, settings.num_streams) // network.bytes_per_pixel,
+            most=most // network.bytes_per_pixel,
         )  # fmt: skip
     if settings.tilesize not in (None, network.tile):
         shown = "x".join(map(str, network.tile))
@@ -162,7 +165,8 @@ def image_clip(
     fine = target.sample_type == vs.FLOAT
     kinds: Sequence[int] = (vs.GRAY16, vs.GRAYS) if family == vs.GRAY else (vs.YUV444P16, vs.YUV444PS)
     result = vs.core.get_video_format(kinds[fine])
-    grid = grid_of(network, clip.width, clip.height, settings, overlap_given)
+    most = memory_of_tile(settings.backend.memory(settings.device_id), settings.num_streams)
+    grid = grid_of(network, clip.width, clip.height, settings, overlap_given, most)
     spanned = with_spans(
         work, function, drawings=settings.drawings, scenecut=settings.scenecut, reach=0, restored_reach=0,
         streams=settings.num_streams,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vsanimup.engines import Array, Backend, Engine, Size, on_host
+from vsanimup.engines import Array, Backend, DeviceMemory, Engine, Size, on_host
 from vsanimup.engines.shapes import side_range
 from vsanimup.errors import AnimupError
 from vsanimup.filters.samples import Picture
@@ -41,9 +41,8 @@ ENGINES = 4
 """Engines kept, of the task mixes used last."""
 
 
-def memory_of_tile(backend: Backend, device_id: int, streams: int) -> int:
-    """Bytes that a tile may take on a device. Depends on what there is, not on what happens to be free."""
-    room = backend.memory(device_id)
+def memory_of_tile(room: DeviceMemory | None, streams: int) -> int:
+    """Bytes that a tile may take. Depends on what there is, not on what happens to be free."""
     return MEMORY if room is None else min(MEMORY, room.total // SHARE // streams)
 
 
@@ -124,7 +123,8 @@ class Inference:
         self._variants = MIRRORED if tta else MIRRORED[:1]
         self._model, self._backend, self._device = model, backend, device_id
         self._has_chroma = has_chroma
-        room, most = backend.memory(device_id), memory_of_tile(backend, device_id, streams)
+        room = backend.memory(device_id)
+        most = memory_of_tile(room, streams)
         first = tile_grid(model, width, height, tilesize, overlap, most)
 
         def smaller() -> Tiled | None:

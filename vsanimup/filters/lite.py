@@ -14,7 +14,17 @@ from vsanimup.engines import Backend
 from vsanimup.filters.inference import Inference, Mix
 from vsanimup.filters.likeness import refuse_interlaced
 from vsanimup.filters.once import Once
-from vsanimup.filters.samples import UNSPECIFIED, Picture, Plane, Scale, average, is_full, matrix_by_height, scales
+from vsanimup.filters.samples import (
+    UNSPECIFIED,
+    Picture,
+    Plane,
+    Scale,
+    average,
+    is_full,
+    keep_black_and_white,
+    matrix_by_height,
+    scales,
+)
 from vsanimup.filters.smooth import STEP, even_out
 from vsanimup.filters.spans import RESTORED, with_spans
 from vsanimup.models import Model
@@ -129,6 +139,8 @@ class LiteProcess:
     def _infer(self, job: Job, window: Sequence[Picture], mix: Mix) -> Picture:
         """The network's picture for a window."""
         y, uv = self.inference(window, mix, lambda: job.cancelled)
+        if self._model.scale == 1 and dict(mix).get("dehaze"):
+            keep_black_and_white(y, window[len(window) // 2])
         planes = [y, *uv][: self._source.num_planes]
         if self._settings.smooth:
             for plane in planes:

@@ -6,13 +6,11 @@ import vapoursynth as vs
 
 from vsanimup.bridge import log
 from vsanimup.diagnosis import PROPERTY, probe
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, shown
 from vsanimup.filters.inference import Mix
 from vsanimup.models import Model
 from vsanimup.prompts import mix_of
-from vsanimup.tasks import parse_task
-
-AUTO = "auto"
+from vsanimup.tasks import AUTO, parse_task
 
 
 def asked_mix(task: str | None, prompt: str | None, model: Model) -> Mix | None:
@@ -22,11 +20,14 @@ def asked_mix(task: str | None, prompt: str | None, model: Model) -> Mix | None:
     """
     if prompt is not None:
         if task is not None:
-            raise AnimupError(f"give task or prompt, not both: got task={task!r} and prompt={prompt!r}")
+            raise AnimupError(f"give task or prompt, not both: got task={shown(task)} and prompt={shown(prompt)}")
         mix = mix_of(prompt)
         unknown = [name for name in mix if name not in model.tasks]
         if unknown:
-            raise AnimupError(f"prompt {prompt!r} asks for {', '.join(unknown)}, which model {model.name} does not do")
+            raise AnimupError(
+                f"prompt={shown(prompt)} asks for {', '.join(unknown)}, which model {model.name} does not do; "
+                "leave it out"
+            )
         return tuple(mix.items())
     if task is None or task == AUTO:
         # a model of somebody else's without task biases does what it does
@@ -37,7 +38,7 @@ def asked_mix(task: str | None, prompt: str | None, model: Model) -> Mix | None:
 def marked(clip: vs.VideoNode, mix: Mix | None, function: str, model: Model) -> vs.VideoNode:
     """The clip, whose frames say the mix in force in the property ``AnimupMix``, by a diagnosis where there is none."""
     if mix is None:
-        return clip.std.CopyFrameProps(probe(clip), props=[PROPERTY])
+        return clip.std.CopyFrameProps(probe(clip, function), props=[PROPERTY])
     text = "+".join(f"{name}={weight:.2f}" for name, weight in mix)
-    log(f"{function}: {model.name}, {text or 'as the model is'}")
+    log(f"{function}: {model.name}, {text or 'as the model is'}", "debug")
     return clip.std.SetFrameProps(**{PROPERTY: text})

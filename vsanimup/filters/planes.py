@@ -20,35 +20,62 @@ MIN_SIDE = 16
 """Least width and height of a clip."""
 
 
-def check_clip(clip: vs.VideoNode) -> None:
-    """Refuse, with the remedy, what no filter here can take.
+def checked(clip: vs.VideoNode, function: str) -> vs.VideoNode:
+    """The clip, for the plugin's function of this name: what no filter here can take is refused with the remedy.
 
-    Raises :class:`AnimupError` for variable format or size, tiny frames and half-precision or odd sample types.
+    Its frames fail whose properties no conversion can go by. Raises :class:`AnimupError` for variable format or size,
+    tiny frames and half-precision or odd sample types.
     """
     if clip.format is None or clip.format.color_family == vs.UNDEFINED or clip.width == 0 or clip.height == 0:
         raise AnimupError(
             "clip must have one format and size throughout; convert it first, "
             "as in core.resize.Bicubic(clip, width=1280, height=720, format=vs.YUV420P8)"
         )
-    if clip.format.sample_type == vs.INTEGER and clip.format.bits_per_sample > 16:
+    if not _storable(clip.format):
         raise AnimupError(f"clip must have 8 to 16 bits a sample, or be float, got {clip.format.name}")
     if clip.width < MIN_SIDE or clip.height < MIN_SIDE:
         raise AnimupError(f"clip must be at least {MIN_SIDE}x{MIN_SIDE}, got {clip.width}x{clip.height}")
+    return vs.core.animup.internal_checked(clip, function=function)
 
 
 def output_format(clip: vs.VideoNode, wanted: int | None) -> vs.VideoFormat:
-    """The format of the result: the clip's own, or ``wanted``."""
+    """The format of the result: the clip's own, or ``wanted``.
+
+    Raises :class:`AnimupError` for a number that is no format, and for formats that cannot be converted to.
+    """
     if wanted is None:
         return clip.format
-    target = vs.core.get_video_format(wanted)
-    if target.color_family == vs.UNDEFINED:
+    try:
+        target = vs.core.get_video_format(wanted)
+    except (OverflowError, vs.Error):
+        target = None
+    if target is None or target.color_family == vs.UNDEFINED:
         raise AnimupError(f"format must be a VapourSynth format such as vs.YUV420P16, got {wanted}")
+    if not _storable(target):
+        raise AnimupError(f"format must have 8 to 16 bits a sample, or be float, got {target.name}")
     if (target.color_family == vs.RGB) != (clip.format.color_family == vs.RGB):
         raise AnimupError(
             f"format={target.name} is of another colour family than the clip's {clip.format.name}; "
             "convert with core.resize, where the matrix can be given"
         )
     return target
+
+
+def _storable(format: vs.VideoFormat) -> bool:
+    """Whether samples are of a kind that is read and written here."""
+    return bool(format.sample_type == vs.FLOAT or format.bits_per_sample <= 16)
+
+
+def apart_from_colour(clip: vs.VideoNode, build: Callable[[vs.VideoNode], vs.VideoNode]) -> vs.VideoNode:
+    """What ``build`` makes of a clip. Frames of RGB may carry the matrix of the YUV that they came from, or what else
+    resizers refuse: it is none of RGB's, so it is taken off meanwhile."""
+    if clip.format.color_family != vs.RGB:
+        return build(clip)
+    result = build(clip.std.RemoveFrameProps(["_Matrix", *_COLOUR])).std.CopyFrameProps(clip, props=_COLOUR)
+    return result.std.SetFrameProps(_Matrix=vs.MATRIX_RGB)
+
+
+_COLOUR = ["_Transfer", "_Primaries", "_ChromaLocation"]
 
 
 def converted(clip: vs.VideoNode, **how: Any) -> vs.VideoNode:

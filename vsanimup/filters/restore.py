@@ -7,7 +7,7 @@ from typing import Any
 import vapoursynth as vs
 
 from vsanimup.bridge import log
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, shown
 from vsanimup.filters import arguments, planes
 from vsanimup.filters.image import image_clip
 from vsanimup.filters.lite import lite_node
@@ -43,17 +43,28 @@ def create(
 
     Raises :class:`AnimupError` for anything that cannot work.
     """
-    planes.check_clip(clip)
+    return planes.apart_from_colour(
+        planes.checked(clip, "Restore"),
+        lambda work: _graph(work, task=task, prompt=prompt, strength=strength, model=model, format=format, **shared),
+    )
+
+
+def _graph(
+    clip: vs.VideoNode, *, task: str | None, prompt: str | None, strength: float, model: str, format: int | None,
+    **shared: Any,
+) -> vs.VideoNode:  # fmt: skip
+    """As :func:`create`, of a clip that was checked."""
     target = planes.output_format(clip, format)
     network = find_image(model)
     if network is not None:
         if task is not None or prompt is not None:
-            raise AnimupError(f"model={model!r} does one thing: leave task and prompt out")
+            said = f"prompt={shown(prompt)}" if task is None else f"task={shown(task)}"
+            raise AnimupError(f"{said}: model={shown(model)} does one thing; leave task and prompt out")
         return _image(clip, network, model, target, strength, shared)
     settings = arguments.settings(strength=strength, **{"smooth": SMOOTH, "steady": STEADY} | shared)
     found = find(model, "lite-restore", scale=1)
     mix = asked_mix(task, prompt, found)
-    if strength == 0:
+    if settings.strength == 0:
         return clip if target.id == clip.format.id else clip.resize.Bicubic(format=target.id)
     clip = marked(clip, mix, "Restore", found)
     return planes.through_network(
@@ -67,9 +78,9 @@ def _image(
 ) -> vs.VideoNode:  # fmt: skip
     """The way of a network from one picture to one."""
     if network.scale != 1:
-        raise AnimupError(f"model={model!r} enlarges by {network.scale}: give it to Upscale, with that scale")
+        raise AnimupError(f"model={shown(model)} enlarges by {network.scale}: give it to Upscale, with that scale")
     settings = arguments.image_settings(strength=strength, **shared)
-    if strength == 0:
+    if settings.strength == 0:
         return clip if target.id == clip.format.id else clip.resize.Bicubic(format=target.id)
-    log(f"Restore: {network.name}")
+    log(f"Restore: {network.name}", "debug")
     return image_clip(clip, "Restore", network, settings, target, "overlap" in shared)

@@ -54,13 +54,15 @@ class Scale:
             out *= np.float32(self.unit)
 
     def write(self, values: Array, plane: Plane) -> None:
-        """Round and limit ``values`` to samples in ``plane``, of the same shape."""
+        """Round and limit ``values`` to samples in ``plane``, of the same shape; what is no number becomes 0."""
         if self.top is None:
             np.copyto(plane, values, casting="same_kind")
             return
         samples = values * np.float32(1 / self.unit)
         samples += np.float32(self.zero + 0.5)
         np.clip(samples, 0, np.float32(self.top + 0.5), out=samples)
+        if np.isnan(samples.max()):  # which processors convert as they like
+            np.nan_to_num(samples, copy=False)
         np.copyto(plane, samples, casting="unsafe")  # cuts the fraction off
 
     def levels(self, plane: Plane) -> Array:
@@ -126,6 +128,16 @@ class Picture:
     def levels(self) -> Iterator[Array]:
         """The planes in steps of an 8 bit plane, each when it is asked for."""
         return (scale.levels(plane) for plane, scale in zip(self.planes, self.scales, strict=True))
+
+
+def keep_black_and_white(luma: Array, picture: Picture) -> None:
+    """Put luma values that lie beyond black and white back there, in place, as far as the picture's own do not.
+
+    Bars around a picture are black already, and what takes haze off would make them blacker.
+    """
+    before = np.empty(luma.shape, np.float32)
+    picture.scales[0].read(picture.planes[0], before)
+    np.clip(luma, np.minimum(before, 0), np.maximum(before, 1), out=luma)
 
 
 def average(pictures: Sequence[Picture]) -> Picture:

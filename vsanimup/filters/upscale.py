@@ -9,7 +9,7 @@ import vapoursynth as vs
 
 from vsanimup.bridge import log
 from vsanimup.diagnosis import PROPERTY
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, shown
 from vsanimup.filters import arguments, planes
 from vsanimup.filters.image import image_clip
 from vsanimup.filters.inference import Mix
@@ -75,7 +75,16 @@ def create(
     """
     if scale not in (2, 3, 4):
         raise AnimupError(f"scale must be 2, 3 or 4, got {scale}")
-    planes.check_clip(clip)
+    return planes.apart_from_colour(
+        planes.checked(clip, "Upscale"),
+        lambda work: _graph(work, scale=scale, task=task, model=model, format=format, **others),
+    )
+
+
+def _graph(
+    clip: vs.VideoNode, *, scale: int, task: str | None, model: str, format: int | None, **others: Any
+) -> vs.VideoNode:
+    """As :func:`create`, of a clip that was checked."""
     target = planes.output_format(clip, format)
     if clip.width * scale % (1 << target.subsampling_w) or clip.height * scale % (1 << target.subsampling_h):
         raise AnimupError(f"format={target.name} cannot hold a picture of {clip.width * scale}x{clip.height * scale}")
@@ -83,21 +92,21 @@ def create(
     network = find_image(model)
     if network is not None:
         if task is not None:
-            raise AnimupError(f"task={task!r}: model={model!r} does one thing; leave task out")
-        if mine:
-            raise AnimupError(f"{', '.join(mine)} go with AnimateLCM models; model={model!r} takes none of these")
+            raise AnimupError(f"task={shown(task)}: model={shown(model)} does one thing; leave task out")
+        _refuse_of_diffusion(mine, model)
         return _image(clip, scale, network, model, target, others)
     found = find(model, PLAIN if task is None and "prompt" not in mine else ONE_PASS, scale=2, diffusion=True)
     if found.kind == "animatelcm":
         if task is not None:
-            raise AnimupError(f"task={task!r} goes with lite models, {model!r} is one of AnimateLCM: leave task out")
+            raise AnimupError(
+                f"task={shown(task)} goes with lite models, model={shown(model)} is one of AnimateLCM: leave task out"
+            )
         return _diffusion(clip, scale, found, target, Diffusion(**mine), others)
     prompt = mine.pop("prompt", None)
-    if mine:
-        raise AnimupError(f"{', '.join(mine)} go with AnimateLCM models; model={model!r} takes none of these")
+    _refuse_of_diffusion(mine, model)
     if not found.modulation and (task is not None or prompt is not None):
-        said = f"prompt={prompt!r}" if task is None else f"task={task!r}"
-        raise AnimupError(f"{said}: model={model!r} enlarges alone; use Restore before it, or model='lite'")
+        said = f"prompt={shown(prompt)}" if task is None else f"task={shown(task)}"
+        raise AnimupError(f"{said}: model={shown(model)} enlarges alone; use Restore before it, or model='lite'")
     again = "steady" in others
     settings = arguments.settings(**{"smooth": SMOOTH, "steady": STEADY} | others)
     if not found.modulation:
@@ -114,6 +123,13 @@ def create(
         return restored if f.props.get(PROPERTY) else plain
 
     return vs.core.std.FrameEval(restored, choose, prop_src=clip, clip_src=[restored, plain])
+
+
+def _refuse_of_diffusion(given: dict[str, Any], model: str) -> None:
+    if given:
+        said = ", ".join(f"{name}={shown(value)}" for name, value in given.items())
+        verb, out = ("goes", "it") if len(given) == 1 else ("go", "them")
+        raise AnimupError(f"{said} {verb} with AnimateLCM models, which model={shown(model)} is not: leave {out} out")
 
 
 def _lite(
@@ -146,10 +162,10 @@ def _image(
     """The way of a network from one picture to one; one that doubles does so twice for 4, and 3 is 4 resized down."""
     if network.scale not in (2, scale):
         does = f"enlarges by {network.scale}" if network.scale > 1 else "restores: give it to Restore"
-        raise AnimupError(f"scale={scale}, but model={model!r} {does}")
+        raise AnimupError(f"scale={scale}, but model={shown(model)} {does}")
     settings = arguments.image_settings(**shared)
     given = "overlap" in shared
-    log(f"Upscale: {network.name}")
+    log(f"Upscale: {network.name}", "debug")
     if network.scale == scale:
         return image_clip(clip, "Upscale", network, settings, target, given)
     fine = vs.core.get_video_format(planes.floats(clip))
@@ -168,11 +184,7 @@ def _diffusion(
     from vsanimup.diffusion.pipeline import Enhancer
     from vsanimup.filters.diffusion import diffusion_clip
 
-    if "precision" in shared:
-        raise AnimupError(
-            f"precision={shared['precision']!r}: an AnimateLCM model has the precision that it was exported with; "
-            "leave precision out"
-        )
+    arguments.refuse_precision(shared, "an AnimateLCM model")
     arguments.refuse_of_lite(shared)
     settings = arguments.settings(**shared)
     width, height = clip.width * scale, clip.height * scale
@@ -196,7 +208,8 @@ def _diffusion(
         model, weights, enhancer.grid.rows.tile * enhancer.grid.columns.tile, settings.num_streams,
         total_memory() if room is None else room.total, "this machine" if room is None else "this device",
     )  # fmt: skip
-    log(f"Upscale: {model.name}, {chosen.steps} steps from strength {chosen.strength:g}, seed {chosen.seed}")
+    said = f"{chosen.steps} steps from strength {chosen.strength:g}, seed {chosen.seed}"
+    log(f"Upscale: {model.name}, {said}", "debug")
     return diffusion_clip(clip, scale, target, settings, enhancer)
 
 

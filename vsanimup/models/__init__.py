@@ -5,6 +5,7 @@ Files are data: each is checked against the SHA-256 in the manifest before anyth
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, cut, guess, shown
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -66,7 +67,7 @@ class Model:
         Raises :class:`AnimupError` when the manifest names none such.
         """
         if name not in self.files:
-            raise AnimupError(f"model {self.folder}: the manifest names no file {name}; {self._remedy()}")
+            raise AnimupError(f"model {self.folder}: the manifest names no file {cut(name)}; {self._remedy()}")
         return self.folder / name
 
     def specialist(self, mix: Mapping[str, float]) -> str | None:
@@ -81,7 +82,10 @@ class Model:
         """
         if task is None:
             return self
-        other = open_model(self.folder / self.specialists[task])
+        folder = self.folder / self.specialists[task]
+        if not folder.is_dir():
+            raise AnimupError(f"model {self.folder}: its folder {folder.name} is missing; {self._remedy()}")
+        other = open_model(folder)
         if other.shape != self.shape or other.radius > self.radius:
             raise AnimupError(f"model {other.folder} cannot stand in for {self.name}; {self._remedy()}")
         return other
@@ -103,7 +107,7 @@ class Model:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise AnimupError(f"model file {path} cannot be read ({error.strerror}); {self._remedy()}") from error
+            raise self._unreadable(path, error) from error
         self._compare(name, hashlib.sha256(data).hexdigest(), len(data))
         return data
 
@@ -117,9 +121,13 @@ class Model:
             with path.open("rb") as file:
                 digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
         except OSError as error:
-            raise AnimupError(f"model file {path} cannot be read ({error.strerror}); {self._remedy()}") from error
+            raise self._unreadable(path, error) from error
         self._compare(name, digest, size)
         return path
+
+    def _unreadable(self, path: Path, error: OSError) -> AnimupError:
+        remedy = "see to its permissions" if isinstance(error, PermissionError) else self._remedy()
+        return AnimupError(f"model file {path} cannot be read ({error.strerror}); {remedy}")
 
     def _compare(self, name: str, digest: str, size: int) -> None:
         if digest != self.files[name]:
@@ -139,7 +147,14 @@ _TYPES: dict[str, type] = {
     "modulation": dict, "specialists": dict,
 }  # fmt: skip
 
+_WORDS = {str: "a text", int: "a whole number", list: "a list", dict: "an object"}
+
 _OPTIONAL: dict[str, Any] = {"modulation": {}, "multiple": 0, "specialists": {}}
+
+_RANGES = {
+    "scale": range(1, 5), "radius": range(65), "align": range(2, 4097, 2), "multiple": range(0, 4097, 2),
+    "bytes_per_pixel": range(1, 1 << 30), "parameters": range(1 << 62),
+}  # fmt: skip
 
 
 def open_model(folder: Path) -> Model:
@@ -148,21 +163,10 @@ def open_model(folder: Path) -> Model:
     Raises :class:`AnimupError` when there is none or a field is missing or of the wrong type.
     """
     path = folder / MANIFEST
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise AnimupError(f"model {str(folder)!r}: {path} cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise AnimupError(f"model manifest {path} is damaged: {error}") from error
-    try:
-        manifest = json.loads(text)
-    except ValueError as error:
-        raise AnimupError(f"model manifest {path} is damaged: {error}") from error
-    if not isinstance(manifest, dict):
-        raise AnimupError(f"model manifest {path} is damaged: it holds no object")
+    manifest = _read_manifest(path)
     if manifest.get("format") != FORMAT:
         raise AnimupError(
-            f"model manifest {path} has format {manifest.get('format')!r}; this version of animup reads {FORMAT}"
+            f"model manifest {path} has format {shown(manifest.get('format'))}; this version of animup reads {FORMAT}"
         )
     values: dict[str, Any] = {"folder": folder}
     for field in fields(Model):
@@ -170,21 +174,71 @@ def open_model(folder: Path) -> Model:
             continue
         value, kind = manifest.get(field.name, _OPTIONAL.get(field.name)), _TYPES[field.name]
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise AnimupError(f"model manifest {path}: {field.name} must be a {kind.__name__}, got {value!r}")
+            raise AnimupError(f"model manifest {path}: {field.name} must be {_WORDS[kind]}, got {shown(value)}")
+        span = _RANGES.get(field.name)
+        if span is not None and value not in span:
+            wanted = f"{span[0]} to {span[-1]}{', even' if span.step == 2 else ''}"
+            raise AnimupError(f"model manifest {path}: {field.name} is out of range, {wanted}: got {shown(value)}")
         values[field.name] = tuple(value) if isinstance(value, list) else value
-    aligned = all(side % 2 == 0 for side in (values["align"], values["multiple"])) and values["align"] > 0
-    if values["scale"] not in (1, 2, 3, 4) or values["radius"] < 0 or values["multiple"] < 0 or not aligned:
-        raise AnimupError(f"model manifest {path}: scale, radius, align or multiple is out of range")
+    if not all(isinstance(task, str) for task in values["tasks"]):
+        raise AnimupError(f"model manifest {path}: tasks must be texts, got {shown(list(values['tasks']))}")
     for name in (*values["files"], *values["specialists"].values()):
         if not isinstance(name, str) or not name or Path(name).name != name:
-            raise AnimupError(f"model manifest {path}: file names must be plain, got {name!r}")
+            raise AnimupError(f"model manifest {path}: file names must be plain, got {shown(name)}")
     known = {"format", *_TYPES}
     return Model(**values, sections={name: value for name, value in manifest.items() if name not in known})
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    where = f"model={shown(str(path.parent))}"
+    try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise AnimupError(f"{where}: its {MANIFEST} is no file; give a folder that 'python -m export' made")
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AnimupError(
+            f"{where} has no {MANIFEST}; give a folder that 'python -m export' made, or an .onnx file"
+        ) from error
+    except OSError as error:
+        raise AnimupError(f"{where}: {path} cannot be read ({error.strerror}); see to its permissions") from error
+    except AnimupError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise AnimupError(f"model manifest {path} is damaged: {cut(error)}; get the model again") from error
+    if not isinstance(manifest, dict):
+        raise AnimupError(f"model manifest {path} is damaged: it holds no object; get the model again")
+    return manifest
 
 
 def shipped() -> list[Model]:
     """The models that come with the package, by name."""
     return [open_model(path.parent) for path in sorted(SHIPPED.glob(f"*/{MANIFEST}"))]
+
+
+def shipped_folder(model: str) -> Path | None:
+    """The folder of a shipped model of this name."""
+    return next((path.parent for path in SHIPPED.glob(f"*/{MANIFEST}") if path.parent.name == model), None)
+
+
+def path_of(model: str) -> Path | None:
+    """The file or folder that ``model=`` names; ``None`` where nothing is there.
+
+    Raises :class:`AnimupError` when that cannot be told.
+    """
+    try:
+        path = Path(model).expanduser()
+        path.stat()
+    except RuntimeError as error:  # of expanduser
+        raise AnimupError(f"model={shown(model)} names no user of this machine; write the path out") from error
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return None
+        raise AnimupError(
+            f"model={shown(model)} cannot be looked at ({error.strerror}); see to its permissions"
+        ) from error
+    return path if model else None
 
 
 def find(model: str, default_folder: str, scale: int, diffusion: bool = False) -> Model:
@@ -194,25 +248,26 @@ def find(model: str, default_folder: str, scale: int, diffusion: bool = False) -
     model; ``diffusion`` says that one of kind ``animatelcm`` will do as well.
     Raises :class:`AnimupError` when there is none such or it does something else.
     """
-    name = default_folder if model == "lite" else model
-    folder = SHIPPED / name
-    if not name or Path(name).name != name or not (folder / MANIFEST).exists():
-        folder = Path(model).expanduser()
-        if not folder.is_dir():
-            names = ", ".join(sorted({"lite"} | {path.parent.name for path in SHIPPED.glob(f"*/{MANIFEST}")}))
-            raise AnimupError(f"model must be one of {names}, or a folder with a {MANIFEST}, got {model!r}")
+    folder = shipped_folder(default_folder if model == "lite" else model) or path_of(model)
+    if folder is None or not folder.is_dir():
+        names = sorted({"lite"} | {path.parent.name for path in SHIPPED.glob(f"*/{MANIFEST}")})
+        raise AnimupError(
+            f"model must be one of {', '.join(names)}, a folder with a {MANIFEST}, or an .onnx file, "
+            f"got {shown(model)}{guess(model, names)}"
+        )
     found = open_model(folder)
     if found.kind == "animatelcm":
         if diffusion:
             return found
-        raise AnimupError(f"model={model!r} is an AnimateLCM model, which enlarges: give it to Upscale")
+        raise AnimupError(f"model={shown(model)} is an AnimateLCM model, which enlarges: give it to Upscale")
     if found.kind != "lite":
         raise AnimupError(
-            f"model={model!r} is of kind {found.kind!r}; this version of animup runs kinds 'lite' and 'animatelcm'"
+            f"model={shown(model)} is of kind {shown(found.kind)}; this version of animup runs kinds 'lite', 'image' "
+            "and 'animatelcm'"
         )
     if found.value_range != "unit":
-        raise AnimupError(f"model={model!r} has value_range {found.value_range!r}; this version reads 'unit'")
+        raise AnimupError(f"model={shown(model)} has value_range {shown(found.value_range)}; this version reads 'unit'")
     if found.scale != scale:
         does, wanted = ("restores" if s == 1 else f"enlarges by {s}" for s in (found.scale, scale))
-        raise AnimupError(f"model={model!r} {does}, but this filter needs one that {wanted}")
+        raise AnimupError(f"model={shown(model)} {does}, but this filter needs one that {wanted}")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 
 from vsanimup.engines.base import on_host
 from vsanimup.engines.shapes import side_range
-from vsanimup.errors import AnimupError
-from vsanimup.models import MANIFEST, SHIPPED, Model, open_model
+from vsanimup.errors import AnimupError, cut, shown
+from vsanimup.models import MANIFEST, Model, open_model, path_of, shipped_folder
+from vsanimup.models.operators import RANDOM, operators
+from vsanimup.models.trial import try_sizes
 
 if TYPE_CHECKING:
     from vsanimup.engines import Backend, Engine, Size
@@ -26,10 +29,9 @@ BATCH = 8
 """Pictures a run, where a network of fixed size takes any number."""
 BYTES_PER_PIXEL = 16 << 10
 """Working memory a sample of input that a network is supposed to take when nothing is known of it."""
-TRIED = {
-    1: 53, 2: 58, 3: 57, 4: 52, 6: 66, 8: 56, 12: 60, 16: 80, 24: 72, 32: 96, 48: 144, 64: 192, 128: 384,
-}  # fmt: skip
-"""What a side may have to divide by, and a side that divides by that and by little else."""
+MOST_BATCH = 64
+MOST_SIDE = 8192
+"""Pictures, and samples of a side, that a network of fixed size may take at most."""
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -98,6 +100,8 @@ class ImageNetwork:
         wanted = (*pictures.shape[:2], pictures.shape[2] * self.scale, pictures.shape[3] * self.scale)
         if result.shape != wanted:
             raise AnimupError(f"the network {self.path} gave {list(result.shape)} where {list(wanted)} was wanted")
+        if not np.isfinite(result).all() and np.isfinite(pictures).all():
+            raise AnimupError(f"the network {self.path} gave NaN or infinity; use one of 32 bits, or another network")
         return result
 
 
@@ -106,14 +110,15 @@ def find_image(model: str) -> ImageNetwork | None:
 
     Raises :class:`AnimupError` where it is one and cannot be used.
     """
-    path = Path(model).expanduser()
-    if path.suffix.lower() == ".onnx":
-        if not path.is_file():
-            raise AnimupError(f"model={model!r}: there is no such file; give the path of an ONNX file")
+    path = path_of(model)
+    if model.lower().endswith(".onnx"):
+        if path is None or not path.is_file():
+            raise AnimupError(f"model={shown(model)}: there is no such file; give the path of an ONNX file")
+        if not os.access(path, os.R_OK):
+            raise AnimupError(f"model={shown(model)} cannot be read; see to its permissions")
         status = path.stat()
         return _inspect(path.resolve(), status.st_size, status.st_mtime_ns)
-    is_shipped = Path(model).name == model and (SHIPPED / model / MANIFEST).exists()
-    if is_shipped or not (path / MANIFEST).is_file():
+    if shipped_folder(model) or path is None or not path.is_dir():
         return None
     found = open_model(path)
     return _of_folder(found) if found.kind == KIND else None
@@ -123,16 +128,19 @@ def _of_folder(model: Model) -> ImageNetwork:
     section = model.sections.get(KIND)
     where = f"model manifest {model.folder / MANIFEST}"
     if not isinstance(section, Mapping):
-        raise AnimupError(f"{where}: {KIND} must be an object, got {section!r}")
+        raise AnimupError(f"{where}: {KIND} must be an object, got {shown(section)}")
     for name in ("file", "input", "output"):
         if not isinstance(section.get(name), str):
-            raise AnimupError(f"{where}: {KIND}.{name} must be a text, got {section.get(name)!r}")
+            raise AnimupError(f"{where}: {KIND}.{name} must be a text, got {shown(section.get(name))}")
     if not isinstance(section.get("weights", ""), str):
-        raise AnimupError(f"{where}: {KIND}.weights must be a text, got {section['weights']!r}")
-    for name, least in (("channels", 1), ("tile", 1), ("overlap", 0), ("batch", 1)):
+        raise AnimupError(f"{where}: {KIND}.weights must be a text, got {shown(section['weights'])}")
+    ranges = {"channels": (1, 3), "tile": (1, MOST_SIDE), "overlap": (0, MOST_SIDE), "batch": (1, MOST_BATCH)}
+    for name, (least, most) in ranges.items():
         value = section.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise AnimupError(f"{where}: {KIND}.{name} must be a whole number from {least}, got {value!r}")
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise AnimupError(
+                f"{where}: {KIND}.{name} must be a whole number from {least} to {most}, got {shown(value)}"
+            )
     if section["channels"] not in (1, 3) or section["overlap"] >= section["tile"]:
         raise AnimupError(f"{where}: {KIND}.channels must be 1 or 3 and {KIND}.overlap below {KIND}.tile")
     tile = section["tile"]
@@ -152,14 +160,19 @@ def _inspect(path: Path, size: int, changed: int) -> ImageNetwork:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # that sizes do not fit is no fault
     options.intra_op_num_threads = 1
+    where = f"model={shown(str(path))}"
     try:
         session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base of their own
-        raise AnimupError(f"model={str(path)!r} is no network that onnxruntime can load: {error}") from error
-    where = f"model={str(path)!r}"
+        raise AnimupError(f"{where} is no network that onnxruntime can load: {cut(error)}") from error
+    if random := RANDOM & operators(path):
+        raise AnimupError(
+            f"{where} has random operators ({', '.join(sorted(random))}), and frames must not depend on chance; "
+            "export it without them"
+        )
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
-        names = [", ".join(each.name for each in every) for every in (inputs, outputs)]
+        names = [cut(", ".join(each.name for each in every)) for every in (inputs, outputs)]
         raise AnimupError(
             f"{where} has {len(inputs)} inputs ({names[0]}) and {len(outputs)} outputs ({names[1]}); "
             "a network with one picture in and one out is needed"
@@ -179,28 +192,14 @@ def _inspect(path: Path, size: int, changed: int) -> ImageNetwork:
         raise AnimupError(f"{where}: {given.name} has the shape {shape}, with only one side fixed; both or none may be")
     any_batch = not isinstance(shape[0], int) or shape[0] < 1
     batch = 1 if any_batch else shape[0]
+    if batch > MOST_BATCH or (fixed[0] and max(shape[2:]) > MOST_SIDE):
+        raise AnimupError(
+            f"{where}: {given.name} has the shape {shape}; {MOST_BATCH} pictures with sides of {MOST_SIDE} at most are "
+            "possible"
+        )
     kind = FLOATS[given.type]
-
-    def scale_at(rows: int, columns: int) -> int | None:
-        """Enlargement of a picture of this size; ``None`` where it is no picture or has other proportions."""
-        found = session.run(None, {given.name: np.full((batch, shape[1], rows, columns), 0.5, kind)})[0]
-        times = found.shape[2] // rows if found.ndim == 4 else 0
-        return times if found.shape == (batch, shape[1], rows * times, columns * times) and times else None
-
-    tile, multiple, scale, said = None, 1, None, ""
-    tries = [(0, shape[2], shape[3])] if fixed[0] else [(step, side, side + step) for step, side in TRIED.items()]
-    for step, rows, columns in tries:
-        try:
-            scale = scale_at(rows, columns)
-        except Exception as error:
-            said = str(error)
-            continue
-        if scale is not None:
-            tile, multiple = ((columns, rows), 1) if fixed[0] else (None, step)
-            break
-        said = f"its result for {columns}x{rows} is no multiple of that, or has other channels"
-    if scale is None:
-        raise AnimupError(f"{where} ran on none of the sizes that were tried: {said}")
+    scale, multiple = try_sizes(session, (batch, shape[1]), tuple(shape[2:]) if fixed[0] else None, kind, where)
+    tile = (shape[3], shape[2]) if fixed[0] else None
     if scale > 4:
         raise AnimupError(f"{where} enlarges by {scale}; 1 to 4 are possible")
     axes = tuple((i, shape[i]) for i in (0, 2, 3) if isinstance(shape[i], str) and shape[i])

@@ -9,14 +9,13 @@ places the manifest gives, when an engine is made; per frame nothing is paid.
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, cut, shown
 from vsanimup.models import Model
 
 F32 = NDArray[np.float32]
@@ -33,6 +32,19 @@ def quantise_weight(weight: F32) -> tuple[NDArray[np.int8], F32]:
     return levels.astype(np.int8), scale.astype(np.float32)
 
 
+REMEDY = "get the model again"
+
+
+def _arrays(model: Model, name: str) -> dict[str, F32]:
+    """The arrays of a model's file, which must be numbers."""
+    content = model.read(name)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as data:
+            return {key: data[key].astype(np.float32) for key in data.files}
+    except Exception as error:  # numpy's and zipfile's have no common base
+        raise AnimupError(f"model file {model.folder / name} holds no arrays that can be read; {REMEDY}") from error
+
+
 class Modulation:
     """The task biases of one model."""
 
@@ -42,24 +54,33 @@ class Modulation:
         Raises :class:`AnimupError` when the model's file of weights is damaged or does not fit its manifest.
         """
         self._model = model
-        self._layers: dict[str, dict[str, Any]] = model.modulation.get("layers", {})
-        name = str(model.modulation.get("file", ""))
-        self._arrays: dict[str, F32] = {}
-        if self._layers:
-            try:
-                with np.load(io.BytesIO(model.read(name)), allow_pickle=False) as data:
-                    self._arrays = {key: data[key].astype(np.float32) for key in data.files}
-            except (ValueError, OSError, zipfile.BadZipFile) as error:
-                raise AnimupError(f"model file {model.folder / name} cannot be read: {error}") from error
+        layers = model.modulation.get("layers", {})
+        if not isinstance(layers, dict) or not all(isinstance(files, dict) for files in layers.values()):
+            raise AnimupError(f"model {model.folder}: modulation.layers of its manifest must be objects; {REMEDY}")
+        self._layers: dict[str, dict[str, Any]] = layers
+        self._arrays = _arrays(model, str(model.modulation.get("file", ""))) if layers else {}
 
     def layer(self, name: str, mix: Mapping[str, float]) -> tuple[F32, F32]:
-        """Weight ``[outputs, inputs, rows, columns]`` and offset ``[outputs]`` in force for a mix."""
-        weight, bias, a, b, c = (self._arrays[f"{name}.{part}"] for part in ("weight", "bias", "a", "b", "c"))
-        weight, bias = weight.copy(), bias.copy()
-        for task, share in mix.items():
-            t = self._model.tasks.index(task)
-            weight += np.float32(share) * (b[t] @ a[t]).reshape(weight.shape)
-            bias += np.float32(share) * c[t]
+        """Weight ``[outputs, inputs, rows, columns]`` and offset ``[outputs]`` in force for a mix.
+
+        Raises :class:`AnimupError` when the file of weights does not hold them.
+        """
+        try:
+            weight, bias, a, b, c = (self._arrays[f"{name}.{part}"] for part in ("weight", "bias", "a", "b", "c"))
+            weight, bias = weight.copy(), bias.copy()
+            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
+                for task, share in mix.items():
+                    t = self._model.tasks.index(task)
+                    weight += np.float32(share) * (b[t] @ a[t]).reshape(weight.shape)
+                    bias += np.float32(share) * c[t]
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise AnimupError(
+                f"model {self._model.folder}: its weights of layer {name} do not fit ({cut(repr(error))}); {REMEDY}"
+            ) from error
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise AnimupError(
+                f"model {self._model.folder}: its weights of layer {name} are no finite numbers; {REMEDY}"
+            )
         return weight, bias
 
     def weights(self, mix: Mapping[str, float]) -> dict[str, F32]:
@@ -84,7 +105,7 @@ class Modulation:
         def write(place: object, values: NDArray[Any]) -> None:
             data = values.tobytes()
             if not isinstance(place, int) or not 0 <= place <= len(merged) - len(data):
-                raise ValueError(f"there is no place {place!r}")
+                raise ValueError(f"there is no place {shown(place)}")
             merged[place : place + len(data)] = data
 
         try:
@@ -97,12 +118,16 @@ class Modulation:
                     continue
                 levels, scale = quantise_weight(weight)
                 bias_scale = scale * np.float32(places["input_scale"])
+                if not (np.isfinite(bias_scale).all() and (bias_scale > 0).all()):
+                    raise ValueError(f"there is no scale {shown(places['input_scale'])}")
                 write(places["weight"], levels)
                 write(places["weight_scale"], scale)
                 write(places["bias_scale"], bias_scale)
                 write(places["bias"], np.rint(bias / bias_scale).clip(-(2**31), 2**31 - 1).astype(np.int32))
-        except (KeyError, IndexError, ValueError, TypeError) as error:
+        except AnimupError:
+            raise
+        except (KeyError, IndexError, ValueError, TypeError, OverflowError) as error:
             raise AnimupError(
-                f"model {self._model.folder}: its manifest does not fit {file} ({error!r}); get the model again"
+                f"model {self._model.folder}: its manifest does not fit {file} ({cut(repr(error))}); {REMEDY}"
             ) from error
         return bytes(merged)

@@ -1,5 +1,6 @@
 // The plugin's entry point, its functions, and how they hand over to vsanimup.bridge.
 #include "block_node.hpp"
+#include "checked.hpp"
 #include "steady.hpp"
 
 #ifdef _WIN32
@@ -248,5 +249,6 @@ VS_EXTERNAL_API(void) VapourSynthPluginInit2(VSPlugin *plugin, const VSPLUGINAPI
     vspapi->registerFunction("internal_arguments", "", "any", internal_arguments, nullptr, plugin);
     vspapi->registerFunction("internal_result", "any", "any", internal_result, nullptr, plugin);
     vspapi->registerFunction("internal_block", internal_block_arguments, "clip:vnode;", internal_block, nullptr, plugin);
+    vspapi->registerFunction("internal_checked", checked_arguments, "clip:vnode;", internal_checked, nullptr, plugin);
     vspapi->registerFunction("internal_steady", steady_arguments, "clip:vnode;", internal_steady, nullptr, plugin);
 }

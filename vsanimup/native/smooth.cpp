@@ -21,9 +21,9 @@ ANIMUP_WIDE void add_tap(const float *tap, const float *middle, float *total, fl
     for (ptrdiff_t i = 0; i < length; i++) {
         const float difference = tap[i] - middle[i];
         const float left = threshold - std::fabs(difference);
-        const float share = left > 0.0f ? left : 0.0f;
-        total[i] += share * difference;
-        weight[i] += share;
+        const bool near = left > 0.0f;  // which what is no number never is: it stays where it is
+        total[i] += near ? left * difference : 0.0f;
+        weight[i] += near ? left : 0.0f;
     }
 }
 

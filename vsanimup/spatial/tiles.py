@@ -160,9 +160,10 @@ def plan(
 
     def axis(length: int, size: int, shared: int) -> Axis:
         size, shared = round_up(size, align), round_up(shared, align)
+        size = max(size, 2 * shared, align)
         if size >= round_up(length, align):
             return Axis(length, round_up(length, multiple or align), 0)
-        return Axis(length, max(size, 2 * shared, align), shared)
+        return Axis(length, size, shared)
 
     if tile is not None:
         return Grid(axis(height, tile[1], overlap[1]), axis(width, tile[0], overlap[0]))

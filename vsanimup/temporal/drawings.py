@@ -93,7 +93,7 @@ def _noise_unless_changed(difference: Array, luma: Array | None) -> float:
     """The noise: median difference of the blocks. Infinite when a block stands out, or there is too much of it."""
     values = _blocks(np.abs(difference), BLOCK)
     middle, most = float(np.median(values)), float(values.max())
-    if middle > NOISIEST or most > MOST:
+    if not (middle <= NOISIEST and most <= MOST):  # nor what is no number
         return np.inf
     if luma is None:
         return middle if most <= 2 * middle + OUTLIER[1] else np.inf

@@ -71,7 +71,7 @@ class _Log:
         spent = time.monotonic() - self._began
         if spent >= self._next:
             self._next = spent + EVERY
-            LOG.info("%s: engine %.0f %% built after %.0f s (%s)", self._origin, 100 * share, spent, doing)
+            LOG.debug("%s: engine %.0f %% built after %.0f s (%s)", self._origin, 100 * share, spent, doing)
 
 
 class _Progress:

@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.util
 import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,14 @@ LOG = logging.getLogger("vsanimup.tensorrt")
 FLAVOURS = {"tensorrt": "trt", "tensorrt_rtx": "trt-rtx"}
 """Modules in the order in which they are looked for, and what they are called in file names."""
 REMEDY = "pip install 'vsanimup[tensorrt]'"
+
+
+class _Threads(threading.local):
+    runs_engines = False
+    """Whether errors told on this thread are of an engine that runs, and none of a build that goes on meanwhile."""
+
+
+threads = _Threads()
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Library:
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[Said]:
-        """Collect the errors that are told meanwhile, by whatever thread."""
+        """Collect the errors that are told meanwhile, by whatever thread that runs no engine."""
         said = Said()
         self.logger.heard.append(said)
         try:
@@ -100,7 +109,8 @@ def _logger(module: Any) -> Any:
     }  # fmt: skip
 
     class Logger(module.ILogger):  # type: ignore[misc]
-        """Errors go to those who listen, and come back as exceptions; warnings are for who wrote the network."""
+        """Errors go to the builds that listen, or to the engine that runs on the thread, and come back as exceptions;
+        warnings are for who wrote the network."""
 
         def __init__(self) -> None:
             module.ILogger.__init__(self)
@@ -108,7 +118,7 @@ def _logger(module: Any) -> Any:
 
         def log(self, level: Any, message: str) -> None:
             level = levels.get(level, logging.DEBUG)
-            if level >= logging.ERROR and self.heard:
+            if level >= logging.ERROR and self.heard and not threads.runs_engines:
                 for said in self.heard:
                     said.lines.append(message)
                 level = logging.DEBUG

@@ -284,7 +284,7 @@ def _prepared(
             del copy
             if rounded:
                 off = narrow.compare(given, networks[0], inputs, precision, request.origin)
-                LOG.info("%s: %s is off by %.2g of the largest value on random input", request.name, precision, off)
+                LOG.debug("%s: %s is off by %.2g of the largest value on random input", request.name, precision, off)
         yield networks[1]
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from vsanimup.engines import device
 from vsanimup.engines.base import DeviceArray, Feed, Result, Weights
 from vsanimup.engines.buffers import Buffer, Kept, near
-from vsanimup.engines.tensorrt.library import LOG, Library
+from vsanimup.engines.tensorrt.library import LOG, Library, threads
 from vsanimup.errors import AnimupError, OutOfMemory
 
 REBUILD = "delete it with 'animup engines prune' and run again"
@@ -46,6 +46,7 @@ class _LastError(logging.Handler):
 
     def forget(self) -> None:
         """What follows is another's doing."""
+        threads.runs_engines = True
         self._here.text = ""
 
     def error(self, what: str, remedy: str) -> AnimupError:
@@ -249,7 +250,7 @@ class _Lane:
                 self._graph = self._stream.record(self._enqueue)
             except AnimupError as error:  # some networks cannot be recorded
                 self._record = False
-                LOG.info("the engine %s runs without a CUDA graph: %s", self._origin, str(error))
+                LOG.debug("the engine %s runs without a CUDA graph: %s", self._origin, str(error))
         if self._graph is not None:
             self._graph.launch(self._stream)
         else:
