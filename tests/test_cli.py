@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from vsanimup import demo, doctor, encoders, models
 from vsanimup.cli import app
-from vsanimup.encoders import Look
 from vsanimup.errors import AnimupError
 from vsanimup.sizes import show_bytes
+from vsanimup.video_flags import Look
 
 runner = CliRunner()
 
@@ -259,18 +259,6 @@ def test_explain_names_the_cure_for_an_unconfigured_vspipe() -> None:
     assert "without saying why" in demo.explain("Script evaluation done in 0.1 seconds\rFrame: 1/3\n")
     missing = "Python exit with code restore_upscale.vpy: No attribute with the name animup exists."
     assert "animup doctor" in demo.explain(missing)
-
-
-def test_looks_reach_the_encoders() -> None:
-    look = Look(matrix=9, transfer=16, primaries=9, full_range=True, chroma=2, sar=(8, 9), format="YUV420P10")
-    x264 = " ".join(encoders.x264_command("x264", Path("out.mkv"), look, 16))
-    assert "--colormatrix bt2020nc --transfer smpte2084 --colorprim bt2020 --range pc --input-range pc" in x264
-    for part in ("--sar 8:9", "--chromaloc 2", "--output-depth 10", "--crf 16", "--output-csp i420"):
-        assert part in x264
-    ffmpeg = " ".join(encoders.ffmpeg_command("ffmpeg", Path("out.mkv"), look, 16))
-    for part in ("colorspace=bt2020nc", "range=pc", "setsar=8/9", "yuv420p10le", "topleft"):
-        assert part in ffmpeg
-    assert "--colormatrix" not in encoders.x264_command("x264", Path("out.mkv"), Look(), 16)
 
 
 @pytest.mark.parametrize(("format", "layout", "bits"), [

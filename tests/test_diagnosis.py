@@ -190,7 +190,7 @@ def test_large_pictures_are_sampled() -> None:
 
 def test_cells_and_probe_frames() -> None:
     for length in (*range(1, 130), 1000):
-        layout = graph.cells(length)
+        layout = [graph.cell(number, length) for number in range(graph.cell_count(length))]
         assert [n for first, size in layout for n in range(first, first + size)] == list(range(length))
         assert all(first == i * CELL and size < 2 * CELL for i, (first, size) in enumerate(layout))
         for first, size in layout:
@@ -236,6 +236,28 @@ def test_probe_of_short_clips(length: int) -> None:
     coded = asp(cartoon(9, height=384, width=512), np.random.default_rng(3))
     found = mixes(node(coded, length))
     assert len(found) == length and set(found.values()) == {"deblock=1.00"}
+
+
+@pytest.mark.parametrize("length", [2 * CELL + CELL // 2 - 1, 2 * CELL + CELL // 2, 5 * CELL + 7, 2**31 - 1])
+def test_probe_looks_at_the_frames_of_its_cell(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which frames decide about which, whatever the length: their number stands in their samples."""
+    seen: list[list[int]] = []
+
+    def note(run: list[Planes]) -> None:
+        seen.append([round(float(planes[0][0, 0, 0]) * 255) for planes in run])
+
+    monkeypatch.setattr(graph, "state_probabilities", note)
+    blank = core.std.BlankClip(format=vs.GRAY8, width=16, height=16, length=1, keep=True)
+    clip = drawn(blank.std.SetFrameProps(_Range=1).std.Loop(length), lambda n, *_: n % 251 / 255)
+    probed = probe(clip)
+    assert probed.num_frames == length
+    for number in {0, 1, graph.cell_count(length) // 2, graph.cell_count(length) - 1}:
+        first, size = graph.cell(number, length)
+        seen.clear()
+        for n in (first + size - 1, first):
+            with probed.get_frame(n) as frame:
+                assert frame.props[PROPERTY] == ""
+        assert [n for run in seen for n in run] == [n % 251 for n in graph.probe_frames(first, size)]
 
 
 def test_probe_agrees_with_estimate_on_large_clips() -> None:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from vsanimup import encoders
-from vsanimup.encoders import Look
 from vsanimup.errors import AnimupError
+from vsanimup.video_flags import Look, look_of
 
 PACKAGE = Path(__file__).resolve().parent
 SCRIPT = "restore_upscale.vpy"
@@ -147,13 +147,7 @@ def examine(plan: Plan) -> Output:
         from vsanimup.filters.samples import matrix_by_height
 
         matrix = matrix_by_height(height // plan.scale)
-    sar = Fraction(int(props.get("_SARNum", 0)) or 1, int(props.get("_SARDen", 0)) or 1)
-    chroma = int(props.get("_ChromaLocation", 0))
-    look = Look(
-        matrix=matrix, transfer=int(props.get("_Transfer", 2)), primaries=int(props.get("_Primaries", 2)),
-        full_range=int(props.get("_Range", 0)) == 1, sar=(sar.numerator, sar.denominator),
-        chroma=chroma if 0 <= chroma < len(encoders.CHROMA) else 0, format=info["Format Name"],
-    )  # fmt: skip
+    look = look_of({**props, "_Matrix": matrix}, info["Format Name"])
     return Output(
         width=int(info["Width"]), height=height, frames=int(info["Frames"]),
         rate=Fraction(info["FPS"].split(" ", 1)[0]), look=look,

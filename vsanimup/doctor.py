@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vsanimup.errors import AnimupError
+from vsanimup.processes import module_command
 
 SIDE = 64
 """Width and height of the clip that is tried."""
@@ -61,7 +62,7 @@ def _look() -> dict[str, Any]:
     """What :func:`look` finds, in a process of its own; ``crash`` when that process died."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "vsanimup.doctor"], capture_output=True, text=True, errors="replace",
+            module_command("vsanimup.doctor"), capture_output=True, text=True, errors="replace",
             stdin=subprocess.DEVNULL, timeout=WAIT, check=False,
         )  # fmt: skip
         last = done.stdout.strip().splitlines()[-1:]

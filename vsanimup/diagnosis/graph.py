@@ -19,13 +19,15 @@ RUNS: Final = 3
 _SIDE: Final = 16
 
 
-def cells(length: int) -> list[tuple[int, int]]:
-    """First frame and length of each cell of a clip; at its end less than half a cell joins the one before."""
-    starts = list(range(0, length, CELL))
-    if len(starts) > 1 and length - starts[-1] < CELL // 2:
-        starts.pop()
-    ends = [*starts[1:], length]
-    return [(start, end - start) for start, end in zip(starts, ends, strict=True)]
+def cell_count(length: int) -> int:
+    """Cells of a clip of so many frames; at its end less than half a cell joins the one before."""
+    return max((length + CELL // 2) // CELL, 1)
+
+
+def cell(number: int, length: int) -> tuple[int, int]:
+    """First frame and length of cell ``number`` of a clip of ``length`` frames."""
+    first = number * CELL
+    return first, CELL if number < cell_count(length) - 1 else length - first
 
 
 def probe_frames(first: int, length: int) -> list[int]:
@@ -52,8 +54,7 @@ def probe(clip: vs.VideoNode, function: str = "Restore") -> vs.VideoNode:
     """
     if clip.format is None or clip.format.color_family == vs.UNDEFINED or not clip.width or not clip.height:
         raise AnimupError(f"{function}: clip must have one format and size throughout")
-    layout = cells(clip.num_frames)
-    wanted = [n for first, length in layout for n in probe_frames(first, length)]
+    length, last = clip.num_frames, cell_count(clip.num_frames) - 1
     places = tiles(clip.height, clip.width)
     count = RUNS * RUN
 
@@ -61,7 +62,7 @@ def probe(clip: vs.VideoNode, function: str = "Restore") -> vs.VideoNode:
         return tuple(plane.reshape(len(places), -1, plane.shape[1]) for plane in frame.planes)
 
     def process(job: Job) -> None:
-        numbers = wanted[job.first : job.first + count]
+        numbers = probe_frames(*cell(job.first // count, length))
         runs = dict.fromkeys(tuple(numbers[i : i + RUN]) for i in range(0, count, RUN))
         at = {number: position for position, number in enumerate(numbers)}
         found = []
@@ -74,11 +75,13 @@ def probe(clip: vs.VideoNode, function: str = "Restore") -> vs.VideoNode:
             output.planes[0][:] = 0
             output.set_prop(PROPERTY, text)
 
+    rest = cell(last, length)[1]
+    looked_at = _select(clip, last, CELL, probe_frames(0, CELL), probe_frames(0, rest))
     decided = block_node(
-        _floats(_select(clip, wanted), places), process, function=function, block=count, width=_SIDE, height=_SIDE,
+        _floats(looked_at, places), process, function=function, block=count, width=_SIDE, height=_SIDE,
         format=vs.GRAYS, cached_blocks=16, prefetch=False,
     )  # fmt: skip
-    return _select(decided, [index * count for index, (_, length) in enumerate(layout) for _ in range(length)])
+    return _select(decided, last, count, [0] * CELL, [0] * rest)
 
 
 def _floats(clip: vs.VideoNode, places: list[tuple[int, int, int, int]]) -> vs.VideoNode:
@@ -93,8 +96,16 @@ def _floats(clip: vs.VideoNode, places: list[tuple[int, int, int, int]]) -> vs.V
     return small.resize.Bicubic(format=vs.YUV420PS, **matrix)
 
 
-def _select(clip: vs.VideoNode, numbers: list[int]) -> vs.VideoNode:
-    """Frames of a clip by their numbers, in any order."""
-    if clip.num_frames == 1:
-        return clip.std.Loop(len(numbers))
-    return clip.std.SelectEvery(cycle=clip.num_frames, offsets=numbers, modify_duration=False)
+def _select(clip: vs.VideoNode, whole: int, size: int, offsets: list[int], rest: list[int]) -> vs.VideoNode:
+    """Frames by ``offsets`` from each of the first ``whole`` pieces of ``size`` frames, by ``rest`` from what follows.
+
+    A list of all frames would take longer the longer the clip is, and clips from ``std.Loop()`` have 2^31 frames.
+    """
+    tail = clip[whole * size :]
+    if tail.num_frames == 1:
+        last = tail.std.Loop(len(rest))
+    else:
+        last = tail.std.SelectEvery(cycle=tail.num_frames, offsets=rest, modify_duration=False)
+    if not whole:
+        return last
+    return clip[: whole * size].std.SelectEvery(cycle=size, offsets=offsets, modify_duration=False) + last
