@@ -6,12 +6,12 @@ import contextlib
 import json
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from typing import Any
 
 from vsanimup.errors import AnimupError
+from vsanimup.processes import module_command
 
 LAST_WORDS = 3
 """Lines of a dead process's standard error that its owner repeats."""
@@ -27,7 +27,7 @@ class Child:
     def __init__(self) -> None:
         self._said = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "vsanimup.render.frame_server"],
+            module_command("vsanimup.render.frame_server"),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True, encoding="utf-8",
             bufsize=1, start_new_session=True,
         )  # fmt: skip

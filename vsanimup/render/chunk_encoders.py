@@ -7,16 +7,16 @@ refused by name.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Final
 
+from vsanimup.encoders import pixel_format, pyav_command
 from vsanimup.errors import AnimupError
 from vsanimup.video_flags import Look, ffmpeg_flags, x264_flags
 
@@ -104,13 +104,10 @@ class ChunkEncoder:
         return [*command, "-f", "matroska", out]
 
     def _pyav(self, out: str) -> list[str]:
-        told = {
-            "library": self.library, "pixels": pixel_format(self.look), "keyint": self.keyint, "threads": self.threads,
-            "options": self._options(), "matrix": self.look.matrix, "transfer": self.look.transfer,
-            "primaries": self.look.primaries, "full_range": self.look.full_range, "sar": self.look.sar,
-            "chroma": self.look.chroma if self.look.layout == "420" else None,
-        }  # fmt: skip
-        return [sys.executable, "-P", "-m", "vsanimup.render.pyav_encoder", out, json.dumps(told)]
+        return pyav_command(
+            Path(out), self.look, self._options(), library=self.library, gop_size=self.keyint,
+            thread_count=self.threads,
+        )  # fmt: skip
 
     def _options(self) -> dict[str, str]:
         """Options of the library, as ffmpeg and PyAV name them."""
@@ -150,12 +147,6 @@ _PARAMETERS: Final = {"libx264": "x264-params", "libx265": "x265-params", "libsv
 def _pairs(argument: str) -> tuple[str, str]:
     key, _, value = argument.partition("=")
     return key, value or "1"
-
-
-def pixel_format(look: Look) -> str:
-    """The format to encode, as ffmpeg names it."""
-    name = "gray" if look.layout == "400" else f"yuv{look.layout}p"
-    return name if look.bits == 8 else f"{name}10le"
 
 
 def choose(name: str, crf: float | None, preset: str | None, arguments: str, threads: int = THREADS) -> ChunkEncoder:
