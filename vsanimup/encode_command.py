@@ -80,9 +80,14 @@ def encode(
     from vsanimup.cli import plain_errors, terminable
 
     ready = {
-        "task": task, "prompt": prompt, "scale": scale, "model": model, "deinterlace": deinterlace, "crop": crop,
+        "task": task,
+        "prompt": prompt,
+        "scale": scale,
+        "model": model,
+        "deinterlace": deinterlace,
+        "crop": crop,
         "grain": grain,
-    }  # fmt: skip
+    }
     with plain_errors(), terminable():
         from vsanimup.render import chunk_encoders
         from vsanimup.render.film import Request
@@ -98,11 +103,15 @@ def encode(
         if tracks_of is not None and not tracks_of.is_file():
             raise AnimupError(f"--source: there is no file {tracks_of}")
         request = Request(
-            script=script, out=out or Path(f"{source.stem}_animup.mkv"),
+            script=script,
+            out=out or Path(f"{source.stem}_animup.mkv"),
             encoder=chunk_encoders.choose(encoder, crf, preset, encoder_args, encoder_threads),
-            source=(tracks_of if source.suffix == ".vpy" else source), tracks=not no_tracks, chunk=chunk,
-            restart=restart, overwrite=overwrite,
-        )  # fmt: skip
+            source=(tracks_of if source.suffix == ".vpy" else source),
+            tracks=not no_tracks,
+            chunk=chunk,
+            restart=restart,
+            overwrite=overwrite,
+        )
         _run(request, _Cluster(dask, resources, source_root), workers, sample, as_json)
 
 
@@ -136,8 +145,15 @@ def _script(source: Path, ready: dict[str, Any], given: dict[str, str], view: st
     from vsanimup.render.chunk import Script
 
     if source.suffix == ".vpy":
-        defaults = {"task": "auto", "prompt": None, "scale": 2, "model": "lite", "deinterlace": "auto", "crop": "",
-                    "grain": 0}  # fmt: skip
+        defaults = {
+            "task": "auto",
+            "prompt": None,
+            "scale": 2,
+            "model": "lite",
+            "deinterlace": "auto",
+            "crop": "",
+            "grain": 0,
+        }
         for name, value in ready.items():
             if value != defaults[name]:
                 raise AnimupError(f"--{name} goes with a video, not with a script; say it in {source}, or by --arg")
@@ -148,8 +164,11 @@ def _script(source: Path, ready: dict[str, Any], given: dict[str, str], view: st
         if prompt := told.get("prompt"):
             told = {**told, "prompt": prompt}
             told.pop("task")
-        arguments = {"source": str(source.resolve())} | {n: f"{v:g}" if isinstance(v, float) else str(v)
-                                                         for n, v in told.items()} | given  # fmt: skip
+        arguments = (
+            {"source": str(source.resolve())}
+            | {n: f"{v:g}" if isinstance(v, float) else str(v) for n, v in told.items()}
+            | given
+        )
     return Script(path=str(path), text=path.read_text(encoding="utf-8"), arguments=arguments, view=view)
 
 
@@ -186,7 +205,9 @@ def _say(summary: Summary, as_json: bool) -> None:
         typer.echo(json.dumps({"event": "done", **asdict(summary), "path": str(summary.path)}))
         return
     made = summary.chunks - summary.resumed
-    speed = f"{summary.frames / summary.seconds:.2f} fps" if made == summary.chunks else f"{summary.resumed} chunks kept"
+    speed = (
+        f"{summary.frames / summary.seconds:.2f} fps" if made == summary.chunks else f"{summary.resumed} chunks kept"
+    )
     typer.echo(
         f"{summary.path}: {summary.width}x{summary.height}, {summary.frames} frames ({_clock(summary.duration)}) by "
         f"{summary.encoder} in {summary.chunks} chunks, {show_bytes(summary.size)}, {_clock(summary.seconds)} ({speed})"
@@ -200,8 +221,10 @@ def _say_samples(made: dict[str, Any], as_json: bool) -> None:
     for path in made["samples"]:
         typer.echo(path)
     typer.echo(f"{made['sheet']}  (left: before, right: after)")
-    typer.echo(f"the whole film would take about {_clock(made['film_seconds'])} with one worker "
-               f"and {show_bytes(made['film_size'])}")  # fmt: skip
+    typer.echo(
+        f"the whole film would take about {_clock(made['film_seconds'])} with one worker "
+        f"and {show_bytes(made['film_size'])}"
+    )
 
 
 def _clock(seconds: float) -> str:
@@ -218,9 +241,14 @@ def _watching(request: Request, as_json: bool) -> Iterator[Watch]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"),
-        TextColumn("{task.fields[chunks]}"), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames"),
+        TextColumn("{task.fields[chunks]}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     console = Console(highlight=False, stderr=True)
     with Progress(*columns, console=console) as progress:
         yield _Bar(progress, request.out.name)
@@ -248,16 +276,19 @@ class _Bar:
             self.warn(f"going on: {chunks_done} of {chunks} chunks are there, {frames - done} frames are left")
         self._total = chunks
         self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(self._name, total=frames, completed=done, rate="",
-                                             chunks=f"{chunks_done}/{chunks} chunks")  # fmt: skip
+        self._task = self._progress.add_task(
+            self._name, total=frames, completed=done, rate="", chunks=f"{chunks_done}/{chunks} chunks"
+        )
 
     def advance(self, frames: int, chunks: int) -> None:
         """Move the bar."""
         speed = self._progress.tasks[-1].speed
         self._progress.update(
-            self._task, completed=frames, chunks=f"{chunks}/{self._total} chunks",
+            self._task,
+            completed=frames,
+            chunks=f"{chunks}/{self._total} chunks",
             rate=f"{speed:.2f} fps" if speed else "",
-        )  # fmt: skip
+        )
 
 
 class _Lines:

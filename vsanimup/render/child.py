@@ -25,12 +25,17 @@ class Child:
     """A frame server. One request at a time; :meth:`kill` may come from any thread."""
 
     def __init__(self) -> None:
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             module_command("vsanimup.render.frame_server"),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True, encoding="utf-8",
-            bufsize=1, start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+            encoding="utf-8",
+            bufsize=1,
+            start_new_session=True,
+        )
 
     def ask(self, do: str, progress: Callable[[int], None] | None = None, **arguments: Any) -> dict[str, Any]:
         """Ask for something and wait for the answer; ``progress`` is told the number of frames done.

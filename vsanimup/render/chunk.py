@@ -75,15 +75,24 @@ class Maker:
         written = partial(final)
         try:
             done = child.ask(
-                "encode", progress, first=order.first, end=order.end, rate=list(order.rate),
+                "encode",
+                progress,
+                first=order.first,
+                end=order.end,
+                rate=list(order.rate),
                 command=order.encoder.command(str(written)),
-            )  # fmt: skip
+            )
             headers = check(written, order.end - order.first)
             entry = Entry(
-                index=order.index, first=order.first, end=order.end, size=written.stat().st_size,
-                sha256=file_hash(written), headers=headers, durations=done["durations"],
+                index=order.index,
+                first=order.first,
+                end=order.end,
+                size=written.stat().st_size,
+                sha256=file_hash(written),
+                headers=headers,
+                durations=done["durations"],
                 seconds=time.monotonic() - began,
-            )  # fmt: skip
+            )
             put(written, final)
             put_entry(final.parent, entry)
         except AnimupError as error:

@@ -1,8 +1,8 @@
 """Encoders of chunks: the same frames give the same bytes, and all chunks have the same headers.
 
-What makes it so is fixed here for each of them: the number of threads (which the bytes of x264 depend on), closed groups
-of pictures, one rate factor for the whole film, and headers that do not follow the pictures. What would undo it is
-refused by name.
+What makes it so is fixed here for each of them: the number of threads, which the bytes of x264 depend on, closed
+groups of pictures, one rate factor for the whole film, and headers that do not follow the pictures. What would undo it
+is refused by name.
 """
 
 from __future__ import annotations
@@ -29,21 +29,78 @@ _PRESET: Final = {"libx264": "medium", "libx265": "medium", "libsvtav1": "6"}
 _MOST_CRF: Final = {"libx264": 51, "libx265": 51, "libsvtav1": 63}
 
 _PER_FILM: Final = (
-    "--pass", "--bitrate", "-B", "--stats", "--vbv-maxrate", "--vbv-bufsize", "--open-gop", "--threads", "--output",
-    "-o", "--muxer", "--demuxer", "--seek", "--frames", "--tcfile-in", "--tcfile-out", "--qpfile", "--zones", "--fps",
-    "--sliced-threads", "--non-deterministic", "--intra-refresh", "--opencl",
-)  # fmt: skip
+    "--pass",
+    "--bitrate",
+    "-B",
+    "--stats",
+    "--vbv-maxrate",
+    "--vbv-bufsize",
+    "--open-gop",
+    "--threads",
+    "--output",
+    "-o",
+    "--muxer",
+    "--demuxer",
+    "--seek",
+    "--frames",
+    "--tcfile-in",
+    "--tcfile-out",
+    "--qpfile",
+    "--zones",
+    "--fps",
+    "--sliced-threads",
+    "--non-deterministic",
+    "--intra-refresh",
+    "--opencl",
+)
 """Options of x264 that need the whole film in one run, or that say what is said already."""
 _PER_FILM_KEYS: Final = (
-    "pass", "bitrate", "stats", "vbv-maxrate", "vbv-bufsize", "open-gop", "threads", "frame-threads", "pools", "lp",
-    "frames", "skip", "qpfile", "zones", "zonefile", "rc", "tbr", "passes", "analysis-save", "analysis-load",
-    "intra-refresh", "irefresh-type",
-)  # fmt: skip
+    "pass",
+    "bitrate",
+    "stats",
+    "vbv-maxrate",
+    "vbv-bufsize",
+    "open-gop",
+    "threads",
+    "frame-threads",
+    "pools",
+    "lp",
+    "frames",
+    "skip",
+    "qpfile",
+    "zones",
+    "zonefile",
+    "rc",
+    "tbr",
+    "passes",
+    "analysis-save",
+    "analysis-load",
+    "intra-refresh",
+    "irefresh-type",
+)
 """Keys of x265 and SVT-AV1 of which the same is true."""
 _PER_FILM_FFMPEG: Final = (
-    "-b", "-b:v", "-maxrate", "-bufsize", "-pass", "-passlogfile", "-threads", "-f", "-i", "-ss", "-t", "-to", "-r",
-    "-vf", "-filter:v", "-frames:v", "-vframes", "-map", "-y", "-n",
-)  # fmt: skip
+    "-b",
+    "-b:v",
+    "-maxrate",
+    "-bufsize",
+    "-pass",
+    "-passlogfile",
+    "-threads",
+    "-f",
+    "-i",
+    "-ss",
+    "-t",
+    "-to",
+    "-r",
+    "-vf",
+    "-filter:v",
+    "-frames:v",
+    "-vframes",
+    "-map",
+    "-y",
+    "-n",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +138,15 @@ class ChunkEncoder:
     def facts(self) -> dict[str, str]:
         """What the bytes of a chunk depend on, in words: see :mod:`vsanimup.render.identity`."""
         return {
-            "encoder": f"{self.library} by {self.tool}", "encoder version": self.version, "crf": f"{self.crf:g}",
-            "preset": self.preset, "encoder arguments": " ".join(self.arguments),
-            "encoder threads": str(self.threads), "key frames every": f"{self.keyint} frames", "look": repr(self.look),
-        }  # fmt: skip
+            "encoder": f"{self.library} by {self.tool}",
+            "encoder version": self.version,
+            "crf": f"{self.crf:g}",
+            "preset": self.preset,
+            "encoder arguments": " ".join(self.arguments),
+            "encoder threads": str(self.threads),
+            "key frames every": f"{self.keyint} frames",
+            "look": repr(self.look),
+        }
 
     def _x264(self, out: str) -> list[str]:
         command = [_program("x264"), "--demuxer", "y4m", "--crf", f"{self.crf:g}", "--preset", self.preset]
@@ -105,9 +167,13 @@ class ChunkEncoder:
 
     def _pyav(self, out: str) -> list[str]:
         return pyav_command(
-            Path(out), self.look, self._options(), library=self.library, gop_size=self.keyint,
+            Path(out),
+            self.look,
+            self._options(),
+            library=self.library,
+            gop_size=self.keyint,
             thread_count=self.threads,
-        )  # fmt: skip
+        )
 
     def _options(self) -> dict[str, str]:
         """Options of the library, as ffmpeg and PyAV name them."""
@@ -117,8 +183,12 @@ class ChunkEncoder:
             options["tune"] = "animation"
             own = {"stitchable": "1", "cpu-independent": "1", "lookahead-threads": "1", "open-gop": "0"}
         elif self.library == "libx265":
-            own = {"log-level": "error", "open-gop": "0", "frame-threads": str(self.threads),
-                   "pools": str(self.threads)}  # fmt: skip
+            own = {
+                "log-level": "error",
+                "open-gop": "0",
+                "frame-threads": str(self.threads),
+                "pools": str(self.threads),
+            }
         else:
             own = {"lp": str(self.threads)}
         own |= self._hdr()
@@ -156,7 +226,7 @@ def choose(name: str, crf: float | None, preset: str | None, arguments: str, thr
         name: One of NAMES.
         crf: Rate factor; None takes the encoder's own default, at which the eye sees no loss.
         preset: The encoder's preset; None takes ``medium`` or what is like it.
-        arguments: More for the encoder, in its own form: options for x264 and ffmpeg, ``key=value:key=value`` for others.
+        arguments: More for the encoder in its own form: options for x264 and ffmpeg, ``key=value:…`` for the others.
         threads: Threads of each run.
 
     Raises:
@@ -184,9 +254,15 @@ def choose(name: str, crf: float | None, preset: str | None, arguments: str, thr
     if not 0 <= crf <= most:
         raise AnimupError(f"crf must be between 0 and {most} for {name}, got {crf:g}")
     return ChunkEncoder(
-        name=name, library=library, tool=tool, version=version(tool, library), crf=crf,
-        preset=preset or _PRESET[library], threads=threads, arguments=tuple(split),
-    )  # fmt: skip
+        name=name,
+        library=library,
+        tool=tool,
+        version=version(tool, library),
+        crf=crf,
+        preset=preset or _PRESET[library],
+        threads=threads,
+        arguments=tuple(split),
+    )
 
 
 def _split(name: str, arguments: str) -> list[str]:
@@ -242,8 +318,9 @@ def version(tool: str, library: str) -> str:
 
 
 def _says(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False,
-                          stdin=subprocess.DEVNULL)  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL
+    )
     return done.stdout
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,8 +22,8 @@ from vsanimup.render.journal import Entry, Journal, chunk_name, partial, put, pu
 from vsanimup.video_flags import look_of, losses
 
 CHUNK = 480
-"""Frames of a chunk: 20 seconds of film. Shorter ones cost key frames and windows computed twice, longer ones more of the
-work that an interruption loses."""
+"""Frames of a chunk: 20 seconds of film. Shorter ones cost key frames and windows computed twice, longer ones more of
+the work that an interruption loses."""
 LENGTHS_AGREE = Fraction(1)
 """Seconds by which a script's film may be longer or shorter than the source, for its sound still to fit."""
 
@@ -129,13 +129,21 @@ def make(request: Request, workers: Workers, watch: Watch) -> Summary:
         there = len(entries)
         _render(orders, entries, workers, watch)
         film = _film(request, plan, journal, [entries[order.index] for order in orders])
-        _join(request, film, journal, watch)
+        summary = Summary(
+            path=request.out,
+            width=plan.info["width"],
+            height=plan.info["height"],
+            frames=plan.info["frames"],
+            duration=(film.times[-1] - film.times[0]) / times.TICKS,
+            chunks=len(orders),
+            resumed=there,
+            seconds=time.monotonic() - began,
+            size=0,
+            encoder=request.encoder.name,
+        )
+        summary = _join(film, summary, journal, watch)
         journal.clear()
-    return Summary(
-        path=request.out, width=plan.info["width"], height=plan.info["height"], frames=plan.info["frames"],
-        duration=(film.times[-1] - film.times[0]) / times.TICKS, chunks=len(orders), resumed=there,
-        seconds=time.monotonic() - began, size=request.out.stat().st_size, encoder=request.encoder.name,
-    )  # fmt: skip
+    return replace(summary, seconds=time.monotonic() - began)
 
 
 def _check(request: Request) -> None:
@@ -158,7 +166,7 @@ def _finished(request: Request, journal: Journal, began: float) -> Summary | Non
         done = json.loads(mark.read_text(encoding="utf-8"))
         if done["film"] != identity.fingerprint(request.out):
             return None
-        summary = Summary(**{**done["summary"], "path": request.out, "seconds": time.monotonic() - began})
+        summary = Summary(**done["summary"] | {"path": request.out, "seconds": time.monotonic() - began})
     except (OSError, ValueError, KeyError, TypeError):
         return None
     journal.clear()
@@ -239,8 +247,10 @@ def _fits(request: Request, plan: _Plan) -> None:
     """See that the source's sound goes with the script's film, as far as it can be seen now."""
     look = look_of(plan.properties, plan.info["format"])
     if request.encoder.library == "libsvtav1" and look.sar != (1, 1) and not shutil.which("ffmpeg"):
-        raise AnimupError("AV1 holds no sample aspect ratio, and only ffmpeg can tell the container; install ffmpeg, "
-                          "or use --encoder x265")  # fmt: skip
+        raise AnimupError(
+            "AV1 holds no sample aspect ratio, and only ffmpeg can tell the container; install ffmpeg, "
+            "or use --encoder x265"
+        )
     if plan.tracks is None or not plan.tracks.copied or not plan.info["rate"][0] or not plan.tracks.duration:
         return
     own = plan.info["frames"] / plan.rate
@@ -249,8 +259,8 @@ def _fits(request: Request, plan: _Plan) -> None:
         return  # the pictures of the source end before its sound
     if abs(own - plan.tracks.duration) > most:
         raise AnimupError(
-            f"the script's film lasts {float(own):.1f} s and {plan.tracks.path} {float(plan.tracks.duration):.1f} s, so "
-            "its sound would not fit; keep all frames in the script, or leave the tracks out with --no-tracks"
+            f"the script's film lasts {float(own):.1f} s and {plan.tracks.path} {float(plan.tracks.duration):.1f} s, "
+            "so its sound would not fit; keep all frames in the script, or leave the tracks out with --no-tracks"
         )
 
 
@@ -260,11 +270,17 @@ def _orders(request: Request, plan: _Plan, journal: Journal) -> list[Order]:
     rate = plan.rate
     return [
         Order(
-            index=index, first=first, end=end, script=request.script, encoder=encoder,
-            rate=(rate.numerator, rate.denominator), folder=str(journal.chunks), versions=versions,
+            index=index,
+            first=first,
+            end=end,
+            script=request.script,
+            encoder=encoder,
+            rate=(rate.numerator, rate.denominator),
+            folder=str(journal.chunks),
+            versions=versions,
         )
         for index, (first, end) in enumerate(cuts.chunks(plan.info["frames"], plan.borders))
-    ]  # fmt: skip
+    ]
 
 
 def _render(orders: Sequence[Order], entries: dict[int, Entry], workers: Workers, watch: Watch) -> None:
@@ -299,13 +315,17 @@ def _film(request: Request, plan: _Plan, journal: Journal, entries: Sequence[Ent
     if len(shown) != plan.info["frames"] + 1:
         raise AnimupError("the chunks are not those of the film; begin anew with --restart")
     look = look_of(plan.properties, plan.info["format"])
+    nominal = Fraction(*plan.info["rate"]) if plan.info["rate"][0] else Fraction(0)
     return mux.Film(
-        chunks=[journal.chunks / chunk_name(entry.index) for entry in entries], times=shown,
-        rate=times.steady_rate(runs, Fraction(*plan.info["rate"]) if plan.info["rate"][0] else Fraction(0)), sar=look.sar, tracks=plan.tracks if request.tracks else None,
-    )  # fmt: skip
+        chunks=[journal.chunks / chunk_name(entry.index) for entry in entries],
+        times=shown,
+        rate=times.steady_rate(runs, nominal),
+        sar=look.sar,
+        tracks=plan.tracks if request.tracks else None,
+    )
 
 
-def _join(request: Request, film: mux.Film, journal: Journal, watch: Watch) -> None:
+def _join(film: mux.Film, summary: Summary, journal: Journal, watch: Watch) -> Summary:
     """Join the chunks and put the film in its place, once it was read again and found right."""
     watch.stage("Joining")
     needed = sum(path.stat().st_size for path in film.chunks) * (1 if film.sar == (1, 1) else 2)
@@ -324,7 +344,11 @@ def _join(request: Request, film: mux.Film, journal: Journal, watch: Watch) -> N
                 os.replace(told, joined)
         watch.stage("Checking")
         mux.verify(film, written, joined)
-        put_json({"film": identity.fingerprint(joined)}, journal.folder / "done.json")
-        put(joined, request.out)
+        summary = replace(summary, size=joined.stat().st_size)
+        # should this process end between the next two steps, the next start learns here that there is nothing to do
+        told_of = asdict(summary) | {"path": str(summary.path)}
+        put_json({"film": identity.fingerprint(joined), "summary": told_of}, journal.folder / "done.json")
+        put(joined, summary.path)
+        return summary
     finally:
         joined.unlink(missing_ok=True)

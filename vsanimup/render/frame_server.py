@@ -43,9 +43,12 @@ class FrameServer:
     def answer(self, request: Answer) -> Answer:
         """What a request asks for; ``do`` names one of the methods below, the rest are its arguments."""
         methods: dict[str, Callable[..., Answer]] = {
-            "open": self.open, "properties": self.properties, "cuts": self.cuts, "encode": self.encode,
+            "open": self.open,
+            "properties": self.properties,
+            "cuts": self.cuts,
+            "encode": self.encode,
             "still": self.still,
-        }  # fmt: skip
+        }
         return methods[request.pop("do")](**request)
 
     def open(self, script: str, text: str, arguments: dict[str, str], cores: list[int] | int, view: str) -> Answer:
@@ -83,11 +86,15 @@ class FrameServer:
             raise AnimupError(f"{script} gives frames of more than one size or format, which no encoder takes")
         y4m.header(clip.format, clip.width, clip.height, Fraction(1))
         return {
-            "frames": clip.num_frames, "width": clip.width, "height": clip.height, "format": clip.format.name,
-            "rate": [clip.fps.numerator, clip.fps.denominator], "has_source": self._source is not None,
+            "frames": clip.num_frames,
+            "width": clip.width,
+            "height": clip.height,
+            "format": clip.format.name,
+            "rate": [clip.fps.numerator, clip.fps.denominator],
+            "has_source": self._source is not None,
             "plugins": {p.namespace: f"{p.version[0]}.{p.version[1]}" for p in vs.core.plugins()},
             "core": str(vs.core.core_version),
-        }  # fmt: skip
+        }
 
     def _side_by_side(self, script: str) -> Any:
         import vapoursynth as vs
@@ -99,9 +106,9 @@ class FrameServer:
                 "frames, with  source.set_output(1)"
             )
         matrix = {"matrix_s": "709"} if before.format.color_family == vs.RGB else {}
-        return vs.core.std.StackHorizontal([
-            before.resize.Bicubic(width=clip.width, height=clip.height, format=clip.format.id, **matrix), clip
-        ])
+        return vs.core.std.StackHorizontal(
+            [before.resize.Bicubic(width=clip.width, height=clip.height, format=clip.format.id, **matrix), clip]
+        )
 
     def properties(self) -> Answer:
         """Properties of the first frame, as far as JSON can hold them."""
@@ -302,4 +309,4 @@ class _Lines:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,8 +1,9 @@
 """The folder beside an unfinished film: what it is made of, and the chunks that are done.
 
-``FILM.mkv.animup`` holds ``job.json`` (all that the bytes depend on, and where the chunks begin) and a folder of chunks,
-each a Matroska file with an entry beside it. Files are written under other names, flushed to the disk and renamed; the
-entry comes last, so a chunk that has one is whole, whatever happened when. Its hash is looked at before it is used.
+``FILM.mkv.animup`` holds ``job.json``, which is all that the bytes depend on and where chunks begin, and a folder of
+chunks, each a Matroska file with an entry beside it. Files are written under other names, flushed to the disk and
+renamed; the entry comes last, so a chunk that has one is whole, whatever happened when. Its hash is looked at before it
+is used.
 """
 
 from __future__ import annotations
@@ -92,6 +93,35 @@ def put_entry(folder: Path, entry: Entry) -> None:
     put_json(asdict(entry), (folder / chunk_name(entry.index)).with_suffix(".json"))
 
 
+def find_entry(folder: Path, index: int) -> Entry | None:
+    """The entry of a chunk, if it is there and the chunk is whole."""
+    chunk = folder / chunk_name(index)
+    try:
+        entry = Entry(**json.loads(chunk.with_suffix(".json").read_text(encoding="utf-8")))
+        whole = chunk.stat().st_size == entry.size and file_hash(chunk) == entry.sha256 and entry.index == index
+    except (OSError, ValueError, TypeError):
+        return None
+    return entry if whole else None
+
+
+def receive(folder: Path, entry: Entry, data: bytes) -> None:
+    """Put a chunk into its folder that came over the network.
+
+    Raises:
+        AnimupError: It is not what its entry says.
+    """
+    if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise AnimupError(f"chunk {entry.index} was damaged on its way from a worker; start again")
+    final = folder / chunk_name(entry.index)
+    written = partial(final)
+    try:
+        written.write_bytes(data)
+        put(written, final)
+        put_entry(folder, entry)
+    finally:
+        written.unlink(missing_ok=True)
+
+
 class Journal:
     """The folder of one film. Only its holder, see :meth:`held`, writes to it."""
 
@@ -177,12 +207,8 @@ class Journal:
         """Chunks that are there and whole, by number, and a sentence on each that is not."""
         found, damaged = {}, []
         for path in sorted(self.chunks.glob("*.json")):
-            try:
-                entry = Entry(**json.loads(path.read_text(encoding="utf-8")))
-                chunk = self.chunks / chunk_name(entry.index)
-                if chunk.stat().st_size != entry.size or file_hash(chunk) != entry.sha256:
-                    raise ValueError
-            except (OSError, ValueError, TypeError):
+            entry = find_entry(self.chunks, int(path.stem)) if path.stem.isdecimal() else None
+            if entry is None:
                 damaged.append(f"chunk {path.stem} is damaged, and is made again")
                 path.unlink(missing_ok=True)
             else:

@@ -76,9 +76,7 @@ def _join(film: Film, out: Path, step: Callable[[int], None], stack: ExitStack) 
         for name, kind, data in attachments(film.tracks.path, film.tracks):
             output.add_attachment(name, kind, data)
         output.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in ("encoder", "duration")})
-        video.metadata.update(
-            {k: v for k, v in source.streams.video[0].metadata.items() if k in ("language", "title")}
-        )
+        video.metadata.update({k: v for k, v in source.streams.video[0].metadata.items() if k in ("language", "title")})
         if chapters := source.chapters():
             output.set_chapters(chapters)
         copies = _copied(source, targets)
@@ -122,7 +120,9 @@ def tell_aspect(film: Film, joined: Path, out: Path) -> bool:
 
 def _copy_stream(output: Any, stream: Any) -> Any:
     target = output.add_stream_from_template(stream)
-    target.metadata.update({k: v for k, v in stream.metadata.items() if not k.upper().startswith(("_STATISTICS", "BPS"))})
+    target.metadata.update(
+        {k: v for k, v in stream.metadata.items() if not k.upper().startswith(("_STATISTICS", "BPS"))}
+    )
     target.disposition = stream.disposition
     return target
 
@@ -199,8 +199,8 @@ def verify(film: Film, written: Written, path: Path) -> None:
     packets: Counter[int] = Counter()
     with av.open(str(path)) as container:
         video = container.streams.video[0]
-        base = Fraction(video.time_base)
-        sar = Fraction(video.sample_aspect_ratio or 1) or Fraction(1)
+        base = Fraction(str(video.time_base))
+        sar = Fraction(str(video.sample_aspect_ratio or 1)) or Fraction(1)
         for packet in container.demux([s for s in container.streams if s.type in ("video", "audio", "subtitle")]):
             if not packet.size:
                 continue

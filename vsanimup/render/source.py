@@ -60,9 +60,13 @@ def examine(path: Path, wanted: bool = True) -> Tracks:
     except (av.FFmpegError, IndexError) as error:
         raise AnimupError(f"{path} is no video that can be read ({error})") from None
     return Tracks(
-        path=path, copied=tuple(copied), attached=tuple(attached), left_out=tuple(left_out), start=start,
+        path=path,
+        copied=tuple(copied),
+        attached=tuple(attached),
+        left_out=tuple(left_out),
+        start=start,
         duration=length,
-    )  # fmt: skip
+    )
 
 
 def _first_time(container: Any, video: Any) -> Fraction:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 from vsanimup.errors import AnimupError
 
@@ -34,7 +34,7 @@ def header(format: vs.VideoFormat, width: int, height: int, rate: Fraction) -> b
     return f"YUV4MPEG2 C{layout} W{width} H{height} F{rate.numerator}:{rate.denominator} Ip A0:0\n".encode()
 
 
-def write_frame(out: BinaryIO, frame: vs.VideoFrame) -> None:
+def write_frame(out: IO[bytes], frame: vs.VideoFrame) -> None:
     """Write the planes of a frame."""
     out.write(b"FRAME\n")
     for part in frame.readchunks():
