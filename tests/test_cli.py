@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from vsanimup import demo, doctor, encoders, models
+from vsanimup import demo, doctor, encoders, models, vspipe
 from vsanimup.cli import app
 from vsanimup.errors import AnimupError
 from vsanimup.sizes import show_bytes
 from vsanimup.video_flags import Look
+from vsanimup.vspipe import explain
 
 runner = CliRunner()
 
@@ -222,7 +223,7 @@ def test_doctor_without_vspipe(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise AnimupError("vspipe is nowhere; get it with  pip install vapoursynth")
 
-    monkeypatch.setattr(demo, "vspipe_path", none)
+    monkeypatch.setattr(vspipe, "vspipe_path", none)
     check = doctor._try_vspipe()
     assert check.state == "fail" and "pip install vapoursynth" in check.remedy
 
@@ -255,10 +256,10 @@ def test_importing_the_command_is_light() -> None:
 
 def test_explain_names_the_cure_for_an_unconfigured_vspipe() -> None:
     text = "Failed to initialize VSScript. VSScript reported error: Python executable couldn't be determined"
-    assert demo.explain(text).endswith("vapoursynth config")
-    assert "without saying why" in demo.explain("Script evaluation done in 0.1 seconds\rFrame: 1/3\n")
+    assert explain(text).endswith("vapoursynth config")
+    assert "without saying why" in explain("Script evaluation done in 0.1 seconds\rFrame: 1/3\n")
     missing = "Python exit with code restore_upscale.vpy: No attribute with the name animup exists."
-    assert "animup doctor" in demo.explain(missing)
+    assert "animup doctor" in explain(missing)
 
 
 @pytest.mark.parametrize(("format", "layout", "bits"), [

@@ -13,6 +13,7 @@ import pytest
 
 from vsanimup import demo
 from vsanimup.models import SHIPPED
+from vsanimup.vspipe import explain, vspipe_path
 
 pytestmark = [
     pytest.mark.skipif(not list(SHIPPED.glob("lite-*/manifest.json")), reason="the trained models are not here"),
@@ -49,7 +50,7 @@ def make_video(path: Path, pixels: str = "yuv420p", codec: str = "mpeg2video") -
 
 def vspipe(*options: str | Path) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [demo.vspipe_path(), *map(str, options)], capture_output=True, stdin=subprocess.DEVNULL, check=False
+        [vspipe_path(), *map(str, options)], capture_output=True, stdin=subprocess.DEVNULL, check=False
     )
 
 
@@ -127,7 +128,7 @@ def test_errors_are_one_line(source: Path, name: str, options: list[str], messag
     assert done.returncode != 0
     text = done.stderr.decode()
     assert message in text and "Traceback" not in text
-    assert message in demo.explain(text)
+    assert message in explain(text)
 
 
 def test_missing_bestsource_is_named(source: Path, tmp_path: Path) -> None:

@@ -57,15 +57,17 @@ def demo(
     strength: Annotated[float, typer.Option(min=0, max=1, help="Share of the restoration that is applied.")] = 1.0,
     scale: Annotated[int, typer.Option(min=1, max=4, help="Enlargement: 2, 3 or 4; 1 only restores.")] = 2,
     model: Annotated[str, typer.Option(help="Model, as in the filters' argument.")] = "lite",
+    deinterlace: Annotated[
+        str | None, typer.Option(help="For interlaced video: bwdif, ivtc (telecined film), or off (it is not).")
+    ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     encoder: Annotated[str, typer.Option(help="x264, ffmpeg or pyav; auto takes the first that is there.")] = "auto",
     crf: Annotated[int, typer.Option(min=0, max=51, help="Quality of the encode; less is better.")] = 16,
 ) -> None:
     """``animup demo``."""
     with plain_errors(), terminable():
-        _demo(source, folder, frames, encoder, crf, {
-            "task": task, "strength": f"{strength:g}", "scale": str(scale), "model": model,
-        })  # fmt: skip
+        arguments = {"task": task, "strength": f"{strength:g}", "scale": str(scale), "model": model}
+        _demo(source, folder, frames, encoder, crf, arguments | ({"deinterlace": deinterlace} if deinterlace else {}))
 
 
 @contextlib.contextmanager
@@ -99,11 +101,10 @@ def _demo(
         raise AnimupError(f"{given} would be overwritten by its own result; choose another folder with -o")
     chosen = encoders.choose(encoder)[0]
     work.prepare_folder(folder)
-    plan = work.Plan(
-        source=given, scale=int(arguments["scale"]), arguments={"source": str(given.resolve()), **arguments}
-    )
+    plan = work.Plan(source=given, arguments={"source": str(given.resolve()), **arguments})
     with console.status(f"Reading {given.name}"):
         output = work.examine(plan)
+    missing = work.missing_frames(given, output)
     if frames is not None:
         output = replace(output, frames=min(frames, output.frames))
     columns = (
@@ -117,13 +118,42 @@ def _demo(
             speed = progress.tasks[0].speed
             progress.update(bar, completed=done, rate=f"{speed:.2f} fps" if speed else "")
 
-        seconds = work.render(plan, output, video, encoder, crf, step)
+        rendered = work.render(plan, output, video, encoder, crf, step)
+        seconds = rendered.seconds
         progress.update(bar, completed=output.frames, rate=f"{output.frames / seconds:.2f} fps")
     work.picture(given, video, image, output.frames)
     facts = f"{output.width}x{output.height}, {output.frames} frames by {chosen}"
     console.print(f"{video}  ({facts}, {show_bytes(video.stat().st_size)})", soft_wrap=True)
     console.print(f"{image}  (left: bicubic, right: animup)", soft_wrap=True)
+    for said in filter(None, (missing, rendered.rate_note)):
+        console.print(said, soft_wrap=True)
     console.print(f"{output.frames} frames in {seconds:.1f} s: {output.frames / seconds:.2f} frames a second")
+
+
+@app.command(
+    help="Print what an encoder must be told about a script's video.\n\n"
+    "y4m carries neither sample aspect ratio nor matrix, transfer, primaries, range and chroma location. They are read "
+    "from the script's first frame and printed as the encoder's arguments, so that they can stand in its command:\n\n"
+    "[b]vspipe -c y4m script.vpy - | x264 --demuxer y4m $(animup flags script.vpy --for x264) -o out.264 -[/b]\n\n"
+    "What the encoder cannot be told goes to standard error. Those for ffmpeg hold -vf, which it takes once."
+)
+def flags(
+    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="A VapourSynth script.")],
+    encoder: Annotated[str, typer.Option("--for", metavar="ENCODER", help="x264, x265, svtav1 or ffmpeg.")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Option("--arg", "-a", metavar="NAME=VALUE", help="Argument for the script, as vspipe has it."),
+    ] = None,
+    index: Annotated[int, typer.Option("--outputindex", "-o", min=0, help="Which of the script's outputs.")] = 0,
+) -> None:
+    """``animup flags``."""
+    from vsanimup.flags_command import flags_of
+
+    with plain_errors():
+        found, lost = flags_of(script, encoder, arguments or (), index)
+        for said in lost:
+            typer.echo(f"animup: {said}", err=True)
+        typer.echo(" ".join(found))
 
 
 @app.command()

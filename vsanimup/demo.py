@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
-from vsanimup import encoders
+from vsanimup import encoders, timing, vspipe
 from vsanimup.errors import AnimupError
-from vsanimup.video_flags import Look, look_of
+from vsanimup.partial import partial_file, sweep
+from vsanimup.vspipe import Output, explain
 
 PACKAGE = Path(__file__).resolve().parent
 SCRIPT = "restore_upscale.vpy"
@@ -44,24 +42,11 @@ def script_path(name: str = SCRIPT) -> Path:
     raise AnimupError(f"{name} is missing from {PACKAGE / 'vs_scripts'}; install the package again")
 
 
-def vspipe_path() -> str:
-    """vspipe of this Python's environment, else the one on PATH.
-
-    Raises :class:`AnimupError` when there is none.
-    """
-    beside = str(Path(sys.executable).parent)
-    for place in (beside, os.path.join(beside, "Scripts"), None):
-        if found := shutil.which("vspipe", path=place):
-            return found
-    raise AnimupError(f"vspipe is neither in {beside} nor on PATH; get it with  pip install vapoursynth")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """One run of the ready script."""
 
     source: Path
-    scale: int = 2
     arguments: dict[str, str]
     """The script's ``-a`` arguments, ``source`` among them."""
 
@@ -71,91 +56,62 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Output:
-    """What the script will give."""
+class Rendered:
+    """How a video was made."""
 
-    width: int
-    height: int
-    frames: int
-    rate: Fraction
-    look: Look
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a demo made."""
-
-    video: Path
-    picture: Path
-    frames: int
     seconds: float
-    encoder: str
-
-
-def explain(text: str, source: Path | None = None) -> str:
-    """What vspipe wrote to standard error, in one plain line."""
-    if "Failed to initialize VSScript" in text or "VSScript reported error" in text:
-        program = Path(sys.executable).with_name("vapoursynth")
-        return f"vspipe does not know this Python yet; run once:  {program} config"
-    lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
-    patterns = (
-        r"Python exit with code (?:\w+\.vpy: )?(.+)", r"Python exception: (.+)",
-        r"Error: Failed to retrieve frame \d+ with error: (.+)", r"Error: (.+)",
-    )  # fmt: skip
-    for pattern in patterns:
-        for line in lines:
-            if match := re.match(pattern, line):
-                return _plainer(match[1], source)
-    chatter = re.compile(r"Script evaluation|Frame: |Information: |Output \d")
-    kept = [line for line in lines if line and not chatter.match(line)]
-    return kept[-1] if kept else "vspipe stopped without saying why"
-
-
-def _plainer(message: str, source: Path | None) -> str:
-    if source is not None and "VideoSource: " in message:
-        return f"{source} is no video that can be read ({message.partition('VideoSource: ')[2]})"
-    if "animup" in message and ("attribute" in message or "namespace" in message):
-        return "VapourSynth did not load the animup plugin; see  animup doctor"
-    return message
-
-
-def _vspipe(plan: Plan, *rest: str) -> str:
-    """Standard output of a short vspipe run; raises :class:`AnimupError` in plain words."""
-    done = subprocess.run(
-        [vspipe_path(), *plan.options(), *rest], capture_output=True, text=True, errors="replace",
-        stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise AnimupError(explain(done.stderr, plan.source))
-    return done.stdout
+    rate_note: str | None
+    """What to say where the source has, or may have, a variable frame rate."""
 
 
 def examine(plan: Plan) -> Output:
-    """Evaluate the script and look at the source's first frame.
+    """What the script will give.
 
     Raises :class:`AnimupError` when the source cannot be read or an argument is wrong.
     """
-    lines = _vspipe(plan, "--info", str(script_path()), "-").splitlines()
-    info = dict(line.split(": ", 1) for line in lines if ": " in line)
-    with tempfile.TemporaryDirectory(prefix="animup_") as folder:
-        # the even frames of compare.vpy are the source's: its properties come without running a network
-        _vspipe(plan, "-e", "0", "-j", f"{folder}/props.json", str(script_path(COMPARE)), "--")
-        props: dict[str, Any] = json.loads(Path(folder, "props.json").read_text(encoding="utf-8"))[0]
-    height = int(info["Height"])
-    matrix = int(props.get("_Matrix", 2))
-    if matrix == 2 and info["Color Family"] == "YUV":
-        from vsanimup.filters.samples import matrix_by_height
+    try:
+        return vspipe.output_of(script_path(), plan.options(), source=plan.source)
+    except AnimupError as error:
+        raise AnimupError(_own_options(f"{error}")) from None
 
-        matrix = matrix_by_height(height // plan.scale)
-    look = look_of({**props, "_Matrix": matrix}, info["Format Name"])
-    return Output(
-        width=int(info["Width"]), height=height, frames=int(info["Frames"]),
-        rate=Fraction(info["FPS"].split(" ", 1)[0]), look=look,
-    )  # fmt: skip
+
+def _own_options(message: str) -> str:
+    """A ready script's message, in which its arguments are those of the demo."""
+    return message.replace("-a deinterlace=", "--deinterlace ")
+
+
+def missing_frames(source: Path, output: Output) -> str | None:
+    """What to say where fewer frames of the source can be decoded than it says that it has."""
+    promised = _promised_frames(source, output.rate)
+    if promised is None or promised <= output.frames:
+        return None
+    return f"{source}: {output.frames} of {promised} frames can be decoded; the file is cut off or damaged"
+
+
+def _promised_frames(source: Path, rate: Fraction) -> int | None:
+    """How many frames a video's own index says that it holds; ``None`` where it says nothing.
+
+    ``rate`` frames a second make frames of a duration, where nothing but that is written down.
+    """
+    import av
+
+    try:
+        with av.open(str(source)) as container:
+            video = container.streams.video[0]
+            written = {key.upper().partition("-")[0]: value for key, value in video.metadata.items()}
+            counted, duration = written.get("NUMBER_OF_FRAMES", ""), written.get("DURATION", "")  # Matroska's
+            if video.frames or counted.isdecimal():
+                return video.frames or int(counted)
+    except (av.FFmpegError, IndexError):
+        return None
+    if not (parts := re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", duration)):
+        return None
+    seconds = int(parts[1]) * 3600 + int(parts[2]) * 60 + Fraction(parts[3])
+    return int(seconds * rate) - 1  # how long the last frame is shown may be left out, or counted twice
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the output folder and see that it can be written to.
+    """Make the output folder, see that it can be written to, and remove what killed runs left there.
 
     Raises :class:`AnimupError` when not.
     """
@@ -166,64 +122,64 @@ def prepare_folder(folder: Path) -> None:
     except OSError as error:
         reason = f"{folder} cannot be written to ({error.strerror}); choose another folder with -o"
         raise AnimupError(reason) from None
+    sweep(folder)
 
 
-@contextlib.contextmanager
-def partial_file(final: Path) -> Iterator[Path]:
-    """A temporary name beside ``final`` that becomes ``final`` on success and is removed on failure."""
-    partial = final.with_name(f".{final.stem}.{os.getpid()}.part{final.suffix}")
-    try:
-        yield partial
-        os.replace(partial, final)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def render(plan: Plan, output: Output, final: Path, encoder: str, crf: int, step: Callable[[int], None]) -> float:
-    """Run vspipe into the encoder; seconds taken. ``step`` is told the number of frames done.
+def render(plan: Plan, output: Output, final: Path, encoder: str, crf: int, step: Callable[[int], None]) -> Rendered:
+    """Run vspipe into the encoder. ``step`` is told the number of frames done.
 
     Raises :class:`AnimupError` in plain words when either fails; both are ended, and no partial file stays.
     """
-    name, program = encoders.choose(encoder)
     began = time.monotonic()
-    with partial_file(final) as partial, tempfile.TemporaryFile() as said, contextlib.ExitStack() as stack:
-        command = [vspipe_path(), *plan.options(), "--progress", "-e", str(output.frames - 1), "-c", "y4m"]
-        command += [str(script_path()), "-"]
-        null = subprocess.DEVNULL
-        pipe = _start(stack, command, stdin=null, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        command = encoders.command(name, program, partial, output.look, crf)
-        sink = _start(stack, command, stdin=pipe.stdout, stdout=null, stderr=said)
-        assert pipe.stdout is not None and pipe.stderr is not None
-        pipe.stdout.close()  # the encoder alone holds the reading end: when it dies, vspipe notices
+    with partial_file(final) as partial:
+        durations = _encode(plan, output, partial, encoder, crf, step)
+        note = _keep_times(partial, durations, output.rate)
+    return Rendered(seconds=time.monotonic() - began, rate_note=note)
+
+
+def _keep_times(encoded: Path, durations: list[Fraction | None], rate: Fraction) -> str | None:
+    """Give a file's frames their times where these are not those of its constant rate; what to say of it."""
+    if timing.constant(durations, rate):
+        return None
+    times = timing.times_of(durations)
+    if times is None:
+        return (
+            "the frame rate varies, but not every frame says how long it is shown: all are shown at the constant "
+            f"rate of {float(rate):.3f} frames a second"
+        )
+    with partial_file(encoded) as timed:
+        timing.retime(encoded, times, timed)
+    return "the frame rate varies: each frame is shown when it is in the source"
+
+
+def _encode(
+    plan: Plan, output: Output, out: Path, encoder: str, crf: int, step: Callable[[int], None]
+) -> list[Fraction | None]:
+    """vspipe's frames through the encoder into a file of one constant rate; how long each should be shown."""
+    name, program = encoders.choose(encoder)
+    command = encoders.command(name, program, out, output.look, crf)
+    with tempfile.TemporaryDirectory(prefix="animup_") as folder, contextlib.ExitStack() as stack:
+        props, said = Path(folder, "props.json"), Path(folder, "encoder.txt")
+        source = [vspipe.vspipe_path(), *plan.options(), "--progress", "-e", str(output.frames - 1), "-c", "y4m"]
+        source += ["-j", str(props), str(script_path()), "-"]
+        null, through = subprocess.DEVNULL, subprocess.PIPE
+        pipe = _start(stack, source, stdin=null, stdout=through, stderr=through, env=vspipe.environment())
+        sink = _start(stack, command, stdin=through, stdout=null, stderr=stack.enter_context(said.open("wb")))
+        assert pipe.stderr is not None
         lines: list[str] = []
         reader = threading.Thread(target=_follow, args=(pipe.stderr, step, lines), daemon=True)
         reader.start()
-        encoder_first = _wait(pipe, sink)
+        encoder_first = _pump(pipe, sink)
         reader.join(5)
-        said.seek(0)
-        text = said.read().decode("utf-8", "replace").strip()
         if pipe.returncode and not encoder_first:
-            failure = explain("\n".join(lines), plan.source)
+            failure = _own_options(explain("\n".join(lines), plan.source))
             raise AnimupError(failure if pipe.returncode > 0 else f"vspipe crashed: {failure}")
         if encoder_first or sink.returncode:
-            raise AnimupError(_encoder_failure(name, text, final.parent, sink.returncode))
-        if _packets(partial) < output.frames:  # x264 reports success on a full disk
-            raise AnimupError(_encoder_failure(name, text, final.parent, sink.returncode))
-    return time.monotonic() - began
-
-
-def _packets(path: Path) -> int:
-    """Frames in an encoded file, as far as it can be read."""
-    import av
-
-    count = 0
-    try:
-        with av.open(str(path)) as container:
-            for packet in container.demux(video=0):
-                count += packet.size > 0
-    except (av.FFmpegError, IndexError):
-        pass
-    return count
+            text = said.read_text(encoding="utf-8", errors="replace").strip()
+            raise AnimupError(_encoder_failure(name, text, out.parent, sink.returncode))
+        if len(timing.packet_times(out)) < output.frames:  # x264 reports success on a full disk
+            raise AnimupError(_encoder_failure(name, "", out.parent, sink.returncode))
+        return timing.read_durations(props)
 
 
 def _start(stack: contextlib.ExitStack, command: list[str], **streams: Any) -> subprocess.Popen[bytes]:
@@ -252,25 +208,29 @@ def _follow(stream: IO[bytes], step: Callable[[int], None], lines: list[str]) ->
     lines.append(held.decode("utf-8", "replace"))
 
 
-def _wait(pipe: subprocess.Popen[bytes], sink: subprocess.Popen[bytes]) -> bool:
-    """Wait for vspipe and the encoder to end; whether the encoder gave up while vspipe had more."""
-    while pipe.poll() is None:
-        if sink.poll() is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                pipe.wait(1)  # it may just be ending, too
-            if pipe.poll() is None:
-                pipe.kill()
-                pipe.wait()
-            return pipe.returncode != 0
+def _pump(pipe: subprocess.Popen[bytes], sink: subprocess.Popen[bytes]) -> bool:
+    """Hand vspipe's frames to the encoder and wait for both; whether the encoder gave up while vspipe had more.
+
+    They go through this process, so that both others end when it is killed.
+    """
+    assert pipe.stdout is not None and sink.stdin is not None
+    try:
+        shutil.copyfileobj(pipe.stdout, sink.stdin, 1 << 20)
+    except OSError:
+        gone = True
+    else:
+        gone = False
+    if gone:
+        pipe.kill()
+    while pipe.poll() is None:  # not one long wait: Ctrl-C must get through everywhere
         time.sleep(0.03)
-    if pipe.returncode == -getattr(signal, "SIGPIPE", 0) != 0:
-        sink.wait()
-        return True
-    if pipe.returncode:
+    if pipe.returncode and not gone:
         sink.kill()  # what it got is not the whole film
-    while sink.poll() is None:  # not one long wait: Ctrl-C must get through everywhere
+    with contextlib.suppress(OSError):
+        sink.stdin.close()
+    while sink.poll() is None:
         time.sleep(0.03)
-    return False
+    return gone
 
 
 def _encoder_failure(name: str, text: str, folder: Path, returncode: int | None) -> str:

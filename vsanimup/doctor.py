@@ -193,10 +193,10 @@ def _try_here(seen: dict[str, Any]) -> Check:
 
 
 def _try_vspipe() -> Check:
-    from vsanimup import demo
+    from vsanimup import vspipe
 
     try:
-        program = demo.vspipe_path()
+        program = vspipe.vspipe_path()
     except AnimupError as error:
         return Check(name="vspipe", state="fail", found="not found", remedy=str(error))
     with tempfile.TemporaryDirectory(prefix="animup_") as folder:
@@ -208,7 +208,7 @@ def _try_vspipe() -> Check:
         except (OSError, subprocess.TimeoutExpired) as error:
             return Check(name="vspipe", state="fail", found=f"{error}", remedy="pip install vapoursynth")
     if done.returncode:
-        reason = demo.explain(done.stderr.decode("utf-8", "replace"))
+        reason = vspipe.explain(done.stderr.decode("utf-8", "replace"))
         cause, _, remedy = reason.partition("; run once:  ")
         remedy = remedy and f"run once:  {remedy}"
         return Check(name="vspipe", state="fail", found=f"{program}: {cause}", remedy=remedy)
