@@ -18,7 +18,9 @@ from vsanimup.sizes import show_bytes
 
 if TYPE_CHECKING:
     from vsanimup.render.chunk import Script
-    from vsanimup.render.film import Request, Summary, Watch, Workers
+    from vsanimup.render.film import Summary, Workers
+    from vsanimup.render.plan import Request, Watch
+    from vsanimup.render.samples import Samples
 
 HELP = (
     "Restore and enlarge a whole film into a Matroska file, with its sound, subtitles, chapters and frame times.\n\n"
@@ -90,7 +92,7 @@ def encode(
     }
     with plain_errors(), terminable():
         from vsanimup.render import chunk_encoders
-        from vsanimup.render.film import Request
+        from vsanimup.render.plan import Request
 
         if not source.is_file():
             raise AnimupError(f"there is no file {source}")
@@ -214,17 +216,16 @@ def _say(summary: Summary, as_json: bool) -> None:
     )
 
 
-def _say_samples(made: dict[str, Any], as_json: bool) -> None:
+def _say_samples(made: Samples, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"event": "done", **made}))
+        typer.echo(json.dumps({"event": "done", **made.as_json()}))
         return
-    for path in made["samples"]:
+    for path in made.samples:
         typer.echo(path)
-    typer.echo(f"{made['sheet']}  (left: before, right: after)")
-    typer.echo(
-        f"the whole film would take about {_clock(made['film_seconds'])} with one worker "
-        f"and {show_bytes(made['film_size'])}"
-    )
+    shown = "left: before, right: after" if made.before else "the script tells no source, so it shows the result alone"
+    typer.echo(f"{made.sheet}  ({shown})")
+    took, size = _clock(made.film_seconds), show_bytes(made.film_size)
+    typer.echo(f"the whole film would take one worker about {took}, and {size}")
 
 
 def _clock(seconds: float) -> str:

@@ -22,6 +22,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
+import numpy as np
+
 from vsanimup.errors import AnimupError
 from vsanimup.render import y4m
 
@@ -170,29 +172,32 @@ class FrameServer:
             raise AnimupError(f"the encoder failed: {last}")
         return {"durations": durations}
 
-    def still(self, number: int, path: str) -> Answer:
-        """Write frame ``number`` of the source, enlarged to the result's size, as raw RGB ``[height, width, 3]``."""
+    def still(self, number: int, width: int, height: int, path: str) -> Answer:
+        """Write frame ``number`` as raw RGB ``[height, width, 3]``; whether the script tells its source.
+
+        The result goes to ``path`` + ``.after``, the source, if it is told, to ``path`` + ``.before``.
+        """
         import vapoursynth as vs
 
-        if self._source is None:
-            return {"written": False}
-        node = self._source
-        matrix = {} if node.format.color_family == vs.RGB else {"matrix_in_s": _matrix(node, number)}
-        with _plain_errors("the script"):
-            node = node.resize.Bicubic(width=self._clip.width, height=self._clip.height, format=vs.RGB24, **matrix)
-            with node.get_frame(number) as frame, open(path, "wb") as file:
-                planes = [bytes(part) for part in frame.readchunks()]
-                for plane in planes:
-                    file.write(plane)
-        return {"written": True}
+        pictures = {"before": self._source, "after": self._clip}
+        for name, node in pictures.items():
+            if node is None:
+                continue
+            with _plain_errors("the script"):
+                matrix = {} if node.format.color_family == vs.RGB else {"matrix_in": _matrix(node, number)}
+                shown = node[number].resize.Bicubic(width=width, height=height, format=vs.RGB24, **matrix)
+                with shown.get_frame(0) as frame, open(f"{path}.{name}", "wb") as file:
+                    file.write(np.stack([np.asarray(frame[plane]) for plane in range(3)], -1).tobytes())
+        return {"before": self._source is not None}
 
 
-def _matrix(node: Any, number: int) -> str:
+def _matrix(node: Any, number: int) -> int:
+    """Matrix of a frame; where it is unset, what its height implies."""
+    from vsanimup.filters.samples import matrix_by_height
+
     with node.get_frame(number) as frame:
-        if frame.props.get("_Matrix", 2) != 2:
-            names = {0: "rgb", 1: "709", 4: "fcc", 5: "470bg", 6: "170m", 7: "240m", 8: "ycgco", 9: "2020ncl"}
-            return names.get(int(frame.props["_Matrix"]), "709")
-    return "170m" if node.height <= 576 else "709"
+        matrix = int(frame.props.get("_Matrix", 2))
+    return matrix_by_height(node.height) if matrix == 2 else matrix
 
 
 def _plain(value: Any) -> Any:
