@@ -28,6 +28,8 @@ HELP = (
     "Interrupted in whatever way, the same command goes on where it ended, and the result is the same, byte for byte. "
     "So it is with any number of workers, here or on a Dask cluster."
 )
+DEFAULTS = {"task": "auto", "prompt": None, "scale": 2, "model": "lite", "deinterlace": "auto", "crop": "", "grain": 0}
+"""Arguments of the ready script, as the options below have them."""
 EVERY = 1.0
 """Seconds between lines of progress for programs."""
 
@@ -146,31 +148,19 @@ def _script(source: Path, ready: dict[str, Any], given: dict[str, str], view: st
     from vsanimup import demo
     from vsanimup.render.chunk import Script
 
+    said = {name: value for name, value in ready.items() if value != DEFAULTS[name]}
     if source.suffix == ".vpy":
-        defaults = {
-            "task": "auto",
-            "prompt": None,
-            "scale": 2,
-            "model": "lite",
-            "deinterlace": "auto",
-            "crop": "",
-            "grain": 0,
-        }
-        for name, value in ready.items():
-            if value != defaults[name]:
-                raise AnimupError(f"--{name} goes with a video, not with a script; say it in {source}, or by --arg")
+        if said:
+            raise AnimupError(f"--{next(iter(said))} goes with a video; with a script, say it in {source} or by --arg")
         path, arguments = source.resolve(), given
     else:
         path = demo.script_path()
-        told = {name: value for name, value in ready.items() if value not in (None, "", 0, 0.0)}
-        if prompt := told.get("prompt"):
-            told = {**told, "prompt": prompt}
-            told.pop("task")
-        arguments = (
-            {"source": str(source.resolve())}
-            | {n: f"{v:g}" if isinstance(v, float) else str(v) for n, v in told.items()}
-            | given
-        )
+        if "prompt" not in said:
+            said = {"task": ready["task"], **said}
+        if Path(model := str(said.get("model", ""))).exists() and model:
+            said["model"] = str(Path(model).resolve())
+        told = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in said.items()}
+        arguments = {"source": str(source.resolve()), "deinterlace": ready["deinterlace"], **told, **given}
     return Script(path=str(path), text=path.read_text(encoding="utf-8"), arguments=arguments, view=view)
 
 

@@ -126,8 +126,8 @@ class Journal:
     """The folder of one film. Only its holder, see :meth:`held`, writes to it."""
 
     def __init__(self, film: Path) -> None:
-        self.film = film
-        self.folder = film.with_name(film.name + SUFFIX)
+        self.film = film.absolute()  # encoders run in folders of scripts
+        self.folder = self.film.with_name(film.name + SUFFIX)
         self.facts: dict[str, str] = {}
         self.plan: dict[str, Any] = {}
 

@@ -59,7 +59,7 @@ def make(request: Request, count: int, workers: Workers, watch: Watch) -> Sample
         AnimupError: They cannot be made, and why.
     """
     plan.check(request)
-    folder = request.out.with_name(f"{request.out.stem}_samples")
+    folder = request.out.absolute().with_name(f"{request.out.stem}_samples")
     folder.mkdir(exist_ok=True)
     with Child() as child, tempfile.TemporaryDirectory(dir=folder, prefix=".") as work:
         watch.stage(f"Reading {request.source or request.script.path}")
