@@ -16,7 +16,7 @@ from vsanimup.errors import AnimupError
 from vsanimup.render import cuts, identity, mux, times
 from vsanimup.render.chunk import Order
 from vsanimup.render.journal import Entry, Journal, chunk_name, partial, put, put_json
-from vsanimup.render.plan import Plan, Request, Watch, check, orders, planned
+from vsanimup.render.plan import Plan, Request, Watch, check, orders, planned, sar_in_container
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +134,7 @@ def _film(request: Request, plan: Plan, journal: Journal, entries: Sequence[Entr
         times=shown,
         rate=times.steady_rate(runs, plan.nominal),
         sar=plan.look.sar,
+        sar_in_container=sar_in_container(request, plan),
         tracks=plan.tracks if request.tracks else None,
     )
 
@@ -141,7 +142,7 @@ def _film(request: Request, plan: Plan, journal: Journal, entries: Sequence[Entr
 def _join(film: mux.Film, summary: Summary, journal: Journal, watch: Watch) -> Summary:
     """Join the chunks and put the film in its place, once it was read again and found right."""
     watch.stage("Joining")
-    needed = sum(path.stat().st_size for path in film.chunks) * (1 if film.sar == (1, 1) else 2)
+    needed = sum(path.stat().st_size for path in film.chunks) * (2 if film.sar_in_container else 1)
     free = shutil.disk_usage(journal.folder).free
     if free < needed:
         raise AnimupError(
@@ -168,11 +169,11 @@ def join_and_check(film: mux.Film, out: Path, watch: Watch) -> None:
         AnimupError: They cannot be joined, or the result is not right.
     """
     written = mux.join(film, out)
-    if film.sar != (1, 1):
+    if film.sar_in_container:
         told = partial(out)
         try:
-            if mux.tell_aspect(film, out, told):
-                os.replace(told, out)
+            mux.tell_aspect(film, out, told)
+            os.replace(told, out)
         finally:
             told.unlink(missing_ok=True)
     watch.stage("Checking")

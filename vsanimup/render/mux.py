@@ -19,6 +19,9 @@ from vsanimup.render.source import Tracks, attachments
 from vsanimup.render.times import TICKS
 
 TICK = Fraction(1, TICKS)
+NO_ASPECT = (
+    "AV1 holds no sample aspect ratio, and only ffmpeg can tell the container; install ffmpeg, or use --encoder x265"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,8 @@ class Film:
     rate: Fraction | None
     """Frames a second, where it is steady."""
     sar: tuple[int, int]
+    sar_in_container: bool
+    """Whether the container has to be told the sample aspect ratio, for the video's own headers hold none."""
     tracks: Tracks | None
 
 
@@ -94,19 +99,19 @@ def _join(film: Film, out: Path, step: Callable[[int], None], stack: ExitStack) 
     return Written(video=seen.hexdigest(), packets=dict(packets))
 
 
-def tell_aspect(film: Film, joined: Path, out: Path) -> bool:
-    """Copy a joined file into one whose container knows the sample aspect ratio, too; whether that could be done.
+def tell_aspect(film: Film, joined: Path, out: Path) -> None:
+    """Copy a joined file into one whose container knows the sample aspect ratio, which PyAV cannot tell it.
 
-    PyAV has no way to say it. H.264 and HEVC hold it among their parameters, AV1 does not.
+    Matroska holds it as a size in whole samples. H.264 and HEVC hold it exactly, among their parameters.
 
     Raises:
-        AnimupError: ffmpeg failed.
+        AnimupError: ffmpeg is missing, or failed.
     """
     import av
 
     program = shutil.which("ffmpeg")
     if program is None:
-        return False
+        raise AnimupError(NO_ASPECT)
     with av.open(str(joined)) as container:
         video = container.streams.video[0]
         shape = Fraction(video.width * film.sar[0], video.height * film.sar[1])
@@ -115,7 +120,6 @@ def tell_aspect(film: Film, joined: Path, out: Path) -> bool:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise AnimupError(f"ffmpeg could not write {out}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-    return True
 
 
 def _copy_stream(output: Any, stream: Any) -> Any:
@@ -199,7 +203,7 @@ def verify(film: Film, written: Written, path: Path) -> None:
     packets: Counter[int] = Counter()
     with av.open(str(path)) as container:
         video = container.streams.video[0]
-        base = Fraction(str(video.time_base))
+        base, width = Fraction(str(video.time_base)), video.width
         sar = Fraction(str(video.sample_aspect_ratio or 1)) or Fraction(1)
         for packet in container.demux([s for s in container.streams if s.type in ("video", "audio", "subtitle")]):
             if not packet.size:
@@ -220,7 +224,7 @@ def verify(film: Film, written: Written, path: Path) -> None:
         problem = "its video is not that of the chunks"
     elif dict(packets) != written.packets:
         problem = f"its tracks hold {dict(packets)} packets of {written.packets}"
-    elif sar != Fraction(*film.sar):
+    elif abs(sar - Fraction(*film.sar)) * width > 1:  # a container counts in whole samples
         problem = f"its sample aspect ratio is {sar}, the film's {film.sar[0]}:{film.sar[1]}"
     if problem is not None:
         raise AnimupError(f"the joined film is not right: {problem}; start again, and report it if it stays")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from vsanimup.engines.cpu import usable_cores
 from vsanimup.errors import AnimupError
-from vsanimup.render import chunk_encoders, cuts, identity
+from vsanimup.render import chunk_encoders, cuts, identity, mux
 from vsanimup.render import source as sources
 from vsanimup.render.child import Child
 from vsanimup.render.chunk import Order, Script, open_script
@@ -168,13 +168,15 @@ def _encoder(encoder: ChunkEncoder, plan: Plan) -> ChunkEncoder:
     return replace(encoder, look=plan.look, keyint=chunk_encoders.key_frames(plan.rate))
 
 
+def sar_in_container(request: Request, plan: Plan) -> bool:
+    """Whether the video's own headers cannot hold its sample aspect ratio."""
+    return request.encoder.library == "libsvtav1" and plan.look.sar != (1, 1)
+
+
 def _fits(request: Request, plan: Plan) -> None:
     """See that the source's sound goes with the script's film, as far as it can be seen now."""
-    if request.encoder.library == "libsvtav1" and plan.look.sar != (1, 1) and not shutil.which("ffmpeg"):
-        raise AnimupError(
-            "AV1 holds no sample aspect ratio, and only ffmpeg can tell the container; install ffmpeg, "
-            "or use --encoder x265"
-        )
+    if sar_in_container(request, plan) and not shutil.which("ffmpeg"):
+        raise AnimupError(mux.NO_ASPECT)
     if plan.tracks is None or not plan.tracks.copied or not plan.info["rate"][0] or not plan.tracks.duration:
         return
     own = plan.info["frames"] / plan.rate

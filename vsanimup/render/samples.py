@@ -72,7 +72,7 @@ def make(request: Request, count: int, workers: Workers, watch: Watch) -> Sample
         entries: dict[int, Entry] = {}
         render(orders, entries, workers, watch)
         watch.stage("Making the sheet")
-        made = [_sample(wanted, order, entries[order.index], folder, watch) for order in orders]
+        made = [_sample(request, wanted, order, entries[order.index], folder, watch) for order in orders]
         before, sheet = _sheet(child, info, [(first + end) // 2 for first, end in at], Path(work))
         written = partial(folder / "sheet.png")
         written.write_bytes(sheet)
@@ -88,13 +88,14 @@ def make(request: Request, count: int, workers: Workers, watch: Watch) -> Sample
     )
 
 
-def _sample(wanted: Plan, order: Order, entry: Entry, folder: Path, watch: Watch) -> Path:
+def _sample(request: Request, wanted: Plan, order: Order, entry: Entry, folder: Path, watch: Watch) -> Path:
     """Give a chunk its frame times and shape, and a name."""
     made = mux.Film(
         chunks=[Path(order.folder, chunk_name(order.index))],
         times=times.ticks(Fraction(0), entry.durations),
         rate=times.steady_rate(entry.durations, wanted.nominal),
         sar=wanted.look.sar,
+        sar_in_container=plan.sar_in_container(request, wanted),
         tracks=None,
     )
     final = folder / f"sample_{order.index + 1:02d}.mkv"
