@@ -133,7 +133,8 @@ def _film(request: Request, plan: Plan, journal: Journal, entries: Sequence[Entr
         chunks=[journal.chunks / chunk_name(entry.index) for entry in entries],
         times=shown,
         rate=times.steady_rate(runs, plan.nominal),
-        sar=plan.look.sar,
+        size=(plan.info["width"], plan.info["height"]),
+        look=plan.look,
         sar_in_container=sar_in_container(request, plan),
         tracks=plan.tracks if request.tracks else None,
     )

@@ -17,6 +17,7 @@ from typing import Any
 from vsanimup.errors import AnimupError
 from vsanimup.render.source import Tracks, attachments
 from vsanimup.render.times import TICKS
+from vsanimup.video_flags import UNSPECIFIED, Look
 
 TICK = Fraction(1, TICKS)
 NO_ASPECT = (
@@ -33,7 +34,9 @@ class Film:
     """Ticks of each frame, and of the end."""
     rate: Fraction | None
     """Frames a second, where it is steady."""
-    sar: tuple[int, int]
+    size: tuple[int, int]
+    """Width and height."""
+    look: Look
     sar_in_container: bool
     """Whether the container has to be told the sample aspect ratio, for the video's own headers hold none."""
     tracks: Tracks | None
@@ -72,7 +75,7 @@ def _join(film: Film, out: Path, step: Callable[[int], None], stack: ExitStack) 
     template: Any = first.streams.video[0]
     video: Any = output.add_stream_from_template(template, opaque=True)  # AV1 is decoded by another library
     video.time_base = TICK
-    video.codec_context.sample_aspect_ratio = Fraction(*film.sar)
+    video.codec_context.sample_aspect_ratio = Fraction(*film.look.sar)
     video.codec_context.framerate = film.rate or 0
     copies: Iterator[tuple[Fraction, Any]] = iter(())
     if film.tracks is not None:
@@ -82,6 +85,7 @@ def _join(film: Film, out: Path, step: Callable[[int], None], stack: ExitStack) 
             output.add_attachment(name, kind, data)
         output.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in ("encoder", "duration")})
         video.metadata.update({k: v for k, v in source.streams.video[0].metadata.items() if k in ("language", "title")})
+        video.disposition = source.streams.video[0].disposition
         if chapters := source.chapters():
             output.set_chapters(chapters)
         copies = _copied(source, targets)
@@ -114,7 +118,7 @@ def tell_aspect(film: Film, joined: Path, out: Path) -> None:
         raise AnimupError(NO_ASPECT)
     with av.open(str(joined)) as container:
         video = container.streams.video[0]
-        shape = Fraction(video.width * film.sar[0], video.height * film.sar[1])
+        shape = Fraction(video.width * film.look.sar[0], video.height * film.look.sar[1])
     command = [program, "-y", "-v", "error", "-nostdin", "-copyts", "-i", str(joined), "-map", "0", "-c", "copy"]
     command += ["-aspect:v:0", f"{shape.numerator}:{shape.denominator}", "-f", "matroska", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
@@ -203,8 +207,9 @@ def verify(film: Film, written: Written, path: Path) -> None:
     packets: Counter[int] = Counter()
     with av.open(str(path)) as container:
         video = container.streams.video[0]
-        base, width = Fraction(str(video.time_base)), video.width
+        base, size = Fraction(str(video.time_base)), (video.width, video.height)
         sar = Fraction(str(video.sample_aspect_ratio or 1)) or Fraction(1)
+        colours = (int(video.colorspace), int(video.color_trc), int(video.color_primaries))
         for packet in container.demux([s for s in container.streams if s.type in ("video", "audio", "subtitle")]):
             if not packet.size:
                 continue
@@ -215,6 +220,7 @@ def verify(film: Film, written: Written, path: Path) -> None:
                 packets[packet.stream_index] += 1
     times.sort()
     shift = times[0] - film.times[0] if times else 0  # where sound begins before zero, all is moved
+    told = (film.look.matrix, film.look.transfer, film.look.primaries)
     problem = None
     if len(times) != len(film.times) - 1:
         problem = f"it holds {len(times)} frames of {len(film.times) - 1}"
@@ -224,7 +230,11 @@ def verify(film: Film, written: Written, path: Path) -> None:
         problem = "its video is not that of the chunks"
     elif dict(packets) != written.packets:
         problem = f"its tracks hold {dict(packets)} packets of {written.packets}"
-    elif abs(sar - Fraction(*film.sar)) * width > 1:  # a container counts in whole samples
-        problem = f"its sample aspect ratio is {sar}, the film's {film.sar[0]}:{film.sar[1]}"
+    elif abs(sar - Fraction(*film.look.sar)) * size[0] > 1:  # a container counts in whole samples
+        problem = f"its sample aspect ratio is {sar}, the film's {film.look.sar[0]}:{film.look.sar[1]}"
+    elif size != film.size:
+        problem = f"it is {size[0]}x{size[1]}, the film {film.size[0]}x{film.size[1]}"
+    elif any(UNSPECIFIED not in pair and pair[0] != pair[1] for pair in zip(colours, told, strict=True)):
+        problem = f"its matrix, transfer and primaries are {colours}, the film's {told}"
     if problem is not None:
         raise AnimupError(f"the joined film is not right: {problem}; start again, and report it if it stays")

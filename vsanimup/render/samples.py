@@ -94,7 +94,8 @@ def _sample(request: Request, wanted: Plan, order: Order, entry: Entry, folder: 
         chunks=[Path(order.folder, chunk_name(order.index))],
         times=times.ticks(Fraction(0), entry.durations),
         rate=times.steady_rate(entry.durations, wanted.nominal),
-        sar=wanted.look.sar,
+        size=(wanted.info["width"], wanted.info["height"]),
+        look=wanted.look,
         sar_in_container=plan.sar_in_container(request, wanted),
         tracks=None,
     )
