@@ -27,11 +27,23 @@ from vsanimup.vspipe import explain
 runner = CliRunner()
 
 
-def make_video(path: Path, count: int = 6, width: int = 96, height: int = 64, sar: Fraction | None = None) -> Path:
-    """A small H.264 file without colour tags."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(24000, 1001), options={"crf": "20"})
+def make_video(
+    path: Path,
+    count: int = 6,
+    width: int = 96,
+    height: int = 64,
+    sar: Fraction | None = None,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    times: list[int] | None = None,
+) -> Path:
+    """A small file without colour tags; ``times`` are those of its frames in milliseconds."""
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=Fraction(24000, 1001), options=options or {"crf": "20"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        if times:
+            stream.codec_context.time_base = Fraction(1, 1000)
         if sar:
             stream.codec_context.sample_aspect_ratio = sar
         rows, columns = np.mgrid[:height, :width]
@@ -39,7 +51,7 @@ def make_video(path: Path, count: int = 6, width: int = 96, height: int = 64, sa
             plane = ((rows * 3 + columns * 2 + index * 4) % 220 + 16).astype(np.uint8)
             frame = av.VideoFrame.from_ndarray(np.stack([plane, plane[::-1], plane], -1), format="rgb24")
             frame = frame.reformat(format="yuv420p")
-            frame.pts, frame.time_base = index, Fraction(1001, 24000)
+            frame.pts, frame.time_base = (times[index], Fraction(1, 1000)) if times else (index, Fraction(1001, 24000))
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -121,18 +133,32 @@ def test_script_error_in_plain_words(tmp_path: Path) -> None:
 
 
 def test_frame_error_in_plain_words(tmp_path: Path) -> None:
-    source = make_video(tmp_path / "film.mkv")
-    text = demo.script_path().read_text(encoding="utf-8")
-    for name in (demo.SCRIPT, demo.COMPARE):
-        shutil.copy(demo.script_path(name), tmp_path / name)
-    place = 'if argument("one_pass"'
-    assert place in text
-    text = text.replace(place, f"clip = clip.std.SetFieldBased(1)\n    {place}")
-    (tmp_path / demo.SCRIPT).write_text(text, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "script_path", lambda name=demo.SCRIPT: tmp_path / name)
-        # several frames are asked for at once; any of them may be the first to fail
-        assert re.search(r"Restore: frame \d+ is interlaced", failing(tmp_path, source))
+    source = make_video(tmp_path / "tape.mkv", codec="mpeg2video", options={"flags": "+ildct+ilme"})
+    # several frames are asked for at once; any of them may be the first to fail
+    assert re.search(r"animup: frame \d+ is interlaced; call it with --deinterlace bwdif", failing(tmp_path, source))
+    code, text = run("demo", source, "-o", tmp_path / "out", "--deinterlace", "off", "--scale", 1, "--frames", 2)
+    assert code == 0, text
+
+
+def test_demo_keeps_a_variable_frame_rate(tmp_path: Path) -> None:
+    times = [0, 33, 67, 100, 300, 500, 533, 567, 900]
+    source = make_video(tmp_path / "film.mkv", count=len(times), times=times)
+    code, text = run("demo", source, "-o", tmp_path / "out", "--scale", 1, "--task", "deblock")
+    assert code == 0 and "the frame rate varies: each frame is shown when it is in the source" in text, text
+    assert [round(1000 * frame.time) for frame in frames_of(tmp_path / "out" / "film_animup.mkv")] == times
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_demo_tells_of_frames_that_are_missing(tmp_path: Path, suffix: str) -> None:
+    options = {"movflags": "faststart"} if suffix == ".mp4" else {}
+    whole = make_video(tmp_path / f"whole{suffix}", count=48, container_options=options)
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 9 // 10])
+    for source, missing in ((whole, False), (cut, True)):
+        code, text = run("demo", source, "-o", tmp_path / "out", "--scale", 1, "--task", "deblock", "--frames", 2)
+        assert code == 0, text
+        assert bool(re.search(r"\d+ of 4[78] frames can be decoded", text)) == missing
+        assert "varies" not in text
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -175,6 +201,26 @@ def test_interruption_leaves_nothing(tmp_path: Path) -> None:
     assert process.returncode == 130 and b"nothing unfinished was left" in said and b"Traceback" not in said
     assert list(folder.iterdir()) == []
     assert not running_on(folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is Unix's")
+def test_what_a_killed_demo_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    folder, source = tmp_path / "out", make_video(tmp_path / "film.mkv", count=400)
+    command = [sys.executable, "-P", "-m", "vsanimup.cli", "demo", str(source), "-o", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not list(folder.glob(".*.part.mkv")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        demo.prepare_folder(folder)  # another one beside it takes nothing away
+        assert len(list(folder.glob(".*.part*"))) == 2 and process.poll() is None
+        process.kill()
+    while (alive := [*running_on(folder), *running_on(source)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive  # vspipe and the encoder end with it
+    (folder / ".mine.part.mkv").touch()
+    assert len(list(folder.glob(".film*.part*"))) == 2
+    demo.prepare_folder(folder)
+    assert [path.name for path in folder.iterdir()] == [".mine.part.mkv"]
 
 
 def running_on(folder: Path) -> list[str]:
@@ -228,6 +274,88 @@ def test_doctor_without_vspipe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check.state == "fail" and "pip install vapoursynth" in check.remedy
 
 
+def test_files_in_the_current_folder_are_not_run(tmp_path: Path) -> None:
+    for name in ("av", "numpy", "vsanimup", "vapoursynth", "json"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'hit')!r}, 'w'); raise ImportError('{name} here')")
+    program = Path(sys.executable).with_name("animup")
+    source = make_video(tmp_path / "film.mkv", count=2)
+    for rest in (["doctor"], ["demo", source, "-o", tmp_path / "out", "--encoder", "pyav", "--scale", "1"]):
+        done = subprocess.run([program, *rest], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and not (tmp_path / "hit").exists(), done.stdout + done.stderr
+
+
+def test_flags_of_the_ready_script(tmp_path: Path) -> None:
+    """By the real program: what it prints must be fit for a shell, and nothing else."""
+    source = make_video(tmp_path / "film.mkv", sar=Fraction(32, 27))
+    script = os.path.relpath(demo.script_path(), tmp_path)
+    given = ["-a", "source=film.mkv", "-a", "task=deblock", "-a", "scale=1"]
+    program = Path(sys.executable).with_name("animup")
+    done = subprocess.run(
+        [program, "flags", script, *given, "--for", "x264"],
+        cwd=source.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PWD": "/"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        "--colormatrix smpte170m --range tv --input-range tv --chromaloc 0 --sar 32:27 --output-csp i420 "
+        "--output-depth 8\n"
+    )
+    assert done.stderr == ""
+
+
+SCRIPT = """
+import sys
+import vapoursynth as vs
+print("chatter")
+print("more of it", file=sys.stderr)
+clip = vs.core.std.BlankClip(width=64, height=48, length=3, format=getattr(vs, globals().get("format", "YUV420P8")))
+clip = clip.std.SetFrameProps(_Matrix=9, _Range=1, _SARNum=4, _SARDen=3)
+clip.set_output()
+clip.std.AssumeFPS(fpsnum=30).std.SetFrameProps(_DurationNum=1, _DurationDen=10).set_output(1)
+vs.core.std.BlankAudio().set_output(2)
+vs.core.std.Splice([clip, clip.std.AddBorders(left=2)], mismatch=True).set_output(3)
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """A script with arguments and outputs of several kinds, which prints things."""
+    path = tmp_path / "script.vpy"
+    path.write_text(SCRIPT)
+    return path
+
+
+def test_flags_print_flags_alone(script: Path) -> None:
+    done = runner.invoke(app, ["flags", str(script), "--for", "svtav1"])
+    assert done.exit_code == 0
+    assert done.stdout == "--matrix-coefficients 9 --color-range 1 --chroma-sample-position left\n"
+    assert done.stderr.count("\n") == 1 and "--aspect-ratio-factor 0:4/3" in done.stderr
+    done = runner.invoke(app, ["flags", str(script), "--for", "x265", "-o", "1", "-a", "format=YUV422P10"])
+    assert done.stdout == "--colormatrix bt2020nc --range full --sar 4:3 --output-depth 10\n"
+    assert done.stderr.startswith("animup: the frame rate varies, and y4m carries") and "timecodes" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--for", "xvid"], "--for must be one of x264, x265, svtav1, ffmpeg, got 'xvid'"),
+        (["--for", "x264", "-a", "format"], "--arg must be NAME=VALUE, got 'format'"),
+        (["--for", "x264", "-a", "format=RGB24"], "RGB24, which y4m cannot carry; end it with clip.resize"),
+        (["--for", "x264", "-a", "format=NONE"], "BlankClip: invalid format"),
+        (["--for", "x264", "-o", "2"], "--outputindex 2: that output is sound"),
+        (["--for", "x264", "-o", "3"], "varies in format or size"),
+        (["--for", "x264", "-o", "7"], "no such output; it sets 0, 1, 2, 3"),
+    ],
+)
+def test_flags_that_cannot_be_had(script: Path, options: list[str], words: str) -> None:
+    done = runner.invoke(app, ["flags", str(script), *options])
+    assert done.exit_code == 1 and done.stdout == ""
+    assert done.stderr.startswith("animup: ") and done.stderr.count("\n") == 1 and words in done.stderr
+
+
 def test_models_list() -> None:
     code, text = run("models")
     assert code == 0
@@ -241,7 +369,7 @@ def test_models_list_when_there_are_none(tmp_path: Path, monkeypatch: pytest.Mon
     assert code == 1 and "install the package again" in text
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["doctor"], ["models"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["flags"], ["doctor"], ["models"]])
 def test_help(command: list[str]) -> None:
     code, text = run(*command, "--help")
     assert code == 0 and "Usage" in text

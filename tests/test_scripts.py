@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -30,13 +33,15 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def make_video(path: Path, pixels: str = "yuv420p", codec: str = "mpeg2video") -> None:
-    """A moving gradient, tagged BT.709."""
+def make_video(
+    path: Path, pixels: str = "yuv420p", codec: str = "mpeg2video", interlaced: bool = False, tagged: bool = True
+) -> None:
+    """A moving gradient, tagged BT.709 unless it is RGB or told otherwise."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=24)
+        stream = container.add_stream(codec, rate=24, options={"flags": "+ildct+ilme"} if interlaced else {})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
         context = stream.codec_context
-        if pixels.startswith("yuv"):
+        if tagged and pixels.startswith("yuv"):
             context.colorspace = context.color_primaries = context.color_trc = context.color_range = 1
         rows, columns = np.mgrid[:HEIGHT, :WIDTH]
         for index in range(COUNT):
@@ -48,10 +53,13 @@ def make_video(path: Path, pixels: str = "yuv420p", codec: str = "mpeg2video") -
         container.mux(stream.encode(None))
 
 
-def vspipe(*options: str | Path) -> subprocess.CompletedProcess[bytes]:
+def vspipe(
+    *options: str | Path, cwd: Path | None = None, pwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [vspipe_path(), *map(str, options)], capture_output=True, stdin=subprocess.DEVNULL, check=False
-    )
+        [vspipe_path(), *map(str, options)], capture_output=True, stdin=subprocess.DEVNULL, check=False, cwd=cwd,
+        env={**os.environ, **({"PWD": str(pwd)} if pwd else {})},
+    )  # fmt: skip
 
 
 def info(*options: str | Path) -> dict[str, str]:
@@ -98,6 +106,13 @@ def test_compare_interleaves_source_and_result(source: Path, tmp_path: Path) -> 
     assert all(p["_Matrix"] == 1 for p in props)
 
 
+def test_both_pictures_of_an_untagged_source_have_one_matrix(tmp_path: Path) -> None:
+    make_video(tmp_path / "untagged.mkv", tagged=False)
+    options = ["-a", f"source={tmp_path / 'untagged.mkv'}", "-a", "task=deblock", "-j", tmp_path / "props.json"]
+    assert vspipe(*options, demo.script_path(demo.COMPARE), "--").returncode == 0
+    assert {p["_Matrix"] for p in json.loads((tmp_path / "props.json").read_text())} == {6}
+
+
 def test_nothing_is_left_beside_the_source(source: Path) -> None:
     info("-a", f"source={source}", demo.script_path())
     assert [path.name for path in source.parent.iterdir()] == [source.name]
@@ -120,6 +135,17 @@ def test_rgb_source_can_be_piped(tmp_path: Path) -> None:
         (["source=FILE", "task=magic"], "Restore: task must be one of"),
         (["source=FILE", "prompt=qwxz"], "Restore: prompt 'qwxz' is unclear"),
         (["source=FILE", "model=none"], "Restore: model must be one of"),
+        (["source=FILE", "sclae=4"], "there is no argument 'sclae'; did you mean scale?"),
+        (["source=FILE", "tasks=denoise"], "there is no argument 'tasks'; did you mean task?"),
+        (["source=FILE", "colour=red"], "there is no argument 'colour' It takes source, task, prompt"),
+        (["source=FILE", "one_pass=1", "strength=0.2"], "strength=0.2 is of no use beside one_pass=1"),
+        (["source=FILE", "one_pass=1", "restore_model=x"], "restore_model=x is of no use beside one_pass=1"),
+        (["source=FILE", "one_pass=yes"], "one_pass must be one of 0, 1, got 'yes'"),
+        (["source=FILE", "scale=1", "upscale_model=x"], "upscale_model=x is of no use beside scale=1"),
+        (["source=FILE", "scale=1", "restore_model=lite", "model=x"], "model=x is of no use beside"),
+        (["source=FILE", "task=denoise", "prompt=deblock"], "give task or prompt, not both"),
+        (["source=FILE", "scale=2.5"], "scale must be a whole number, got '2.5'"),
+        (["source=FILE", "deinterlace=yes"], "deinterlace must be one of bwdif, ivtc, off, got 'yes'"),
     ],
 )
 def test_errors_are_one_line(source: Path, name: str, options: list[str], message: str) -> None:
@@ -129,6 +155,43 @@ def test_errors_are_one_line(source: Path, name: str, options: list[str], messag
     text = done.stderr.decode()
     assert message in text and "Traceback" not in text
     assert message in explain(text)
+
+
+@pytest.mark.parametrize("name", [demo.SCRIPT, demo.COMPARE])
+def test_names_count_from_where_vspipe_was_called(source: Path, name: str, tmp_path: Path) -> None:
+    shutil.copytree(demo.script_path().parent, tmp_path / "vs_scripts")
+    shutil.copytree(SHIPPED / "lite-restore", tmp_path / "films" / "mine")
+    shutil.copy(source, tmp_path / "films" / "small.mkv")
+    given = ["-a", "source=small.mkv", "-a", "restore_model=mine", "-a", "task=deblock", "-a", "scale=1", "--info"]
+    here, elsewhere = tmp_path / "films", tmp_path / "vs_scripts"
+    for script, pwd in (
+        (Path("..", "vs_scripts", name), here),
+        (elsewhere / name, here),
+    ):
+        done = vspipe(*given, script, "-", cwd=here, pwd=pwd)
+        assert done.returncode == 0, done.stderr.decode()
+    given[1] = "source=films/small.mkv"
+    given[3] = "restore_model=films/mine"
+    # by the script's name alone: PWD is that of a program that has moved since
+    done = vspipe(*given, Path("vs_scripts", name), "-", cwd=tmp_path, pwd=Path("/"))
+    assert done.returncode == 0, done.stderr.decode()
+    done = vspipe("-a", "source=none.mkv", elsewhere / name, "-", cwd=here, pwd=here)
+    assert done.returncode != 0 and b"none.mkv" in done.stderr
+
+
+def test_interlaced_frames_are_an_error_that_names_the_argument(tmp_path: Path) -> None:
+    make_video(tmp_path / "tape.ts", interlaced=True)
+    options = ["-a", f"source={tmp_path / 'tape.ts'}", "-a", "task=deblock", "-a", "scale=1"]
+    done = vspipe(*options, demo.script_path(), "--")
+    assert done.returncode != 0
+    text = done.stderr.decode()
+    assert "Traceback" not in text
+    assert re.match(r"frame \d is interlaced; call it with -a deinterlace=bwdif", explain(text)), text
+    for how, frames in (("off", COUNT), ("bwdif", COUNT), ("ivtc", COUNT * 4 // 5)):
+        done = vspipe(*options, "-a", f"deinterlace={how}", "-j", tmp_path / "props.json", demo.script_path(), "--")
+        assert done.returncode == 0, done.stderr.decode()
+        props = json.loads((tmp_path / "props.json").read_text())
+        assert len(props) == frames and all(p["_FieldBased"] == 0 for p in props)
 
 
 def test_missing_bestsource_is_named(source: Path, tmp_path: Path) -> None:

@@ -109,12 +109,10 @@ def called_from(script: str) -> Path:
     """
     here, told = Path.cwd(), Path(os.environ.get("PWD", ""))
     if not Path(script).is_absolute():
-        if Path(script).is_file():
-            return here
         parts = Path(script).parent.parts
         if _same(told / script, here / Path(script).name):
             return told
-        return here if ".." in parts else here.parents[len(parts) - 1]
+        return here if ".." in parts or Path(script).is_file() else here.parents[len(parts) - 1]
     return told if told.is_absolute() and told.is_dir() else here
 
 

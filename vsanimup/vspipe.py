@@ -73,7 +73,7 @@ def explain(text: str, source: Path | None = None) -> str:
     patterns = (
         r"Python exit with code (?:\w+\.vpy: )?(.+)",
         r"Python exception: (.+)",
-        r"Error: Failed to retrieve frame \d+ with error: (.+)",
+        r"Error: Failed to retrieve frame \d+ with error: (?:\w+\.vpy: )?(.+)",
         r"Error: (.+)",
     )
     for pattern in patterns:
