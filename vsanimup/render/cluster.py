@@ -6,11 +6,13 @@ where they find its source, whether they see the folder of its chunks, and what 
 
 from __future__ import annotations
 
+import logging
 import secrets
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ Future = Any
 
 PATIENCE = 600.0
 """Seconds to wait for a scheduler that went away, and for workers to come."""
+CONNECT = 5.0
+"""Seconds to wait for a scheduler's first answer."""
 TRIES = 3
 """Times that a chunk is given out whose workers die."""
 LATE = 2.0
@@ -64,6 +68,9 @@ class DaskWorkers:
         """Raises :class:`AnimupError` when Dask is not installed, or the source is not in the folder of sources."""
         try:
             import distributed  # noqa: F401
+
+            # its errors are told here in plain words
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)
         except ImportError:
             raise AnimupError("--dask needs Dask; install it with  pip install 'vsanimup[cluster]'") from None
         self._address, self._resources, self._warn, self._patience = address, resources, warn, patience
@@ -117,7 +124,7 @@ class DaskWorkers:
         end = time.monotonic() + (self._patience if again else 0)
         while True:
             try:
-                return connect(self._address, timeout=10, set_as_default=False)
+                return connect(self._address, timeout=CONNECT, set_as_default=False)
             except (OSError, ValueError) as error:
                 if time.monotonic() > end:
                     raise AnimupError(
@@ -150,11 +157,16 @@ class DaskWorkers:
                     self._submit(client, queue.pop(), going, cores)
                 if not queue and len(going) < slots:
                     self._hurry(client, going, cores)
-                with suppress(TimeoutError), client.as_current():
-                    if going:
-                        wait(list(going), timeout=1, return_when="FIRST_COMPLETED")
-                    else:
-                        time.sleep(1)
+                try:
+                    with client.as_current():
+                        if going:
+                            wait(list(going), timeout=1, return_when="FIRST_COMPLETED")
+                        else:
+                            time.sleep(1)
+                except TimeoutError:
+                    pass
+                except (CancelledError, OSError) as error:
+                    raise _Lost from error
                 for future in [future for future in going if future.done()]:
                     job = going.pop(future)
                     delivery = self._result(future, job, client)
