@@ -112,6 +112,7 @@ def encode(
             encoder=chunk_encoders.choose(encoder, crf, preset, encoder_args, encoder_threads),
             source=(tracks_of if source.suffix == ".vpy" else source),
             tracks=not no_tracks,
+            all_frames=source.suffix != ".vpy",
             chunk=chunk,
             restart=restart,
             overwrite=overwrite,

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
+from vsanimup.engines.cpu import usable_cores
 from vsanimup.errors import AnimupError
 from vsanimup.render import y4m
 
@@ -63,11 +64,13 @@ class FrameServer:
             cores: Numbers of the processors to use, or how many of them.
             view: ``result``, or ``compare``: source and result side by side.
         """
+        all_cores, mine = usable_cores(), cores if isinstance(cores, int) else len(cores)
         if not isinstance(cores, int) and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, cores)
+            os.sched_setaffinity(0, cores)  # before anything asks how many there are
         import vapoursynth as vs
 
-        vs.core.num_threads = cores if isinstance(cores, int) else len(cores)
+        vs.core.num_threads = mine
+        vs.core.max_cache_size = max(256, vs.core.max_cache_size * mine // max(mine, all_cores))
         folder = Path(script).parent
         if folder.is_dir():
             os.chdir(folder)

@@ -39,6 +39,8 @@ class Request:
     """Where sound, subtitles, chapters, attachments and the time of the first frame come from."""
     tracks: bool = True
     """Whether sound, subtitles, chapters and attachments are copied at all."""
+    all_frames: bool = False
+    """Whether the script is known to show all of the source."""
     chunk: int = CHUNK
     restart: bool = False
     overwrite: bool = False
@@ -177,12 +179,12 @@ def _fits(request: Request, plan: Plan) -> None:
     """See that the source's sound goes with the script's film, as far as it can be seen now."""
     if sar_in_container(request, plan) and not shutil.which("ffmpeg"):
         raise AnimupError(mux.NO_ASPECT)
-    if plan.tracks is None or not plan.tracks.copied or not plan.info["rate"][0] or not plan.tracks.duration:
+    if request.all_frames or plan.tracks is None or not plan.tracks.copied:
         return
-    own = plan.info["frames"] / plan.rate
+    if not plan.nominal or not plan.tracks.duration:
+        return
+    own = plan.info["frames"] / plan.nominal
     most = max(LENGTHS_AGREE, plan.tracks.duration / 50)
-    if own < plan.tracks.duration - most and plan.info["has_source"]:
-        return  # the pictures of the source end before its sound
     if abs(own - plan.tracks.duration) > most:
         raise AnimupError(
             f"the script's film lasts {float(own):.1f} s and {plan.tracks.path} {float(plan.tracks.duration):.1f} s, "

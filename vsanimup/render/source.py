@@ -26,7 +26,7 @@ class Tracks:
     start: Fraction
     """Time of the first frame, seconds."""
     duration: Fraction | None
-    """Seconds that the whole lasts; None where the file does not say."""
+    """Seconds that the video lasts; None where the file does not say."""
 
 
 def examine(path: Path, wanted: bool = True) -> Tracks:
@@ -56,7 +56,7 @@ def examine(path: Path, wanted: bool = True) -> Tracks:
                     attached.append(stream.index)
                 elif stream.index != video.index:
                     left_out.append(_sentence(stream))
-            length = Fraction(container.duration, av.time_base) if container.duration else None
+            length = _duration(video)
     except (av.FFmpegError, IndexError) as error:
         raise AnimupError(f"{path} is no video that can be read ({error})") from None
     return Tracks(
@@ -69,9 +69,21 @@ def examine(path: Path, wanted: bool = True) -> Tracks:
     )
 
 
+def _duration(video: Any) -> Fraction | None:
+    """Seconds that a video stream lasts, as its header or Matroska's tag says."""
+    if video.duration:
+        return Fraction(video.duration) * Fraction(str(video.time_base))
+    hours, _, rest = video.metadata.get("DURATION", "").partition(":")
+    minutes, _, seconds = rest.partition(":")
+    try:
+        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    except ValueError:
+        return None
+
+
 def _first_time(container: Any, video: Any) -> Fraction:
     for frame in container.decode(video):
-        return Fraction(frame.pts or 0) * Fraction(frame.time_base)
+        return Fraction(frame.pts or 0) * Fraction(str(frame.time_base))
     raise AnimupError(f"{container.name} holds no frame")
 
 
