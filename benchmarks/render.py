@@ -144,7 +144,7 @@ def scale(options: argparse.Namespace) -> dict[str, Any]:
         # one worker needs no more chunks to show its speed, and would take all day
         count = options.chunks if workers > 4 else min(options.chunks, 20 * workers)
         seconds = [chance.uniform(low, high) for _ in range(count)]
-        reached = simulate(workers, seconds, options.share)
+        reached = simulate(workers, seconds, options.share or min(1.0, workers / 100))
         rounds = -(-count // workers)
         found[str(workers)] = {"chunks": count, "speed": reached, "most": count / rounds}
         Console(stderr=True).print(f"{workers} workers: {reached:.1f} times one's speed, at most {count / rounds:.1f}")
@@ -198,7 +198,7 @@ def main() -> None:
     command.add_argument("--chunks", type=int, default=360, help="of two hours of film")
     command.add_argument("--workers", type=int, nargs="+", default=[1, 2, 5, 10, 20, 50, 100])
     command.add_argument("--seconds", type=float, nargs=2, help="least and most that a chunk takes")
-    command.add_argument("--share", type=float, default=0.05, help="of that time which is slept")
+    command.add_argument("--share", type=float, help="of that time which is slept; N / 100 with N workers, at most all")
     command.add_argument("--plot", type=Path)
     for one in commands.choices.values():
         one.add_argument("--json", type=Path)
