@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from vsanimup import demo, doctor, encoders, models, vspipe
+from vsanimup import demo, doctor, encoders, models, processes, vspipe
 from vsanimup.cli import app
 from vsanimup.errors import AnimupError
+from vsanimup.partial import partial_file
 from vsanimup.sizes import show_bytes
 from vsanimup.video_flags import Look
 from vsanimup.vspipe import explain
@@ -282,6 +283,23 @@ def test_files_in_the_current_folder_are_not_run(tmp_path: Path) -> None:
     for rest in (["doctor"], ["demo", source, "-o", tmp_path / "out", "--encoder", "pyav", "--scale", "1"]):
         done = subprocess.run([program, *rest], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0 and not (tmp_path / "hit").exists(), done.stdout + done.stderr
+
+
+def test_programs_are_not_looked_for_in_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "NoDefaultCurrentDirectoryInExePath"  # which Windows and Python heed
+    monkeypatch.delenv(name, raising=False)
+    assert processes.find_program("nothing-of-that-name") is None
+    assert os.environ[name] == "1"
+
+
+def test_a_file_system_without_locks_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object, **__: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr("filelock.FileLock.acquire", none)
+    with partial_file(tmp_path / "out.mkv") as partial:
+        partial.write_text("whole")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["whole"]
 
 
 def test_flags_of_the_ready_script(tmp_path: Path) -> None:

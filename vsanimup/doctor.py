@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vsanimup.errors import AnimupError
-from vsanimup.processes import module_command
+from vsanimup.processes import find_program, module_command
 
 SIDE = 64
 """Width and height of the clip that is tried."""
@@ -229,7 +229,7 @@ def _bestsource(seen: dict[str, Any]) -> Check:
 def _encoders() -> list[Check]:
     checks = []
     for name in ("x264", "ffmpeg"):
-        program = shutil.which(name)
+        program = find_program(name)
         checks.append(Check(name=name, state="ok" if program else "note", found=program or "not on PATH"))
     if all(check.state == "note" for check in checks):
         checks.append(Check(name="encoder", state="ok", found="PyAV's libx264 is used instead"))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from vsanimup.errors import AnimupError
-from vsanimup.processes import module_command
+from vsanimup.processes import find_program, module_command
 from vsanimup.video_flags import CHROMA, Look, ffmpeg_flags, x264_flags
 
 CRF = 16
@@ -77,7 +76,7 @@ def choose(wanted: str = "auto") -> tuple[str, str]:
     if wanted not in ("auto", "x264", "ffmpeg", "pyav"):
         raise AnimupError(f"encoder must be auto, x264, ffmpeg or pyav, got {wanted!r}")
     for name in ("x264", "ffmpeg"):
-        if wanted in ("auto", name) and (program := shutil.which(name)):
+        if wanted in ("auto", name) and (program := find_program(name)):
             return name, program
         if wanted == name:
             raise AnimupError(f"{name} is not on PATH; install it, or use --encoder pyav")

@@ -25,12 +25,14 @@ def partial_file(final: Path) -> Iterator[Path]:
     name = f".{final.stem}.{os.getpid()}-{secrets.token_hex(3)}"
     partial = final.with_name(f"{name}.part{final.suffix}")
     lock = FileLock(final.with_name(f"{name}{LOCK}"))
+    with contextlib.suppress(OSError, NotImplementedError):  # a file system without locks
+        lock.acquire()
     try:
-        with lock:
-            yield partial
-            os.replace(partial, final)
+        yield partial
+        os.replace(partial, final)
     finally:
         partial.unlink(missing_ok=True)
+        lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)
 
 
@@ -40,6 +42,6 @@ def sweep(folder: Path) -> None:
 
     for path in folder.glob(f".*{LOCK}"):
         begin = path.name.removesuffix(".lock")
-        with contextlib.suppress(OSError, Timeout), FileLock(path, timeout=0):
+        with contextlib.suppress(OSError, NotImplementedError, Timeout), FileLock(path, timeout=0):
             for left in (one for one in folder.iterdir() if one.name.startswith(begin)):
                 left.unlink(missing_ok=True)

@@ -32,20 +32,20 @@ class Arguments:
         Ends the script for a name that it does not know.
         """
         self._values = {k: v for k, v in values.items() if isinstance(v, str) and not k.startswith("__")}
-        self._name, self._folder = Path(script).name, called_from(script)
+        self.script, self._folder = Path(script).name, called_from(script)
         self._read: set[str] = set()
         for name in self._values:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
-                guess = f"; did you mean {near[0]}?" if near else ""
-                self.stop(f"there is no argument {name!r}{guess} It takes {', '.join(known)}")
+                guess = f"did you mean {near[0]}? It" if near else "it"
+                self.stop(f"there is no argument {name!r}; {guess} takes {', '.join(known)}")
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
     def stop(self, reason: str) -> NoReturn:
         """End the script, and say why."""
-        raise SystemExit(f"{self._name}: {reason}")
+        raise SystemExit(f"{self.script}: {reason}")
 
     def text(self, *names: str, default: str = "") -> str:
         """The first of the names that was given, or the default."""

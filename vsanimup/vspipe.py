@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vsanimup.errors import AnimupError
+from vsanimup.processes import find_program
 from vsanimup.video_flags import Look, look_of
 
 SAME_TIME: Final = 0.002
@@ -54,7 +54,7 @@ def vspipe_path() -> str:
     within = [str(Path(package.origin).parent)] if package is not None and package.origin else []
     beside = str(Path(sys.executable).parent)
     for place in (*within, beside, os.path.join(beside, "Scripts"), None):
-        if found := shutil.which("vspipe", path=place):
+        if found := find_program("vspipe", path=place):
             return found
     raise AnimupError(f"vspipe is neither in {beside} nor on PATH; get it with  pip install vapoursynth")
 

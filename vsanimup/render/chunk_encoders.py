@@ -8,7 +8,6 @@ is refused by name.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Final
 
 from vsanimup.encoders import pixel_format, pyav_command
 from vsanimup.errors import AnimupError
+from vsanimup.processes import find_program
 from vsanimup.video_flags import Look, ffmpeg_flags, x264_flags
 
 NAMES: Final = ("auto", "x264", "x265", "svtav1", "ffmpeg", "pyav")
@@ -235,7 +235,7 @@ def choose(name: str, crf: float | None, preset: str | None, arguments: str, thr
     if name not in NAMES:
         raise AnimupError(f"encoder must be one of {', '.join(NAMES)}, got {name!r}")
     if name == "auto":
-        name = next((one for one in ("x264", "ffmpeg") if shutil.which(one)), "pyav")
+        name = next((one for one in ("x264", "ffmpeg") if find_program(one)), "pyav")
     library = _LIBRARY.get(name, "libx264")
     tool = name
     if name in ("x265", "svtav1"):
@@ -290,14 +290,14 @@ def _split(name: str, arguments: str) -> list[str]:
 
 
 def _program(name: str) -> str:
-    program = shutil.which(name)
+    program = find_program(name)
     if program is None:
         raise AnimupError(f"{name} is not on PATH; install it, or use --encoder pyav")
     return program
 
 
 def _ffmpeg_has(library: str) -> bool:
-    program = shutil.which("ffmpeg")
+    program = find_program("ffmpeg")
     if program is None:
         return False
     return re.search(rf"\b{library}\b", _says([program, "-hide_banner", "-encoders"])) is not None
@@ -310,7 +310,7 @@ def version(tool: str, library: str) -> str:
 
         libraries: Mapping[str, tuple[int, int, int]] = av.library_versions
         return f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, libraries['libavcodec']))}"
-    program = shutil.which(tool)
+    program = find_program(tool)
     if program is None:
         return ""
     said = _says([program, "--version" if tool == "x264" else "-version"]).splitlines()

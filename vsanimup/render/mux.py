@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vsanimup.errors import AnimupError
+from vsanimup.processes import find_program
 from vsanimup.render.source import Tracks, attachments
 from vsanimup.render.times import TICKS
 from vsanimup.video_flags import UNSPECIFIED, Look
@@ -113,7 +113,7 @@ def tell_aspect(film: Film, joined: Path, out: Path) -> None:
     """
     import av
 
-    program = shutil.which("ffmpeg")
+    program = find_program("ffmpeg")
     if program is None:
         raise AnimupError(NO_ASPECT)
     with av.open(str(joined)) as container:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 
 from vsanimup.engines.cpu import usable_cores
 from vsanimup.errors import AnimupError
+from vsanimup.processes import find_program
 from vsanimup.render import chunk_encoders, cuts, identity, mux
 from vsanimup.render import source as sources
 from vsanimup.render.child import Child
@@ -177,7 +177,7 @@ def sar_in_container(request: Request, plan: Plan) -> bool:
 
 def _fits(request: Request, plan: Plan) -> None:
     """See that the source's sound goes with the script's film, as far as it can be seen now."""
-    if sar_in_container(request, plan) and not shutil.which("ffmpeg"):
+    if sar_in_container(request, plan) and not find_program("ffmpeg"):
         raise AnimupError(mux.NO_ASPECT)
     if request.all_frames or plan.tracks is None or not plan.tracks.copied:
         return

@@ -12,11 +12,12 @@ from typing import Any
 
 from vsanimup.engines.cpu import usable_cores
 from vsanimup.errors import AnimupError
+from vsanimup.partial import partial_file, sweep
 from vsanimup.render import mux, plan, times
 from vsanimup.render.child import Child
 from vsanimup.render.chunk import Order, open_script
 from vsanimup.render.film import Workers, join_and_check, render
-from vsanimup.render.journal import Entry, chunk_name, partial, put
+from vsanimup.render.journal import Entry, chunk_name
 from vsanimup.render.plan import Plan, Request, Watch
 
 FRAMES = 48
@@ -61,6 +62,7 @@ def make(request: Request, count: int, workers: Workers, watch: Watch) -> Sample
     plan.check(request)
     folder = request.out.absolute().with_name(f"{request.out.stem}_samples")
     folder.mkdir(exist_ok=True)
+    sweep(folder)
     with Child() as child, tempfile.TemporaryDirectory(dir=folder, prefix=".") as work:
         watch.stage(f"Reading {request.source or request.script.path}")
         info = open_script(child, request.script, usable_cores())
@@ -74,9 +76,8 @@ def make(request: Request, count: int, workers: Workers, watch: Watch) -> Sample
         watch.stage("Making the sheet")
         made = [_sample(request, wanted, order, entries[order.index], folder, watch) for order in orders]
         before, sheet = _sheet(child, info, [(first + end) // 2 for first, end in at], Path(work))
-        written = partial(folder / "sheet.png")
-        written.write_bytes(sheet)
-        put(written, folder / "sheet.png")
+        with partial_file(folder / "sheet.png") as written:
+            written.write_bytes(sheet)
     frames = sum(entry.end - entry.first for entry in entries.values())
     share = info["frames"] / frames
     return Samples(
@@ -100,12 +101,8 @@ def _sample(request: Request, wanted: Plan, order: Order, entry: Entry, folder: 
         tracks=None,
     )
     final = folder / f"sample_{order.index + 1:02d}.mkv"
-    written = partial(final)
-    try:
+    with partial_file(final) as written:
         join_and_check(made, written, watch)
-        put(written, final)
-    finally:
-        written.unlink(missing_ok=True)
     return final
 
 
