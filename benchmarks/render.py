@@ -109,7 +109,7 @@ def simulate(workers: int, seconds: list[float], share: float) -> float:
     from vsanimup.render.chunk_encoders import ChunkEncoder
 
     local_cluster: Any = distributed.LocalCluster
-    encoder = ChunkEncoder(name="x264", library="libx264", tool="x264", version="", crf=16, preset="medium")
+    encoder = ChunkEncoder(name="x264", library="libx264", tool="x264", crf=16, preset="medium")
     with (
         tempfile.TemporaryDirectory(prefix="animup_render_") as folder,
         local_cluster(

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from tests.render_files import TIMES, shown, video_hash
 from vsanimup.cli import app
-from vsanimup.render import cluster, identity, plan
+from vsanimup.render import chunk, cluster, identity, plan
 from vsanimup.render.cluster_worker import ROOT
 from vsanimup.render.journal import Journal
 
@@ -101,11 +101,21 @@ def test_workers_that_are_not_fit(
     assert f"no worker is fit for the film: {copies / film.name} on the worker" in said
     assert f"is another file than {film}; copy it there again" in said
     (copies / film.name).unlink()
-    versions = identity.versions
-    monkeypatch.setattr(plan.identity, "versions", lambda *given: versions(*given) | {"animup": "9.9"})
+    mine = identity.versions("", {})["animup"]
+    monkeypatch.setattr(cluster.DaskWorkers, "versions", lambda self, encoder, here: here | {"animup": "9.9"})
     said = run(*arguments, "--restart", code=1)
-    assert f"has animup {versions('', {})['animup']}, the film is made with 9.9; install the same there" in said
+    assert f"has animup {mine}, the film is made with 9.9; install the same there" in said
     assert not (tmp_path / "film.mkv").exists()
+
+
+def test_a_client_with_other_versions_takes_the_workers(film: Path, whole: Path, address: str, tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """As one without a GPU does, whose workers have one."""
+    here = chunk.versions_here
+    monkeypatch.setattr(plan, "versions_here", lambda *given: here(*given) | {"backends": "none"})
+    out = tmp_path / "film.mkv"
+    run(film.with_name("script.vpy"), "-a", f"source={film}", "-o", out, "--chunk", 12, "--dask", address)
+    assert video_hash(out) == video_hash(whole)
 
 
 def test_a_scheduler_that_restarts(film: Path, whole: Path, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from vsanimup.sizes import show_bytes
 
 if TYPE_CHECKING:
     from vsanimup.render.chunk import Script
-    from vsanimup.render.film import Summary, Workers
-    from vsanimup.render.plan import Request, Watch
+    from vsanimup.render.film import Summary
+    from vsanimup.render.plan import Request, Watch, Workers
     from vsanimup.render.samples import Samples
 
 HELP = (
@@ -102,10 +102,13 @@ def encode(
         script = _script(source, ready, given, "compare" if compare else "result")
         if source.suffix != ".vpy" and tracks_of is not None:
             raise AnimupError("--source goes with a .vpy script; the film gets the tracks of its INPUT")
-        if source.suffix == ".vpy" and tracks_of is None and Path(given.get("source", "")).is_file():
-            tracks_of = Path(given["source"])
+        if source.suffix == ".vpy" and Path(given.get("source", "")).is_file():
+            given["source"] = str(Path(given["source"]).resolve())  # scripts are run in their own folder
+            tracks_of = tracks_of or Path(given["source"])
         if tracks_of is not None and not tracks_of.is_file():
             raise AnimupError(f"--source: there is no file {tracks_of}")
+        if dask is not None and workers != 1:
+            raise AnimupError("--workers counts processes here; with --dask, start workers by  dask worker")
         request = Request(
             script=script,
             out=out or Path(f"{source.stem}_animup.mkv"),

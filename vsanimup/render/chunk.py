@@ -111,8 +111,7 @@ class Maker:
                 raise AnimupError("stopped")
             child = self._child = Child()
         found = open_script(child, order.script, self._cores)
-        here = identity.versions(found["core"], found["plugins"])
-        here["encoder version"] = chunk_encoders.version(order.encoder.tool, order.encoder.library)
+        here = versions_here(found, order.encoder)
         if refusal := identity.unlike(order.versions, here, "this machine"):
             raise Unfit(str(refusal))
         self._script = order.script
@@ -146,6 +145,12 @@ def open_script(child: Child, script: Script, cores: list[int] | int) -> dict[st
     return child.ask(
         "open", script=script.path, text=script.text, arguments=script.arguments, cores=cores, view=script.view
     )
+
+
+def versions_here(info: dict[str, Any], encoder: ChunkEncoder) -> dict[str, str]:
+    """Versions of what makes frames and encodes them on this machine; ``info`` is a frame server's answer."""
+    found = identity.versions(info["core"], info["plugins"])
+    return found | {"encoder version": chunk_encoders.version(encoder.tool, encoder.library)}
 
 
 def check(path: Path, frames: int) -> str:

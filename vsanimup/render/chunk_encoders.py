@@ -113,7 +113,6 @@ class ChunkEncoder:
     """``libx264``, ``libx265`` or ``libsvtav1``."""
     tool: str
     """What runs it: ``x264``, ``ffmpeg`` or ``pyav``."""
-    version: str
     crf: float
     preset: str
     look: Look = field(default_factory=Look)
@@ -136,16 +135,13 @@ class ChunkEncoder:
         return self._pyav(out)
 
     def facts(self) -> dict[str, str]:
-        """What the bytes of a chunk depend on, in words: see :mod:`vsanimup.render.identity`."""
+        """What of it the bytes of a chunk depend on, but for the version and for what follows from the frames."""
         return {
             "encoder": f"{self.library} by {self.tool}",
-            "encoder version": self.version,
             "crf": f"{self.crf:g}",
             "preset": self.preset,
             "encoder arguments": " ".join(self.arguments),
             "encoder threads": str(self.threads),
-            "key frames every": f"{self.keyint} frames",
-            "look": repr(self.look),
         }
 
     def _x264(self, out: str) -> list[str]:
@@ -257,7 +253,6 @@ def choose(name: str, crf: float | None, preset: str | None, arguments: str, thr
         name=name,
         library=library,
         tool=tool,
-        version=version(tool, library),
         crf=crf,
         preset=preset or _PRESET[library],
         threads=threads,

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from vsanimup.errors import AnimupError
 from vsanimup.render import cluster_worker, identity
 from vsanimup.render.chunk import Order
+from vsanimup.render.chunk_encoders import ChunkEncoder
 from vsanimup.render.cluster_worker import Delivery, Place
 from vsanimup.render.journal import Entry, receive
 
@@ -50,6 +51,8 @@ class _Job:
 
     order: Order
     began: float
+    allowed: frozenset[str] | None
+    """Addresses of workers that may make it; None for all."""
 
 
 class DaskWorkers:
@@ -85,6 +88,27 @@ class DaskWorkers:
         self._unfit: dict[str, str] = {}
         self._deaths: Counter[int] = Counter()
         self._took: list[float] = []
+
+    def versions(self, encoder: ChunkEncoder, here: dict[str, str]) -> dict[str, str]:
+        """Those of this process, if a worker has the same; else those that most workers have.
+
+        Raises:
+            AnimupError: There are no workers, or they cannot make films.
+        """
+        with self._connected(False) as client:
+            end = time.monotonic() + self._patience
+            while not client.ncores():
+                if time.monotonic() > end:
+                    self._nobody(-self._patience)
+                time.sleep(1)
+            found = client.run(cluster_worker.versions, encoder, on_error="return")
+        good = [each for each in found.values() if isinstance(each, dict)]
+        if not good:
+            address, error = next(iter(found.items()))
+            raise AnimupError(f"the worker at {address} cannot make films: {error}")
+        if here in good:
+            return here
+        return max(good, key=lambda each: (good.count(each), sorted(each.items())))
 
     def run(self, orders: Sequence[Order], told: Told) -> Iterator[Entry]:
         """Make chunks; each is given as it is done.
@@ -152,7 +176,9 @@ class DaskWorkers:
                     alone = time.monotonic()
                 elif not going or time.monotonic() > alone + self._patience:
                     self._nobody(alone)
+                queue += self._recall(client, going, cores)
                 slots = sum(cores.values())
+                queue = [order for order in queue if order.index in left]
                 while cores and queue and len(going) < slots + 1:
                     self._submit(client, queue.pop(), going, cores)
                 if not queue and len(going) < slots:
@@ -206,17 +232,24 @@ class DaskWorkers:
         if time.monotonic() > alone + self._patience:
             raise AnimupError(f"{self._address} has no workers; start some with  dask worker {self._address}")
 
+    def _recall(self, client: Client, going: dict[Future, _Job], cores: dict[str, int]) -> list[Order]:
+        """Take back chunks whose workers are all gone: nobody else may make them, so Dask would keep them for ever."""
+        lost = [future for future, job in going.items() if job.allowed is not None and not job.allowed & cores.keys()]
+        client.cancel(lost)
+        return [going.pop(future).order for future in lost]
+
     def _submit(self, client: Client, order: Order, going: dict[Future, _Job], cores: dict[str, int]) -> None:
+        allowed = frozenset(cores) if self._unfit else None
         future = client.submit(
             cluster_worker.make,
             order,
             self._place,
             key=f"animup-chunk-{order.index}-{secrets.token_hex(4)}",
-            workers=list(cores) if self._unfit else None,
+            workers=sorted(allowed) if allowed is not None else None,
             resources=self._resources or None,
             pure=False,
         )
-        going[future] = _Job(order=order, began=time.monotonic())
+        going[future] = _Job(order=order, began=time.monotonic(), allowed=allowed)
 
     def _hurry(self, client: Client, going: dict[Future, _Job], cores: dict[str, int]) -> None:
         """Give the last chunks to idle workers, too, where the first ones are slow. Both make the same bytes."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vsanimup.render import identity
-from vsanimup.render.child import Died
-from vsanimup.render.chunk import Maker, Order, Script, Unfit
+from vsanimup.render.child import Child, Died
+from vsanimup.render.chunk import Maker, Order, Script, Unfit, versions_here
+from vsanimup.render.chunk_encoders import ChunkEncoder
 from vsanimup.render.journal import Entry, chunk_name, find_entry
 from vsanimup.render.local import shares
 
@@ -57,6 +58,12 @@ _makers: dict[str, list[tuple[int, Maker]]] = defaultdict(list)
 """Idle makers of each worker in this process, with their numbers."""
 _made: dict[str, int] = defaultdict(int)
 _lock = threading.Lock()
+
+
+def versions(encoder: ChunkEncoder) -> dict[str, str]:
+    """Versions of what makes frames and encodes them on this worker."""
+    with Child() as child:
+        return versions_here(child.ask("machine"), encoder)
 
 
 def make(order: Order, place: Place) -> Delivery:

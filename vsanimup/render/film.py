@@ -6,17 +6,16 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
 
 from vsanimup.errors import AnimupError
 from vsanimup.render import cuts, identity, mux, times
 from vsanimup.render.chunk import Order
 from vsanimup.render.journal import Entry, Journal, chunk_name, partial, put, put_json
-from vsanimup.render.plan import Plan, Request, Watch, check, orders, planned, sar_in_container
+from vsanimup.render.plan import Plan, Request, Watch, Workers, asked, check, orders, planned, sar_in_container
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +37,6 @@ class Summary:
     encoder: str
 
 
-class Workers(Protocol):
-    """Whatever makes chunks."""
-
-    def run(self, orders: Sequence[Order], told: Callable[[int, int], None]) -> Iterator[Entry]:
-        """Make them, in any order; ``told`` is told of a chunk's number and how many of its frames are done."""
-
-
 def make(request: Request, workers: Workers, watch: Watch) -> Summary:
     """Make a film, going on where an earlier run ended.
 
@@ -59,7 +51,7 @@ def make(request: Request, workers: Workers, watch: Watch) -> Summary:
             return summary
         if request.out.exists() and not request.overwrite:
             raise AnimupError(f"{request.out} is there already; give another name, or --overwrite")
-        plan, resumed = planned(request, journal, watch)
+        plan, resumed = planned(request, journal, workers, watch)
         wanted = orders(request, plan, cuts.chunks(plan.info["frames"], plan.borders), journal.chunks)
         entries, damaged = journal.entries() if resumed else ({}, [])
         for sentence in damaged:
@@ -79,23 +71,23 @@ def make(request: Request, workers: Workers, watch: Watch) -> Summary:
             size=0,
             encoder=request.encoder.name,
         )
-        summary = _join(film, summary, journal, watch)
+        summary = _join(request, film, summary, journal, watch)
         journal.clear()
     return replace(summary, seconds=time.monotonic() - began)
 
 
 def _finished(request: Request, journal: Journal, began: float) -> Summary | None:
     """The summary of a film that was put in place by a run which ended before it had tidied up."""
-    mark = journal.folder / "done.json"
     try:
-        done = json.loads(mark.read_text(encoding="utf-8"))
+        done = json.loads((journal.folder / "done.json").read_text(encoding="utf-8"))
         if done["film"] != identity.fingerprint(request.out):
             return None
-        summary = Summary(**done["summary"] | {"path": request.out, "seconds": time.monotonic() - began})
+        journal.clear()
+        if done["asked"] != identity.digest(asked(request)):
+            return None  # it is another film that is in place
+        return Summary(**done["summary"] | {"path": request.out, "seconds": time.monotonic() - began})
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    journal.clear()
-    return summary
 
 
 def render(orders: Sequence[Order], entries: dict[int, Entry], workers: Workers, watch: Watch) -> None:
@@ -140,7 +132,7 @@ def _film(request: Request, plan: Plan, journal: Journal, entries: Sequence[Entr
     )
 
 
-def _join(film: mux.Film, summary: Summary, journal: Journal, watch: Watch) -> Summary:
+def _join(request: Request, film: mux.Film, summary: Summary, journal: Journal, watch: Watch) -> Summary:
     """Join the chunks and put the film in its place, once it was read again and found right."""
     watch.stage("Joining")
     needed = sum(path.stat().st_size for path in film.chunks) * (2 if film.sar_in_container else 1)
@@ -156,7 +148,8 @@ def _join(film: mux.Film, summary: Summary, journal: Journal, watch: Watch) -> S
         summary = replace(summary, size=made.stat().st_size)
         # should this process end between the next two steps, the next start learns here that there is nothing to do
         told = asdict(summary) | {"path": str(summary.path)}
-        put_json({"film": identity.fingerprint(made), "summary": told}, journal.folder / "done.json")
+        mark = {"film": identity.fingerprint(made), "asked": identity.digest(asked(request)), "summary": told}
+        put_json(mark, journal.folder / "done.json")
         put(made, summary.path)
         return summary
     finally:

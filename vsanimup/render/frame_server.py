@@ -51,6 +51,7 @@ class FrameServer:
             "cuts": self.cuts,
             "encode": self.encode,
             "still": self.still,
+            "machine": self.machine,
         }
         return methods[request.pop("do")](**request)
 
@@ -97,9 +98,15 @@ class FrameServer:
             "format": clip.format.name,
             "rate": [clip.fps.numerator, clip.fps.denominator],
             "has_source": self._source is not None,
-            "plugins": {p.namespace: f"{p.version[0]}.{p.version[1]}" for p in vs.core.plugins()},
-            "core": str(vs.core.core_version),
+            **self.machine(),
         }
+
+    def machine(self) -> Answer:
+        """Versions of VapourSynth and its plugins."""
+        import vapoursynth as vs
+
+        plugins = {plugin.namespace: f"{plugin.version[0]}.{plugin.version[1]}" for plugin in vs.core.plugins()}
+        return {"core": str(vs.core.core_version), "plugins": plugins}
 
     def _side_by_side(self, script: str) -> Any:
         import vapoursynth as vs

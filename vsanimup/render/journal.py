@@ -146,7 +146,7 @@ class Journal:
                 raise Timeout(str(self.folder))
         except Timeout:
             raise AnimupError(f"another animup encode is at work on {self.film}; wait for it, or end it") from None
-        except NotImplementedError:
+        except (OSError, NotImplementedError):
             pass  # a network folder without locks
         try:
             yield

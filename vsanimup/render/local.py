@@ -11,6 +11,7 @@ from vsanimup.engines.cpu import usable_cores
 from vsanimup.errors import AnimupError
 from vsanimup.render.child import Died
 from vsanimup.render.chunk import Maker, Order
+from vsanimup.render.chunk_encoders import ChunkEncoder
 from vsanimup.render.journal import Entry
 
 TRIES = 2
@@ -38,6 +39,10 @@ class LocalWorkers:
     def __init__(self, workers: int, warn: Callable[[str], None]) -> None:
         self.workers = workers
         self._warn = warn
+
+    def versions(self, encoder: ChunkEncoder, here: dict[str, str]) -> dict[str, str]:
+        """Those of this process."""
+        return here
 
     def run(self, orders: Sequence[Order], told: Told) -> Iterator[Entry]:
         """Make chunks; each is given as it is done.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,9 +15,9 @@ from vsanimup.processes import find_program
 from vsanimup.render import chunk_encoders, cuts, identity, mux
 from vsanimup.render import source as sources
 from vsanimup.render.child import Child
-from vsanimup.render.chunk import Order, Script, open_script
+from vsanimup.render.chunk import Order, Script, open_script, versions_here
 from vsanimup.render.chunk_encoders import ChunkEncoder
-from vsanimup.render.journal import Journal
+from vsanimup.render.journal import Entry, Journal
 from vsanimup.video_flags import Look, look_of, losses
 
 CHUNK = 480
@@ -62,11 +62,23 @@ class Watch(Protocol):
         """Frames and chunks done by now."""
 
 
+class Workers(Protocol):
+    """Whatever makes chunks."""
+
+    def versions(self, encoder: ChunkEncoder, here: dict[str, str]) -> dict[str, str]:
+        """Versions of what makes frames and encodes them there; ``here`` are those of this process."""
+
+    def run(self, orders: Sequence[Order], told: Callable[[int, int], None]) -> Iterator[Entry]:
+        """Make chunks, in any order; ``told`` is told of a chunk's number and how many of its frames are done."""
+
+
 @dataclass(kw_only=True)
 class Plan:
     """What the film will be."""
 
     facts: dict[str, str]
+    versions: dict[str, str]
+    """Those of the machines that make it."""
     info: dict[str, Any]
     tracks: sources.Tracks | None
     properties: dict[str, Any] = field(default_factory=dict)
@@ -103,13 +115,15 @@ def check(request: Request) -> None:
     request.out.parent.mkdir(parents=True, exist_ok=True)
 
 
-def planned(request: Request, journal: Journal, watch: Watch) -> tuple[Plan, bool]:
+def planned(request: Request, journal: Journal, workers: Workers, watch: Watch) -> tuple[Plan, bool]:
     """The plan, and whether an earlier run began on it."""
     watch.stage(f"Reading {request.source or request.script.path}")
     tracks = sources.examine(request.source, request.tracks) if request.source else None
     with Child() as child:
         info = open_script(child, request.script, usable_cores())
-        plan = Plan(facts=_facts(request, info), info=info, tracks=tracks)
+        versions = workers.versions(request.encoder, versions_here(info, request.encoder))
+        facts = _facts(request, info, versions)
+        plan = Plan(facts=facts, versions=versions, info=info, tracks=tracks)
         resumed = _agrees(request, journal, plan)
         if resumed:
             plan.properties, plan.borders = journal.plan["properties"], journal.plan["borders"]
@@ -127,8 +141,8 @@ def planned(request: Request, journal: Journal, watch: Watch) -> tuple[Plan, boo
     return plan, resumed
 
 
-def _facts(request: Request, info: dict[str, Any]) -> dict[str, str]:
-    """All that the film's bytes depend on."""
+def asked(request: Request) -> dict[str, str]:
+    """What the user asked for, as far as the film's bytes depend on it."""
     script, source = request.script, request.source
     facts = {"script": f"{Path(script.path).name}, {hashlib.sha256(script.text.encode()).hexdigest()[:16]}"}
     for name, value in sorted(script.arguments.items()):
@@ -136,11 +150,14 @@ def _facts(request: Request, info: dict[str, Any]) -> dict[str, str]:
         facts[f"argument {name}"] = source.name if is_source and source else value
     facts["view"] = script.view
     facts["source"] = identity.fingerprint(source) if source else "none"
-    facts["clip"] = f"{info['frames']} frames, {info['width']}x{info['height']} {info['format']}"
     facts["chunk length"] = f"{request.chunk} frames"
-    facts |= {name: fact for name, fact in request.encoder.facts().items() if name not in ("look", "key frames every")}
-    facts |= identity.model_facts(script.arguments)
-    return facts | identity.versions(info["core"], info["plugins"])
+    return facts | request.encoder.facts() | identity.model_facts(script.arguments)
+
+
+def _facts(request: Request, info: dict[str, Any], versions: dict[str, str]) -> dict[str, str]:
+    """All that the film's bytes depend on."""
+    clip = f"{info['frames']} frames, {info['width']}x{info['height']} {info['format']}"
+    return asked(request) | {"clip": clip} | versions
 
 
 def _agrees(request: Request, journal: Journal, plan: Plan) -> bool:
@@ -195,7 +212,6 @@ def _fits(request: Request, plan: Plan) -> None:
 def orders(request: Request, plan: Plan, chunks: Sequence[tuple[int, int]], folder: Path) -> list[Order]:
     """Orders for chunks, given by their first frames and ends, that go into a folder."""
     encoder = _encoder(request.encoder, plan)
-    versions = identity.versions(plan.info["core"], plan.info["plugins"]) | {"encoder version": encoder.version}
     rate = plan.rate
     return [
         Order(
@@ -206,7 +222,7 @@ def orders(request: Request, plan: Plan, chunks: Sequence[tuple[int, int]], fold
             encoder=encoder,
             rate=(rate.numerator, rate.denominator),
             folder=str(folder),
-            versions=versions,
+            versions=plan.versions,
         )
         for index, (first, end) in enumerate(chunks)
     ]

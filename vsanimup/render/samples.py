@@ -15,10 +15,10 @@ from vsanimup.errors import AnimupError
 from vsanimup.partial import partial_file, sweep
 from vsanimup.render import mux, plan, times
 from vsanimup.render.child import Child
-from vsanimup.render.chunk import Order, open_script
-from vsanimup.render.film import Workers, join_and_check, render
+from vsanimup.render.chunk import Order, open_script, versions_here
+from vsanimup.render.film import join_and_check, render
 from vsanimup.render.journal import Entry, chunk_name
-from vsanimup.render.plan import Plan, Request, Watch
+from vsanimup.render.plan import Plan, Request, Watch, Workers
 
 FRAMES = 48
 """Frames of a sample: two seconds of film."""
@@ -66,7 +66,10 @@ def make(request: Request, count: int, workers: Workers, watch: Watch) -> Sample
     with Child() as child, tempfile.TemporaryDirectory(dir=folder, prefix=".") as work:
         watch.stage(f"Reading {request.source or request.script.path}")
         info = open_script(child, request.script, usable_cores())
-        wanted = Plan(facts={}, info=info, tracks=None, properties=child.ask("properties")["properties"])
+        versions = workers.versions(request.encoder, versions_here(info, request.encoder))
+        wanted = Plan(
+            facts={}, versions=versions, info=info, tracks=None, properties=child.ask("properties")["properties"]
+        )
         if count > info["frames"]:
             raise AnimupError(f"sample must be at most the film's {info['frames']} frames, got {count}")
         at = places(info["frames"], count)
