@@ -113,7 +113,12 @@ def simulate(workers: int, seconds: list[float], share: float) -> float:
     with (
         tempfile.TemporaryDirectory(prefix="animup_render_") as folder,
         local_cluster(
-            n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=":0", silence_logs="CRITICAL"
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address=":0",
+            silence_logs="CRITICAL",
+            memory_limit=0,
         ) as found,
     ):
         orders = [

@@ -95,8 +95,11 @@ class Maker:
             )
             put(written, final)
             put_entry(final.parent, entry)
+        except Died:
+            self.close()  # the next order gets a new process
+            raise
         except AnimupError as error:
-            raise self._told(error, final.parent) from error
+            raise AnimupError(_full_disk(final.parent, str(error)) or str(error)) from error
         finally:
             written.unlink(missing_ok=True)
         return entry
@@ -117,15 +120,6 @@ class Maker:
         self._script = order.script
         return child
 
-    def _told(self, error: AnimupError, folder: Path) -> AnimupError:
-        if isinstance(error, Died):
-            self.close()  # the next order gets a new process
-            return error
-        free = shutil.disk_usage(folder).free if folder.exists() else 1 << 30
-        if free < 1 << 20 or "No space left" in str(error):
-            return AnimupError(f"the disk is full ({free // 1024} KiB left in {folder}); make room and start again")
-        return error
-
     def kill(self) -> None:
         """End what is going on, from another thread, and begin nothing more."""
         with self._lock:
@@ -138,6 +132,14 @@ class Maker:
         child, self._child, self._script = self._child, None, None
         if child is not None:
             child.close()
+
+
+def _full_disk(folder: Path, said: str) -> str | None:
+    """What to say of an encoder that failed, if the disk is full."""
+    free = shutil.disk_usage(folder).free if folder.exists() else 1 << 30
+    if free < 1 << 20 or "No space left" in said:
+        return f"the disk is full ({free // 1024} KiB left in {folder}); make room and start again"
+    return None
 
 
 def open_script(child: Child, script: Script, cores: list[int] | int) -> dict[str, Any]:

@@ -33,6 +33,8 @@ PATIENCE = 600.0
 """Seconds to wait for a scheduler that went away, and for workers to come."""
 CONNECT = 5.0
 """Seconds to wait for a scheduler's first answer."""
+FETCH = 300.0
+"""Seconds that a chunk may take to travel."""
 TRIES = 3
 """Times that a chunk is given out whose workers die."""
 LATE = 2.0
@@ -277,7 +279,11 @@ class DaskWorkers:
                 raise AnimupError(f"{where} failed {TRIES} times: {error}")
             self._warn(f"{where}: {error}; it is made again")
             return Delivery()
-        delivery: Delivery = future.result()
+        try:
+            delivery: Delivery = future.result(timeout=FETCH)
+        except (TimeoutError, CancelledError, OSError) as error:
+            self._warn(f"{where}: its worker went away with it ({type(error).__name__}); it is made again")
+            return Delivery()
         if delivery.unfit:
             if delivery.worker not in self._unfit:
                 self._warn(f"{delivery.unfit}; it gets no chunks")
