@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from vsanimup import engine_commands
+from vsanimup import encode_command, engine_commands
 from vsanimup.errors import AnimupError
 from vsanimup.sizes import show_bytes
 
@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
 )  # fmt: skip
 
+app.command(help=encode_command.HELP)(encode_command.encode)
 app.add_typer(engine_commands.app, name="engines")
 
 

@@ -44,17 +44,26 @@ def libx264_options(look: Look, crf: int) -> dict[str, str]:
     return options | ({"x264-params": ":".join(told)} if told else {})
 
 
-def pyav_command(out: Path, look: Look, crf: int) -> list[str]:
-    """This module as a program: PyAV's libx264 from y4m on standard input to a Matroska file."""
+def pyav_command(out: Path, look: Look, options: dict[str, str], **more: str | int) -> list[str]:
+    """This module as a program: PyAV's libx264 from y4m on standard input to a Matroska file.
+
+    Args:
+        out: The file.
+        look: How the frames look.
+        options: Options of the encoder.
+        more: ``library``, another encoder of PyAV's; any attributes of its codec context.
+    """
     chroma = {"chroma_sample_location": CHROMA[look.chroma]} if look.layout == "420" else {}
     settings = {
+        "library": "libx264",
         "pix_fmt": pixel_format(look),
         "sample_aspect_ratio": look.sar,
         "colorspace": look.matrix,
         "color_trc": look.transfer,
         "color_primaries": look.primaries,
         "color_range": 2 if look.full_range else 1,
-        "options": libx264_options(look, crf) | chroma,
+        "options": options | chroma,
+        **more,
     }
     return module_command("vsanimup.encoders", str(out), json.dumps(settings))
 
@@ -80,7 +89,7 @@ def command(name: str, program: str, out: Path, look: Look, crf: int = CRF) -> l
         return x264_command(program, out, look, crf)
     if name == "ffmpeg":
         return ffmpeg_command(program, out, look, crf)
-    return pyav_command(out, look, crf)
+    return pyav_command(out, look, libx264_options(look, crf))
 
 
 def encode(source: Any, out: Path, settings: dict[str, Any]) -> int:
@@ -94,12 +103,12 @@ def encode(source: Any, out: Path, settings: dict[str, Any]) -> int:
     ):
         video = reader.streams.video[0]
         rate = Fraction(video.base_rate or 24)
-        stream = writer.add_stream("libx264", rate=rate, options=settings["options"])
-        stream.width, stream.height, stream.pix_fmt = video.width, video.height, settings["pix_fmt"]
+        stream = writer.add_stream(settings.pop("library"), rate=rate, options=settings.pop("options"))
+        stream.width, stream.height = video.width, video.height
         context = stream.codec_context
-        context.sample_aspect_ratio = Fraction(*settings["sample_aspect_ratio"])
-        for name in ("colorspace", "color_trc", "color_primaries", "color_range"):
-            setattr(context, name, settings[name])
+        context.sample_aspect_ratio = Fraction(*settings.pop("sample_aspect_ratio"))
+        for name, value in settings.items():
+            setattr(context, name, value)
         for frame in reader.decode(video):
             frame.color_range = context.color_range
             if frame.format.name != stream.pix_fmt:
