@@ -22,6 +22,7 @@ from benchmarks.contenders import LEAD
 from benchmarks.pictures import video
 from benchmarks.speed import settle
 
+SIZES = "640x360,1280x720,1920x1080"
 FAR = 500
 """Frames between one seek and the next, at least."""
 
@@ -72,7 +73,7 @@ def measure(clip: vs.VideoNode, seeks: int, count: int) -> dict[str, float]:
 
 
 def main(
-    sizes: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the source, several with commas.")] = "640x360,1280x720,1920x1080",
+    sizes: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the source, several with commas.")] = SIZES,
     seeks: Annotated[int, typer.Option(min=1, help="Seeks whose median is taken.")] = 10,
     frames: Annotated[int, typer.Option(min=1, help="Linear frames timed.")] = 48,
     restore: Annotated[str, typer.Option(help="Arguments of Restore, as JSON.")] = "{}",
