@@ -207,6 +207,7 @@ def _in_part(source: vs.VideoNode, restored: vs.VideoNode, strength: float, mix:
         return result
 
     def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
-        return result if f.props.get(PROPERTY) else source
+        interlaced = f.props.get("_FieldBased", 0) in (1, 2)  # which is refused where frames are computed
+        return result if f.props.get(PROPERTY) or interlaced else source
 
     return vs.core.std.FrameEval(result, choose, prop_src=source, clip_src=[result, source])
