@@ -127,7 +127,7 @@ def test_what_cannot_work_is_said_at_create(model, arguments, words):
 
 def test_what_belongs_elsewhere_is_said(model):
     clip = moving(width=48, height=32, length=1)
-    with pytest.raises(vs.Error, match="Upscale: steps go with AnimateLCM models; model='lite'"):
+    with pytest.raises(vs.Error, match="Upscale: steps=2 goes with AnimateLCM models, which model='lite' is not"):
         core.animup.Upscale(clip, steps=2, prompt="a cat")
     with pytest.raises(vs.Error, match=r"Restore: model=.* is an AnimateLCM model, which enlarges: give it to Upscale"):
         core.animup.Restore(clip, model=str(model))
