@@ -13,9 +13,9 @@ from vsanimup.errors import AnimupError
 from vsanimup.filters import arguments, planes
 from vsanimup.filters.image import image_clip
 from vsanimup.filters.inference import Mix
+from vsanimup.filters.likeness import RESTORED
 from vsanimup.filters.lite import Settings, lite_node
 from vsanimup.filters.mix import asked_mix, marked
-from vsanimup.filters.spans import RESTORED
 from vsanimup.models import Model, find
 from vsanimup.models.image import ImageNetwork, find_image
 from vsanimup.sizes import show_bytes, total_memory
