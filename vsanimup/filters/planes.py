@@ -36,8 +36,8 @@ def check_clip(clip: vs.VideoNode) -> None:
         raise AnimupError(f"clip must be at least {MIN_SIDE}x{MIN_SIDE}, got {clip.width}x{clip.height}")
 
 
-def output_format(clip: vs.VideoNode, wanted: int | None) -> vs.VideoFormat:
-    """The format of the result: the clip's own, or ``wanted``."""
+def output_format(clip: vs.VideoNode, wanted: int | None, scale: int = 1) -> vs.VideoFormat:
+    """The format of the result, which is ``scale`` times as large: the clip's own, or ``wanted``."""
     if wanted is None:
         return clip.format
     target = vs.core.get_video_format(wanted)
@@ -47,6 +47,11 @@ def output_format(clip: vs.VideoNode, wanted: int | None) -> vs.VideoFormat:
         raise AnimupError(
             f"format={target.name} is of another colour family than the clip's {clip.format.name}; "
             "convert with core.resize, where the matrix can be given"
+        )
+    width, height = clip.width * scale, clip.height * scale
+    if width % (1 << target.subsampling_w) or height % (1 << target.subsampling_h):
+        raise AnimupError(
+            f"format={target.name} cannot hold a picture of {width}x{height}; choose another, or crop the clip first"
         )
     return target
 

@@ -76,9 +76,7 @@ def create(
     if scale not in (2, 3, 4):
         raise AnimupError(f"scale must be 2, 3 or 4, got {scale}")
     planes.check_clip(clip)
-    target = planes.output_format(clip, format)
-    if clip.width * scale % (1 << target.subsampling_w) or clip.height * scale % (1 << target.subsampling_h):
-        raise AnimupError(f"format={target.name} cannot hold a picture of {clip.width * scale}x{clip.height * scale}")
+    target = planes.output_format(clip, format, scale)
     mine = {field.name: others.pop(field.name) for field in fields(Diffusion) if field.name in others}
     network = find_image(model)
     if network is not None:
