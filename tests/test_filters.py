@@ -222,6 +222,13 @@ def test_wrong_arguments_are_named_with_value_and_remedy(function, arguments, sa
         getattr(core.animup, function)(moving(length=1), **arguments)
 
 
+@pytest.mark.parametrize(("function", "size"), [("Restore", "33x17"), ("Upscale", "99x51")])
+def test_formats_that_cannot_hold_the_size(function, size):
+    clip, more = blank(width=33, height=17, format=vs.YUV444P8), {"scale": 3} if function == "Upscale" else {}
+    with pytest.raises(vs.Error, match=f"{function}: format=YUV420P8 cannot hold a picture of {size}; choose another"):
+        getattr(core.animup, function)(clip, format=int(vs.YUV420P8), **more)
+
+
 def blank(**kw):
     return core.std.BlankClip(**({"width": 64, "height": 64, "length": 2, "format": vs.YUV420P8} | kw))
 

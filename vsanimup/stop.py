@@ -56,5 +56,5 @@ class Stop:
 
 def current() -> Stop:
     """What ends the computation of this thread; one that nobody sets where there is none."""
-    found: Stop = getattr(_thread, "stop", None) or Stop()
-    return found
+    found: Stop | None = getattr(_thread, "stop", None)
+    return Stop() if found is None else found  # one that is not set yet is false

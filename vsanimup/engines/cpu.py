@@ -44,6 +44,7 @@ class _Cores:
         """Wait for cores; whether it was given all of them."""
         with self._changed:
             self._about += 1
+            self._changed.notify_all()  # who waits for all cores may do with one now
             try:
                 self._changed.wait_for(lambda: self._free > 0 and (self._crowded() or self._free == self._count))
             except BaseException:

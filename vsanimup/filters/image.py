@@ -13,12 +13,12 @@ from vsanimup.bridge import SPAN, Job, block_node
 from vsanimup.engines import Array, Engine
 from vsanimup.errors import AnimupError
 from vsanimup.filters.inference import memory_of_tile
-from vsanimup.filters.likeness import matrix_of, refuse_interlaced
+from vsanimup.filters.likeness import RESTORED, matrix_of, refuse_interlaced
 from vsanimup.filters.lite import Settings
 from vsanimup.filters.once import Once
 from vsanimup.filters.planes import converted
 from vsanimup.filters.samples import UNSPECIFIED, Picture, average, is_full, matrix_by_height, scales
-from vsanimup.filters.spans import RESTORED, with_spans
+from vsanimup.filters.spans import with_spans
 from vsanimup.models.image import ImageNetwork
 from vsanimup.spatial.halving import Halving, halved
 from vsanimup.spatial.rgb import to_rgb, to_yuv

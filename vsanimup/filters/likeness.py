@@ -18,6 +18,9 @@ from vsanimup.temporal.scenes import is_cut
 
 PAIRS = 256
 """Comparisons of frames that are remembered."""
+RESTORED = "AnimupRestored"
+"""Frame property of what was restored in full: the task whose own network did it, for enlarging has another beside it,
+or the model. Copies of a drawing are equal there, and evened out along time, so nothing of that is done again."""
 
 Frames = Mapping[int, FrameView]
 """Source frames at hand, by number."""
@@ -42,8 +45,8 @@ class Likeness:
         """Whether frames ``a`` < ``b`` show one drawing."""
 
         def compare() -> bool:
-            if _layout(frames[a]) != _layout(frames[b]):
-                return False
+            if _layout(frames[a]) != _layout(frames[b]) or _restored(frames[a]) != _restored(frames[b]):
+                return False  # a run holds for all of its frames, and restored ones are drawings of their own
             one, other = self.picture(frames[a]), self.picture(frames[b])
             return one.same_samples(other) or same_drawing(one.levels(), other.levels())
 
@@ -85,6 +88,10 @@ class _Values:
 def _layout(frame: FrameView) -> tuple[bool, object]:
     """What a frame's properties say of its samples: range and chroma location, 0 (left) where unset."""
     return is_full(frame), frame.prop("_ChromaLocation", 0)
+
+
+def _restored(frame: FrameView) -> bool:
+    return frame.prop(RESTORED) is not None
 
 
 def refuse_interlaced(frame: FrameView) -> None:

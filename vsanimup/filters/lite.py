@@ -12,7 +12,7 @@ from vsanimup.bridge import SPAN, FrameView, Job, block_node
 from vsanimup.diagnosis.mixes import PROPERTY, parse_mix_text
 from vsanimup.engines import Backend
 from vsanimup.filters.inference import Inference, Mix
-from vsanimup.filters.likeness import refuse_interlaced
+from vsanimup.filters.likeness import RESTORED, refuse_interlaced
 from vsanimup.filters.once import Once
 from vsanimup.filters.samples import (
     UNSPECIFIED,
@@ -26,7 +26,7 @@ from vsanimup.filters.samples import (
     scales,
 )
 from vsanimup.filters.smooth import STEP, even_out
-from vsanimup.filters.spans import RESTORED, with_spans
+from vsanimup.filters.spans import with_spans
 from vsanimup.models import Model
 
 STEADY_REACH = 1
@@ -78,7 +78,7 @@ class LiteProcess:
             device_id=settings.device_id, streams=settings.num_streams, precision=settings.precision,
             tta=settings.tta,
         )  # fmt: skip
-        self._finished = Once[bytes, Sequence[Plane]](2 + 2 * settings.num_streams)
+        self._finished = Once[tuple[bytes, Mix], Sequence[Plane]](2 + 2 * settings.num_streams)
 
     def __call__(self, job: Job) -> None:
         """Make the picture of the drawing that ``job``'s output frames show."""
@@ -88,18 +88,21 @@ class LiteProcess:
         for frame in frames.values():
             refuse_interlaced(frame)
         source, mix = copies[0], self._mix_of(copies[0])
+        asked = mix or ()
         drawing = average([self._picture(frame) for frame in copies])
         planes = job.outputs[0].planes
         if mix is None and self._model.scale == 1:
             self._write(drawing, source, planes)
-        elif len(frames) == 1 and source.prop(RESTORED) is not None:
-            # copies of a restored drawing are equal
-            equal = self._finished.get(drawing.digest(), lambda: self._made(job, [drawing], source, mix or ()))
-            for plane, samples in zip(planes, equal, strict=True):
-                plane[:] = samples
         else:
-            window = self._window(frames, first, last, drawing, mix or ())
-            self._write(self._infer(job, window, mix or ()), source, planes)
+            window = self._window(frames, first, last, drawing, asked)
+            if len(frames) == 1 and source.prop(RESTORED) is not None:
+                # copies of a restored drawing are equal
+                key = drawing.digest(), asked
+                equal = self._finished.get(key, lambda: self._made(job, window, source, asked))
+                for plane, samples in zip(planes, equal, strict=True):
+                    plane[:] = samples
+            else:
+                self._write(self._infer(job, window, asked), source, planes)
         self._annotate(job, mix)
 
     def _annotate(self, job: Job, mix: Mix | None) -> None:

@@ -38,10 +38,11 @@ def checked(clip: vs.VideoNode, function: str) -> vs.VideoNode:
     return vs.core.animup.internal_checked(clip, function=function)
 
 
-def output_format(clip: vs.VideoNode, wanted: int | None) -> vs.VideoFormat:
-    """The format of the result: the clip's own, or ``wanted``.
+def output_format(clip: vs.VideoNode, wanted: int | None, scale: int = 1) -> vs.VideoFormat:
+    """The format of the result, which is ``scale`` times as large: the clip's own, or ``wanted``.
 
-    Raises :class:`AnimupError` for a number that is no format, and for formats that cannot be converted to.
+    Raises :class:`AnimupError` for a number that is no format, and for formats that cannot be converted to or cannot
+    hold the size.
     """
     if wanted is None:
         return clip.format
@@ -57,6 +58,11 @@ def output_format(clip: vs.VideoNode, wanted: int | None) -> vs.VideoFormat:
         raise AnimupError(
             f"format={target.name} is of another colour family than the clip's {clip.format.name}; "
             "convert with core.resize, where the matrix can be given"
+        )
+    width, height = clip.width * scale, clip.height * scale
+    if width % (1 << target.subsampling_w) or height % (1 << target.subsampling_h):
+        raise AnimupError(
+            f"format={target.name} cannot hold a picture of {width}x{height}; choose another, or crop the clip first"
         )
     return target
 

@@ -5,16 +5,11 @@ from __future__ import annotations
 import vapoursynth as vs
 
 from vsanimup.bridge import SPAN, Job, block_node
-from vsanimup.filters.likeness import Likeness
+from vsanimup.filters.likeness import RESTORED, Likeness
 from vsanimup.temporal.drawings import CELL
 
 MEMORY = 512 << 20
 """Bytes that source frames held for comparing them may take."""
-
-
-RESTORED = "AnimupRestored"
-"""Frame property of what was restored in full: the task whose own network did it, for enlarging has another beside it,
-or the model. Copies of a drawing are equal there, and evened out along time, so nothing of that is done again."""
 
 
 def with_spans(

@@ -13,9 +13,9 @@ from vsanimup.errors import AnimupError, shown
 from vsanimup.filters import arguments, planes
 from vsanimup.filters.image import image_clip
 from vsanimup.filters.inference import Mix
+from vsanimup.filters.likeness import RESTORED
 from vsanimup.filters.lite import Settings, lite_node
 from vsanimup.filters.mix import asked_mix, marked
-from vsanimup.filters.spans import RESTORED
 from vsanimup.models import Model, find
 from vsanimup.models.image import ImageNetwork, find_image
 from vsanimup.sizes import show_bytes, total_memory
@@ -85,9 +85,7 @@ def _graph(
     clip: vs.VideoNode, *, scale: int, task: str | None, model: str, format: int | None, **others: Any
 ) -> vs.VideoNode:
     """As :func:`create`, of a clip that was checked."""
-    target = planes.output_format(clip, format)
-    if clip.width * scale % (1 << target.subsampling_w) or clip.height * scale % (1 << target.subsampling_h):
-        raise AnimupError(f"format={target.name} cannot hold a picture of {clip.width * scale}x{clip.height * scale}")
+    target = planes.output_format(clip, format, scale)
     mine = {field.name: others.pop(field.name) for field in fields(Diffusion) if field.name in others}
     network = find_image(model)
     if network is not None:

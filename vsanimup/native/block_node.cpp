@@ -86,13 +86,15 @@ void VS_CC BlockNode::fetch_free(void *instance, VSCore *, const VSAPI *vsapi) {
 }
 
 void BlockNode::stop(const char *reason) {
-    std::map<int, BlockPtr> blocks;  // frees its frames after the mutex
+    std::map<int, BlockPtr> blocks;  // their frames are freed after the mutex
+    std::vector<BlockPtr> gone;
     std::deque<BlockPtr> queue;
     {
         std::lock_guard<std::mutex> lock(mutex_);
         if (stopped_.empty())
             stopped_ = reason;
         blocks.swap(blocks_);
+        gone.swap(gone_);
         queue.swap(queue_);
         recent_.clear();
         for (const auto &entry : running_)
@@ -148,9 +150,10 @@ BlockNode::BlockPtr BlockNode::place_drawing(int n, Span span) {
     });
     if (!stopped_.empty() || !(wanted || prefetched))
         return nullptr;
-    const int centre = span.first + (span.last - span.first) / 2;
-    return place(span.first, span.last, std::min(span.first, std::max(span.from, centre - settings_.before)),
-                 std::max(span.last, std::min(span.to, centre + settings_.after)));
+    const int64_t centre = span.first + (span.last - span.first) / 2;
+    const auto from = static_cast<int>(std::max<int64_t>(span.from, centre - settings_.before));
+    const auto to = static_cast<int>(std::min<int64_t>(span.to, centre + settings_.after));
+    return place(span.first, span.last, std::min(span.first, from), std::max(span.last, to));
 }
 
 void BlockNode::hold(Request &request, const BlockPtr &block) {
@@ -180,6 +183,7 @@ const VSFrame *VS_CC BlockNode::main_get_frame(int n, int reason, void *instance
 }
 
 const VSFrame *BlockNode::request(int n, void **frame_data, VSFrameContext *context) {
+    std::vector<BlockPtr> gone;
     std::unique_lock<std::mutex> lock(mutex_);
     if (!stopped_.empty()) {
         vsapi_->setFilterError((settings_.function + ": " + stopped_).c_str(), context);
@@ -191,6 +195,7 @@ const VSFrame *BlockNode::request(int n, void **frame_data, VSFrameContext *cont
         block = place_on_grid(n);
     if (block && block->stage == Stage::done) {
         touch(block->first);
+        gone.swap(gone_);
         return block->outputs[static_cast<size_t>(n - block->first)].share();
     }
     auto *request = new Request{n, nullptr};
@@ -200,6 +205,7 @@ const VSFrame *BlockNode::request(int n, void **frame_data, VSFrameContext *cont
         unplaced_.insert(request);
     *frame_data = request;
     const int wanted = block ? block->first : n;
+    gone.swap(gone_);
     lock.unlock();
     vsapi_->requestFrameFilter(wanted, fetch_, context);
     return nullptr;
@@ -207,8 +213,9 @@ const VSFrame *BlockNode::request(int n, void **frame_data, VSFrameContext *cont
 
 const VSFrame *BlockNode::serve(void **frame_data, VSFrameContext *context) {
     auto *request = static_cast<Request *>(*frame_data);
+    BlockPtr block;  // freed after the mutex
     std::unique_lock<std::mutex> lock(mutex_);
-    const BlockPtr block = request->block;
+    block = request->block;
     const Stage stage = block ? block->stage : Stage::wanted;
     if (stage < Stage::done && stopped_.empty()) {
         if (stage == Stage::wanted) {
@@ -258,9 +265,10 @@ void BlockNode::forsake(void **frame_data) {
     auto *request = static_cast<Request *>(*frame_data);
     if (!request)
         return;
+    BlockPtr block;  // freed after the mutex
     {
         std::lock_guard<std::mutex> lock(mutex_);
-        const BlockPtr block = request->block;
+        block = request->block;
         let_go(*request);
         if (block && block->waiters == 0 && block->stage == Stage::wanted && covering(block->first) == block)
             blocks_.erase(block->first);

@@ -168,6 +168,7 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
     std::mutex mutex_;
     std::condition_variable work_, finished_;
     std::map<int, BlockPtr> blocks_;  // by their first frames
+    std::vector<BlockPtr> gone_;      // to be freed without the mutex: a frame's properties may need the GIL for that
     std::set<Request *> unplaced_;    // requests for frames whose drawing is not known yet
     std::unordered_map<int, BlockPtr> tickets_;
     int next_ticket_ = 0;

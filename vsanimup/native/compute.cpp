@@ -92,17 +92,21 @@ void BlockNode::compute_loop() {
         BlockPtr block = take_next();
         const int64_t number = runs_++;
         running_[number] = block;
+        // The core lives as long as a node of it, so a block can be finished after the clip was freed: which may be
+        // whenever the mutex is free.
+        VSNode *lease = vsapi_->addNodeRef(fetch_);
         // Ahead of the computation, so that the next block's source frames are fetched meanwhile.
         for (int next; (next = prefetch_target()) >= 0;)
             start_prefetch(next, lock);
-        // The core lives as long as a node of it, so a block can be finished after the clip was freed.
-        VSNode *lease = vsapi_->addNodeRef(fetch_);
         lock.unlock();
         std::string error = compute(*block, number, *py, thread_state);
         lock.lock();
         running_.erase(number);
         finish(block, std::move(error));
+        std::vector<BlockPtr> gone;
+        gone.swap(gone_);
         lock.unlock();
+        gone.clear();
         block.reset();
         vsapi_->freeNode(lease);
         lock.lock();

@@ -13,8 +13,8 @@ constexpr int max_linearity = 6;
 // VapourSynth's workers overtake each other, so a frame may come a little before its turn; only a
 // clear trend counts as reading on, and only a wide jump as a seek.
 void BlockNode::note_access(int n) {
-    const int near = std::max(16, 2 * settings_.block);
-    const int step = n - last_frame_;
+    const int64_t near = std::max<int64_t>(16, 2 * int64_t(settings_.block));
+    const int64_t step = int64_t(n) - last_frame_;
     if (step > 0 && step <= near) {
         linearity_ = std::min(linearity_ + 2, max_linearity);
         last_frame_ = n;
@@ -34,7 +34,9 @@ void BlockNode::note_access(int n) {
 void BlockNode::drop_unwanted() {
     ahead_.clear();
     auto unwanted = [](const BlockPtr &block) { return block->waiters == 0 && block->stage < Stage::done; };
-    queue_.erase(std::remove_if(queue_.begin(), queue_.end(), unwanted), queue_.end());
+    const auto dropped = std::stable_partition(queue_.begin(), queue_.end(), [&](const BlockPtr &b) { return !unwanted(b); });
+    gone_.insert(gone_.end(), dropped, queue_.end());
+    queue_.erase(dropped, queue_.end());
     for (auto it = blocks_.begin(); it != blocks_.end();) {
         const BlockPtr block = it->second;
         if (!unwanted(block)) {
@@ -77,7 +79,9 @@ void BlockNode::touch(int first) {
     recent_.remove(first);
     recent_.push_front(first);
     while (static_cast<int>(recent_.size()) > settings_.cached_blocks) {
-        blocks_.erase(recent_.back());
+        auto it = blocks_.find(recent_.back());
+        gone_.push_back(std::move(it->second));
+        blocks_.erase(it);
         recent_.pop_back();
     }
 }
