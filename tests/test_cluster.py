@@ -116,8 +116,9 @@ def test_a_script_that_fails(film: Path, address: str, tmp_path: Path) -> None:
     assert "chunk 2 (frames 22 to 35): " in said and "division by zero" in said
 
 
-def test_a_client_with_other_versions_takes_the_workers(film: Path, whole: Path, address: str, tmp_path: Path,
-                                                        monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_client_with_other_versions_takes_the_workers(
+    film: Path, whole: Path, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As one without a GPU does, whose workers have one."""
     here = chunk.versions_here
     monkeypatch.setattr(plan, "versions_here", lambda *given: here(*given) | {"backends": "none"})
@@ -141,9 +142,7 @@ def test_a_scheduler_that_restarts(film: Path, whole: Path, tmp_path: Path) -> N
 
     try:
         serve()
-        process = start(
-            script, "-a", f"source={film}", "-o", out, "--chunk", 12, "--dask", f"tcp://127.0.0.1:{port}"
-        )  # fmt: skip
+        process = start(script, "-a", f"source={film}", "-o", out, "--chunk", 12, "--dask", f"tcp://127.0.0.1:{port}")
         wait_for(lambda: list(Journal(out).folder.glob("*/*.json")), process)
         for server in servers:
             server.kill()
