@@ -270,7 +270,8 @@ def test_samples_and_comparison(film: Path, script: Path, tmp_path: Path) -> Non
             "gives RGB24, which encoders",
         ),
         (
-            "import vapoursynth as vs\nclip = vs.core.std.BlankClip(format=vs.YUV420P8, length=9, width=64, height=64)\n"
+            "import vapoursynth as vs\n"
+            "clip = vs.core.std.BlankClip(format=vs.YUV420P8, length=9, width=64, height=64)\n"
             "def f(n, f):\n    if n == 5: raise ValueError('frame five')\n    return f\n"
             "print('out loud')\nclip.std.ModifyFrame(clip, f).set_output()",
             "frame five",

@@ -10,14 +10,16 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 import vapoursynth as vs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import moving
+from tests.conftest import digests, moving
 from tests.render_files import decodes, ffmpeg, probe, shown, video_hash
+from vsanimup import ready
 from vsanimup.errors import AnimupError
 from vsanimup.render import chunk, chunk_encoders, cuts, identity, journal, mux, samples, times, y4m
 from vsanimup.render import source as sources
@@ -26,6 +28,16 @@ from vsanimup.render.frame_server import FrameServer
 from vsanimup.render.journal import Entry, Journal
 from vsanimup.video_flags import Look, Mastering
 
+HDR = Look(
+    matrix=9,
+    transfer=16,
+    primaries=9,
+    format="YUV420P10",
+    mastering=Mastering(
+        red=(0.68, 0.32), green=(0.265, 0.69), blue=(0.15, 0.06), white=(0.3127, 0.329), least=0.005, most=1000
+    ),
+    light=(1000, 400),
+)
 LOOK = Look(matrix=6, transfer=6, primaries=6, sar=(32, 27))
 
 
@@ -153,14 +165,10 @@ def test_chunks_of_other_headers_are_not_joined(tmp_path: Path) -> None:
 
 
 def test_what_encoders_are_told() -> None:
-    mastering = Mastering(
-        red=(0.68, 0.32), green=(0.265, 0.69), blue=(0.15, 0.06), white=(0.3127, 0.329), least=0.005, most=1000
-    )
-    look = Look(matrix=9, transfer=16, primaries=9, format="YUV420P10", mastering=mastering, light=(1000, 400))
     told = {}
     for name in ("x264", "x265", "svtav1", "ffmpeg", "pyav"):
         encoder = chunk_encoders.choose(name, 20, None, "", threads=3)
-        told[name] = " ".join(replace(encoder, look=look, keyint=99).command("out.mkv"))
+        told[name] = " ".join(replace(encoder, look=HDR, keyint=99).command("out.mkv"))
     for part in ("--threads 3", "--stitchable", "--cpu-independent", "--keyint 99", "--crf 20", "--cll 1000,400"):
         assert part in told["x264"]
     for part in ("open-gop=0", "frame-threads=3", "pools=3", "master-display=G(13250,34500)", "max-cll=1000,400"):
@@ -170,6 +178,36 @@ def test_what_encoders_are_told() -> None:
     for name in ("ffmpeg", "pyav"):
         for part in ("stitchable=1", "open-gop=0", "cll=1000,400", "yuv420p10le"):
             assert part in told[name]
+
+
+@pytest.mark.parametrize("name", ["x265", "svtav1"])
+def test_hdr_metadata_arrive(tmp_path: Path, name: str) -> None:
+    encoder = replace(chunk_encoders.choose(name, None, None, ""), look=HDR)
+    encoded(encoder, moving(vs.YUV420P10, width=128, height=96, length=3), tmp_path / "chunk.mkv")
+    with av.open(str(tmp_path / "chunk.mkv")) as container:
+        frame = next(container.decode(video=0))
+    kinds = {data.type.name for data in frame.side_data.values()}
+    assert {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"} <= kinds
+    assert (int(frame.colorspace), int(frame.color_trc), int(frame.color_primaries)) == (9, 16, 9)
+
+
+def test_grain_depends_on_the_frame_alone() -> None:
+    clip = moving(vs.YUV420P10, length=4)
+    grained = ready.grained(clip, 3)
+    assert digests(grained[2:]) == digests(grained)[2:] == digests(ready.grained(clip, 3))[2:]
+    added = np.asarray(grained.get_frame(1)[0]).astype(float) - np.asarray(clip.get_frame(1)[0])
+    assert 2.5 < added.std() / 4 < 3.2 and abs(added.mean()) < 0.3
+    assert digests(ready.grained(clip, 0)) == digests(clip)
+    black = vs.core.std.BlankClip(format=vs.YUV420P8, width=64, height=64, color=[16, 128, 128], length=1)
+    assert digests(ready.grained(black, 9)) == digests(black)
+    with pytest.raises(AnimupError, match="grain must be between 0 and 20, got 21"):
+        ready.grained(clip, 21)
+
+
+@pytest.mark.parametrize("sides", ["1", "a,b,c,d", "0,0,0,64", "1,0,0,0"])
+def test_borders_that_cannot_be_cut_off(sides: str) -> None:
+    with pytest.raises(AnimupError, match=r"crop must be LEFT,TOP,RIGHT,BOTTOM, as 0,60,0,60, got"):
+        ready.cropped(moving(length=1), sides)
 
 
 def test_arguments_of_encoders() -> None:
