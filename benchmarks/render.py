@@ -58,8 +58,12 @@ def film(folder: Path, frames: int, width: int) -> Path:
 def encode(source: Path, out: Path, *options: str) -> Run:
     """Run the command; what it took."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    said = subprocess.run([*COMMAND, str(source), "-o", str(out), "--overwrite", "--json", *options],
-                          check=True, capture_output=True, text=True).stdout  # fmt: skip
+    said = subprocess.run(
+        [*COMMAND, str(source), "-o", str(out), "--overwrite", "--json", *options],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Run(wall=wall, processor=spent, size=int(json.loads(said.splitlines()[-1])["size"]))
@@ -123,11 +127,16 @@ def simulate(workers: int, seconds: list[float], share: float) -> float:
     ):
         orders = [
             Order(
-                index=index, first=index, end=index + 1, encoder=encoder, rate=(24, 1), folder=folder,
+                index=index,
+                first=index,
+                end=index + 1,
+                encoder=encoder,
+                rate=(24, 1),
+                folder=folder,
                 script=Script(path="", text="", arguments={"seconds": str(each * share)}),
             )
             for index, each in enumerate(seconds)
-        ]  # fmt: skip
+        ]
         real, cluster_worker.make = cluster_worker.make, sleeper
         try:
             client = cluster.DaskWorkers(found.scheduler_address, source=None, root=None, resources={}, warn=print)
@@ -169,8 +178,13 @@ def plot(found: dict[str, Any], path: Path, chunks: int) -> None:
         workers, [found[str(n)]["most"] for n in workers], color="tab:green", label="most that whole chunks allow"
     )
     axes.plot(workers, [found[str(n)]["speed"] for n in workers], "o-", color="tab:blue", label="measured")
-    axes.set(xscale="log", yscale="log", xlabel="workers", ylabel="times the speed of one worker",
-             title=f"A film of {chunks} chunks on a Dask cluster")  # fmt: skip
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="workers",
+        ylabel="times the speed of one worker",
+        title=f"A film of {chunks} chunks on a Dask cluster",
+    )
     axes.set_xticks(workers, [str(n) for n in workers])
     axes.set_yticks(workers, [str(n) for n in workers])
     axes.minorticks_off()

@@ -12,8 +12,14 @@ import av
 
 FRAMES, CUT = 60, 22
 """Frames of the film, and where its second scene begins."""
-TIMES = [40 * n + 13 * (n % 3) + (900 if n >= 45 else 0) + 80 for n in range(FRAMES)]
-"""When its frames are shown, in milliseconds: at a variable rate, with a pause, and not from zero on."""
+
+
+def times_of(frames: int) -> list[int]:
+    """When a film's frames are shown, in milliseconds: at a variable rate, with a pause, and not from zero on."""
+    return [40 * n + 13 * (n % 3) + (900 if n >= 45 else 0) + 80 for n in range(frames)]
+
+
+TIMES = times_of(FRAMES)
 
 SCRIPT = """\
 import vapoursynth as vs
@@ -33,7 +39,7 @@ def ffmpeg(*arguments: str | Path) -> None:
     subprocess.run(["ffmpeg", "-y", "-v", "error", "-nostdin", *map(str, arguments)], check=True)
 
 
-def make_film(folder: Path) -> Path:
+def make_film(folder: Path, frames: int = FRAMES) -> Path:
     """Variable frame rate, SAR 32:27, a cut, two sound tracks, subtitles, chapters, a font and BT.601 colours."""
     (folder / "subs.srt").write_text(
         "1\n00:00:00,500 --> 00:00:01,500\nHello\n\n2\n00:00:02,000 --> 00:00:03,000\nBye\n"
@@ -45,17 +51,72 @@ def make_film(folder: Path) -> Path:
     (folder / "font.ttf").write_bytes(bytes(range(256)) * 5)
     times = "(40*N+13*mod(N,3)+900*gte(N,45)+80)/1000/TB"
     ffmpeg(
-        "-f", "lavfi", "-i", f"testsrc2=s=96x64:r=25,trim=end_frame={CUT}",
-        "-f", "lavfi", "-i", f"smptebars=s=96x64:r=25,trim=end_frame={FRAMES - CUT}",
-        "-f", "lavfi", "-i", "sine=440:d=3.3", "-f", "lavfi", "-i", "sine=880:d=3.3",
-        "-i", folder / "subs.srt", "-i", folder / "chapters.txt", "-attach", folder / "font.ttf",
-        "-filter_complex", f"[0][1]concat,format=yuv420p,setpts='{times}',settb=1/1000,setsar=32/27[v]",
-        "-map", "[v]", "-map", "2", "-map", "3", "-map", "4", "-map_metadata", "5", "-map_chapters", "5",
-        "-fps_mode", "passthrough", "-enc_time_base:v", "1/1000", "-c:v", "libx264", "-colorspace", "smpte170m",
-        "-color_primaries", "smpte170m", "-color_trc", "smpte170m", "-color_range", "tv", "-c:a:0", "pcm_s16le",
-        "-c:a:1", "flac", "-c:s", "srt", "-metadata:s:a:1", "language=jpn", "-metadata:s:a:1", "title=Commentary",
-        "-metadata:s:t:0", "mimetype=font/ttf", "-disposition:a:1", "forced", folder / "film.mkv",
-    )  # fmt: skip
+        "-f",
+        "lavfi",
+        "-i",
+        f"testsrc2=s=96x64:r=25,trim=end_frame={CUT}",
+        "-f",
+        "lavfi",
+        "-i",
+        f"smptebars=s=96x64:r=25,trim=end_frame={frames - CUT}",
+        "-f",
+        "lavfi",
+        "-i",
+        f"sine=440:d={frames * 0.055}",
+        "-f",
+        "lavfi",
+        "-i",
+        f"sine=880:d={frames * 0.055}",
+        "-i",
+        folder / "subs.srt",
+        "-i",
+        folder / "chapters.txt",
+        "-attach",
+        folder / "font.ttf",
+        "-filter_complex",
+        f"[0][1]concat,format=yuv420p,setpts='{times}',settb=1/1000,setsar=32/27[v]",
+        "-map",
+        "[v]",
+        "-map",
+        "2",
+        "-map",
+        "3",
+        "-map",
+        "4",
+        "-map_metadata",
+        "5",
+        "-map_chapters",
+        "5",
+        "-fps_mode",
+        "passthrough",
+        "-enc_time_base:v",
+        "1/1000",
+        "-c:v",
+        "libx264",
+        "-colorspace",
+        "smpte170m",
+        "-color_primaries",
+        "smpte170m",
+        "-color_trc",
+        "smpte170m",
+        "-color_range",
+        "tv",
+        "-c:a:0",
+        "pcm_s16le",
+        "-c:a:1",
+        "flac",
+        "-c:s",
+        "srt",
+        "-metadata:s:a:1",
+        "language=jpn",
+        "-metadata:s:a:1",
+        "title=Commentary",
+        "-metadata:s:t:0",
+        "mimetype=font/ttf",
+        "-disposition:a:1",
+        "forced",
+        folder / "film.mkv",
+    )
     return folder / "film.mkv"
 
 
@@ -63,8 +124,9 @@ def probe(path: Path) -> dict[str, Any]:
     """All that ffprobe says of a file's container, streams and chapters."""
     done = subprocess.run(
         ["ffprobe", "-v", "error", "-of", "json", "-show_format", "-show_streams", "-show_chapters", str(path)],
-        capture_output=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        check=True,
+    )
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -72,20 +134,44 @@ def probe(path: Path) -> dict[str, Any]:
 def shown(path: Path) -> list[float]:
     """When frames are shown, in seconds, as ffprobe reads it."""
     done = subprocess.run(
-        ["ffprobe", "-v", "error", "-of", "json", "-select_streams", "v:0", "-show_entries", "packet=pts_time",
-         str(path)],
-        capture_output=True, check=True,
-    )  # fmt: skip
+        [
+            "ffprobe",
+            "-v",
+            "error",
+            "-of",
+            "json",
+            "-select_streams",
+            "v:0",
+            "-show_entries",
+            "packet=pts_time",
+            str(path),
+        ],
+        capture_output=True,
+        check=True,
+    )
     return sorted(float(packet["pts_time"]) for packet in json.loads(done.stdout)["packets"])
 
 
 def packets(path: Path, stream: int) -> list[tuple[str, str]]:
     """Time and content of a stream's packets, as ffprobe reads them."""
     done = subprocess.run(
-        ["ffprobe", "-v", "error", "-of", "json", "-select_streams", str(stream), "-show_data_hash", "md5",
-         "-show_entries", "packet=pts_time,data_hash", str(path)],
-        capture_output=True, check=True,
-    )  # fmt: skip
+        [
+            "ffprobe",
+            "-v",
+            "error",
+            "-of",
+            "json",
+            "-select_streams",
+            str(stream),
+            "-show_data_hash",
+            "md5",
+            "-show_entries",
+            "packet=pts_time,data_hash",
+            str(path),
+        ],
+        capture_output=True,
+        check=True,
+    )
     return [(packet["pts_time"], packet["data_hash"]) for packet in json.loads(done.stdout)["packets"]]
 
 

@@ -108,8 +108,17 @@ def test_workers_that_are_not_fit(
     assert not (tmp_path / "film.mkv").exists()
 
 
-def test_a_client_with_other_versions_takes_the_workers(film: Path, whole: Path, address: str, tmp_path: Path,
-                                                        monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_script_that_fails(film: Path, address: str, tmp_path: Path) -> None:
+    script = tmp_path / "bad.vpy"
+    bad = "whole = clip\nclip = clip.std.FrameEval(lambda n: whole if n < 30 else 1 / 0)\nclip.set_output()"
+    script.write_text(film.with_name("script.vpy").read_text().replace("clip.set_output()", bad))
+    said = run(script, "-a", f"source={film}", "-o", tmp_path / "film.mkv", "--chunk", 12, "--dask", address, code=1)
+    assert "chunk 2 (frames 22 to 35): " in said and "division by zero" in said
+
+
+def test_a_client_with_other_versions_takes_the_workers(
+    film: Path, whole: Path, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As one without a GPU does, whose workers have one."""
     here = chunk.versions_here
     monkeypatch.setattr(plan, "versions_here", lambda *given: here(*given) | {"backends": "none"})
@@ -133,9 +142,7 @@ def test_a_scheduler_that_restarts(film: Path, whole: Path, tmp_path: Path) -> N
 
     try:
         serve()
-        process = start(
-            script, "-a", f"source={film}", "-o", out, "--chunk", 12, "--dask", f"tcp://127.0.0.1:{port}"
-        )  # fmt: skip
+        process = start(script, "-a", f"source={film}", "-o", out, "--chunk", 12, "--dask", f"tcp://127.0.0.1:{port}")
         wait_for(lambda: list(Journal(out).folder.glob("*/*.json")), process)
         for server in servers:
             server.kill()

@@ -259,15 +259,25 @@ def test_samples_and_comparison(film: Path, script: Path, tmp_path: Path) -> Non
     assert len(streams) == 1 and (streams[0]["width"], streams[0]["height"]) == (384, 128)
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("import vapoursynth as vs\nvs.core.std.BlankClip(", "SyntaxError"),
-    ("raise SystemExit('no luck')", "animup: no luck"),
-    ("import vapoursynth as vs", "gives no video; end it with clip.set_output()"),
-    ("import vapoursynth as vs\nvs.core.std.BlankClip(format=vs.RGB24).set_output()", "gives RGB24, which encoders"),
-    ("import vapoursynth as vs\nclip = vs.core.std.BlankClip(format=vs.YUV420P8, length=9, width=64, height=64)\n"
-     "def f(n, f):\n    if n == 5: raise ValueError('frame five')\n    return f\n"
-     "print('out loud')\nclip.std.ModifyFrame(clip, f).set_output()", "frame five"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import vapoursynth as vs\nvs.core.std.BlankClip(", "SyntaxError"),
+        ("raise SystemExit('no luck')", "animup: no luck"),
+        ("import vapoursynth as vs", "gives no video; end it with clip.set_output()"),
+        (
+            "import vapoursynth as vs\nvs.core.std.BlankClip(format=vs.RGB24).set_output()",
+            "gives RGB24, which encoders",
+        ),
+        (
+            "import vapoursynth as vs\n"
+            "clip = vs.core.std.BlankClip(format=vs.YUV420P8, length=9, width=64, height=64)\n"
+            "def f(n, f):\n    if n == 5: raise ValueError('frame five')\n    return f\n"
+            "print('out loud')\nclip.std.ModifyFrame(clip, f).set_output()",
+            "frame five",
+        ),
+    ],
+)
 def test_scripts_that_fail(tmp_path: Path, text: str, said: str) -> None:
     script = tmp_path / "bad.vpy"
     script.write_text(text)
@@ -286,22 +296,25 @@ def test_a_script_that_prints_does_no_harm(tmp_path: Path) -> None:
     assert probe(tmp_path / "film.mkv")["streams"][0]["pix_fmt"] == "yuv420p10le"
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (["nowhere.mkv"], "there is no file nowhere.mkv"),
-    (["FILM", "-o", "film.mp4"], "must be a Matroska file, got film.mp4; call it film.mkv"),
-    (["FILM", "-o", "FILM"], "would be overwritten by its own result"),
-    (["FILM", "--encoder", "magic"], "encoder must be one of auto, x264"),
-    (["FILM", "--encoder", "x264", "--encoder-args=--bitrate 900"], "encoder-args must not hold --bitrate"),
-    (["FILM", "--encoder", "x265", "--encoder-args", "pools=3"], "encoder-args must not hold pools=3"),
-    (["FILM", "--crf", "60", "--encoder", "x264"], "crf must be between 0 and 51 for x264, got 60"),
-    (["FILM", "--resources", "GPU=1"], "--resources goes with --dask"),
-    (["FILM", "--source", "FILM"], "--source goes with a .vpy script"),
-    (["SCRIPT", "--scale", "3"], "--scale goes with a video"),
-    (["SCRIPT", "-a", "nothing"], "--arg must be NAME=VALUE, got 'nothing'"),
-    (["SCRIPT", "--source", "none.mkv"], "--source: there is no file none.mkv"),
-    (["FILM", "--task", "magic"], "task must be one of"),
-    (["FILM", "--crop", "1"], "crop must be LEFT,TOP,RIGHT,BOTTOM"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere.mkv"], "there is no file nowhere.mkv"),
+        (["FILM", "-o", "film.mp4"], "must be a Matroska file, got film.mp4; call it film.mkv"),
+        (["FILM", "-o", "FILM"], "would be overwritten by its own result"),
+        (["FILM", "--encoder", "magic"], "encoder must be one of auto, x264"),
+        (["FILM", "--encoder", "x264", "--encoder-args=--bitrate 900"], "encoder-args must not hold --bitrate"),
+        (["FILM", "--encoder", "x265", "--encoder-args", "pools=3"], "encoder-args must not hold pools=3"),
+        (["FILM", "--crf", "60", "--encoder", "x264"], "crf must be between 0 and 51 for x264, got 60"),
+        (["FILM", "--resources", "GPU=1"], "--resources goes with --dask"),
+        (["FILM", "--source", "FILM"], "--source goes with a .vpy script"),
+        (["SCRIPT", "--scale", "3"], "--scale goes with a video"),
+        (["SCRIPT", "-a", "nothing"], "--arg must be NAME=VALUE, got 'nothing'"),
+        (["SCRIPT", "--source", "none.mkv"], "--source: there is no file none.mkv"),
+        (["FILM", "--task", "magic"], "task must be one of"),
+        (["FILM", "--crop", "1"], "crop must be LEFT,TOP,RIGHT,BOTTOM"),
+    ],
+)
 def test_mistakes(film: Path, script: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
     given = [{"FILM": str(film), "SCRIPT": str(script)}.get(argument, argument) for argument in arguments]
     if "-o" not in given:

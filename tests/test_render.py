@@ -10,14 +10,16 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 import vapoursynth as vs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import moving
+from tests.conftest import digests, moving
 from tests.render_files import decodes, ffmpeg, probe, shown, video_hash
+from vsanimup import ready
 from vsanimup.errors import AnimupError
 from vsanimup.render import chunk, chunk_encoders, cuts, identity, journal, mux, samples, times, y4m
 from vsanimup.render import source as sources
@@ -26,6 +28,16 @@ from vsanimup.render.frame_server import FrameServer
 from vsanimup.render.journal import Entry, Journal
 from vsanimup.video_flags import Look, Mastering
 
+HDR = Look(
+    matrix=9,
+    transfer=16,
+    primaries=9,
+    format="YUV420P10",
+    mastering=Mastering(
+        red=(0.68, 0.32), green=(0.265, 0.69), blue=(0.15, 0.06), white=(0.3127, 0.329), least=0.005, most=1000
+    ),
+    light=(1000, 400),
+)
 LOOK = Look(matrix=6, transfer=6, primaries=6, sar=(32, 27))
 
 
@@ -51,21 +63,31 @@ def test_times_do_not_drift() -> None:
     assert all(abs(t - 1000 * (1 / 3 + n * 1001 / 24_000)) < 0.501 for n, t in enumerate(shown))
 
 
-@pytest.mark.parametrize(("runs", "nominal", "rate"), [
-    ([[5, 1001, 24_000]], Fraction(24_000, 1001), Fraction(24_000, 1001)),
-    ([[1, 42, 1000], [1, 41, 1000], [2, 42, 1000]], Fraction(24_000, 1001), Fraction(24_000, 1001)),
-    ([[3, 1, 25]], Fraction(0), Fraction(25)),
-    ([[3, 1, 25]], Fraction(30), Fraction(25)),
-    ([[3, 1, 25], [3, 1, 30]], Fraction(25), None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("runs", "nominal", "rate"),
+    [
+        ([[5, 1001, 24_000]], Fraction(24_000, 1001), Fraction(24_000, 1001)),
+        ([[1, 42, 1000], [1, 41, 1000], [2, 42, 1000]], Fraction(24_000, 1001), Fraction(24_000, 1001)),
+        ([[3, 1, 25]], Fraction(0), Fraction(25)),
+        ([[3, 1, 25]], Fraction(30), Fraction(25)),
+        ([[3, 1, 25], [3, 1, 30]], Fraction(25), None),
+    ],
+)
 def test_steady_rates(runs: list[list[int]], nominal: Fraction, rate: Fraction | None) -> None:
     assert times.steady_rate(runs, nominal) == rate
 
 
-@pytest.mark.parametrize(("format", "layout"), [
-    (vs.YUV420P8, b"C420 "), (vs.YUV422P10, b"C422p10 "), (vs.YUV444P16, b"C444p16 "), (vs.GRAY8, b"Cmono "),
-    (vs.GRAY10, b"Cmono10 "), (vs.YUV411P8, b"C411 "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("format", "layout"),
+    [
+        (vs.YUV420P8, b"C420 "),
+        (vs.YUV422P10, b"C422p10 "),
+        (vs.YUV444P16, b"C444p16 "),
+        (vs.GRAY8, b"Cmono "),
+        (vs.GRAY10, b"Cmono10 "),
+        (vs.YUV411P8, b"C411 "),
+    ],
+)
 def test_y4m_is_as_vapoursynth_writes_it(format: int, layout: bytes) -> None:
     clip = moving(format, width=32, height=16, length=2)
     wanted, written = io.BytesIO(), io.BytesIO()
@@ -103,9 +125,14 @@ def test_encoders_make_chunks_that_join(tmp_path: Path, name: str) -> None:
     with pytest.raises(AnimupError, match="holds 13 frames of 14"):
         chunk.check(chunks[0], 14)
     film = mux.Film(
-        chunks=chunks, times=times.ticks(Fraction(1, 5), [[10, 1, 24], [15, 1, 30]]), rate=None, size=(128, 96),
-        look=LOOK, sar_in_container=name == "svtav1", tracks=None,
-    )  # fmt: skip
+        chunks=chunks,
+        times=times.ticks(Fraction(1, 5), [[10, 1, 24], [15, 1, 30]]),
+        rate=None,
+        size=(128, 96),
+        look=LOOK,
+        sar_in_container=name == "svtav1",
+        tracks=None,
+    )
     watch = SimpleNamespace(stage=lambda text: None)
     join_and_check(film, tmp_path / "film.mkv", watch)
     assert [round(1000 * time) for time in shown(tmp_path / "film.mkv")] == list(film.times[:-1])
@@ -125,21 +152,23 @@ def test_chunks_of_other_headers_are_not_joined(tmp_path: Path) -> None:
         encoder = replace(chunk_encoders.choose("pyav", None, None, ""), look=replace(LOOK, sar=(1 + crop, 1)))
         encoded(encoder, clip, tmp_path / f"{index}.mkv")
     film = mux.Film(
-        chunks=[tmp_path / "0.mkv", tmp_path / "1.mkv"], times=list(range(0, 170, 10)), rate=None, size=(96, 64),
-        look=Look(), sar_in_container=False, tracks=None,
-    )  # fmt: skip
+        chunks=[tmp_path / "0.mkv", tmp_path / "1.mkv"],
+        times=list(range(0, 170, 10)),
+        rate=None,
+        size=(96, 64),
+        look=Look(),
+        sar_in_container=False,
+        tracks=None,
+    )
     with pytest.raises(AnimupError, match="has other headers than the chunks before it"):
         mux.join(film, tmp_path / "film.mkv")
 
 
 def test_what_encoders_are_told() -> None:
-    mastering = Mastering(red=(0.68, 0.32), green=(0.265, 0.69), blue=(0.15, 0.06), white=(0.3127, 0.329), least=0.005,
-                          most=1000)  # fmt: skip
-    look = Look(matrix=9, transfer=16, primaries=9, format="YUV420P10", mastering=mastering, light=(1000, 400))
     told = {}
     for name in ("x264", "x265", "svtav1", "ffmpeg", "pyav"):
         encoder = chunk_encoders.choose(name, 20, None, "", threads=3)
-        told[name] = " ".join(replace(encoder, look=look, keyint=99).command("out.mkv"))
+        told[name] = " ".join(replace(encoder, look=HDR, keyint=99).command("out.mkv"))
     for part in ("--threads 3", "--stitchable", "--cpu-independent", "--keyint 99", "--crf 20", "--cll 1000,400"):
         assert part in told["x264"]
     for part in ("open-gop=0", "frame-threads=3", "pools=3", "master-display=G(13250,34500)", "max-cll=1000,400"):
@@ -151,6 +180,36 @@ def test_what_encoders_are_told() -> None:
             assert part in told[name]
 
 
+@pytest.mark.parametrize("name", ["x265", "svtav1"])
+def test_hdr_metadata_arrive(tmp_path: Path, name: str) -> None:
+    encoder = replace(chunk_encoders.choose(name, None, None, ""), look=HDR)
+    encoded(encoder, moving(vs.YUV420P10, width=128, height=96, length=3), tmp_path / "chunk.mkv")
+    with av.open(str(tmp_path / "chunk.mkv")) as container:
+        frame = next(container.decode(video=0))
+    kinds = {data.type.name for data in frame.side_data.values()}
+    assert {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"} <= kinds
+    assert (int(frame.colorspace), int(frame.color_trc), int(frame.color_primaries)) == (9, 16, 9)
+
+
+def test_grain_depends_on_the_frame_alone() -> None:
+    clip = moving(vs.YUV420P10, length=4)
+    grained = ready.grained(clip, 3)
+    assert digests(grained[2:]) == digests(grained)[2:] == digests(ready.grained(clip, 3))[2:]
+    added = np.asarray(grained.get_frame(1)[0]).astype(float) - np.asarray(clip.get_frame(1)[0])
+    assert 2.5 < added.std() / 4 < 3.2 and abs(added.mean()) < 0.3
+    assert digests(ready.grained(clip, 0)) == digests(clip)
+    black = vs.core.std.BlankClip(format=vs.YUV420P8, width=64, height=64, color=[16, 128, 128], length=1)
+    assert digests(ready.grained(black, 9)) == digests(black)
+    with pytest.raises(AnimupError, match="grain must be between 0 and 20, got 21"):
+        ready.grained(clip, 21)
+
+
+@pytest.mark.parametrize("sides", ["1", "a,b,c,d", "0,0,0,64", "1,0,0,0"])
+def test_borders_that_cannot_be_cut_off(sides: str) -> None:
+    with pytest.raises(AnimupError, match=r"crop must be LEFT,TOP,RIGHT,BOTTOM, as 0,60,0,60, got"):
+        ready.cropped(moving(length=1), sides)
+
+
 def test_arguments_of_encoders() -> None:
     assert "--aq-mode 3" in " ".join(chunk_encoders.choose("x264", None, None, "--aq-mode 3").command("x"))
     x265 = " ".join(chunk_encoders.choose("x265", None, "fast", "aq-mode=3:psy-rd=1.5").command("x"))
@@ -158,11 +217,14 @@ def test_arguments_of_encoders() -> None:
     hevc = chunk_encoders.choose("ffmpeg", None, None, "-c:v libx265 -bf 2")
     assert hevc.library == "libx265" and "-bf 2" in " ".join(hevc.command("x"))
     for name, arguments, said in (
-        ("x264", "--pass 1", "must not hold --pass"), ("x264", "--threads=9", "must not hold --threads=9"),
-        ("ffmpeg", "-b:v 9M", "must not hold -b:v"), ("ffmpeg", "-c:v mpeg2video", "-c:v must be one of libx264"),
-        ("svtav1", "rc=1", "must not hold rc=1"), ("pyav", "a=1:vbv-bufsize=3", "must not hold vbv-bufsize=3"),
+        ("x264", "--pass 1", "must not hold --pass"),
+        ("x264", "--threads=9", "must not hold --threads=9"),
+        ("ffmpeg", "-b:v 9M", "must not hold -b:v"),
+        ("ffmpeg", "-c:v mpeg2video", "-c:v must be one of libx264"),
+        ("svtav1", "rc=1", "must not hold rc=1"),
+        ("pyav", "a=1:vbv-bufsize=3", "must not hold vbv-bufsize=3"),
         ("x264", "'", "cannot be taken apart"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(AnimupError, match=said):
             chunk_encoders.choose(name, None, None, arguments)
 
@@ -182,8 +244,15 @@ def test_encoders_that_are_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
 def entry(folder: Path, index: int = 0) -> Entry:
     """A made-up chunk in its place."""
     data = bytes([index]) * 100
-    found = Entry(index=index, first=0, end=9, size=100, sha256=hashlib.sha256(data).hexdigest(), headers="",
-                  durations=[[9, 1, 24]])  # fmt: skip
+    found = Entry(
+        index=index,
+        first=0,
+        end=9,
+        size=100,
+        sha256=hashlib.sha256(data).hexdigest(),
+        headers="",
+        durations=[[9, 1, 24]],
+    )
     journal.receive(folder, found, data)
     return found
 
@@ -235,8 +304,10 @@ def test_differences_are_told() -> None:
     before = {"crf": "16", "animup": "0.1", "script": "a"}
     assert identity.differences(before, before) == []
     assert identity.differences(before, {"crf": "18", "script": "a", "new": "b" * 99}) == [
-        "crf was 16 and is 18", "animup was 0.1 and is not there", f"new was not there and is {'b' * 57}…",
-    ]  # fmt: skip
+        "crf was 16 and is 18",
+        "animup was 0.1 and is not there",
+        f"new was not there and is {'b' * 57}…",
+    ]
     refusal = identity.unlike({"animup": "0.2"}, before, "the worker")
     assert str(refusal) == "the worker has animup 0.1, the film is made with 0.2; install the same there"
     assert identity.unlike({"crf": "16"}, before, "") is None
@@ -271,10 +342,30 @@ def test_covers_and_tracks_that_matroska_cannot_hold(tmp_path: Path) -> None:
     (tmp_path / "subs.srt").write_text("1\n00:00:00,000 --> 00:00:00,500\nHello\n")
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=32x32:d=0.1", "-frames:v", "1", tmp_path / "cover.png")
     ffmpeg(
-        "-f", "lavfi", "-i", "testsrc2=s=64x48:d=0.5", "-i", tmp_path / "subs.srt", "-i", tmp_path / "cover.png",
-        "-map", "0", "-map", "1", "-map", "2", "-c:v:0", "libx264", "-c:s", "mov_text", "-c:v:1", "copy",
-        "-disposition:v:1", "attached_pic", tmp_path / "film.mp4",
-    )  # fmt: skip
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=64x48:d=0.5",
+        "-i",
+        tmp_path / "subs.srt",
+        "-i",
+        tmp_path / "cover.png",
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-map",
+        "2",
+        "-c:v:0",
+        "libx264",
+        "-c:s",
+        "mov_text",
+        "-c:v:1",
+        "copy",
+        "-disposition:v:1",
+        "attached_pic",
+        tmp_path / "film.mp4",
+    )
     tracks = sources.examine(tmp_path / "film.mp4")
     assert tracks.copied == () and len(tracks.attached) == 1
     assert tracks.left_out == ("subtitle track 1 (mov_text) cannot be copied into Matroska, and is left out",)

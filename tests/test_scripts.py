@@ -65,7 +65,8 @@ def vspipe(
 def info(*options: str | Path) -> dict[str, str]:
     done = vspipe("--info", *options, "-")
     assert done.returncode == 0, done.stderr.decode()
-    return dict(line.split(": ", 1) for line in done.stdout.decode().splitlines())
+    first = done.stdout.decode().split("\n\n")[0]  # the second output is the source
+    return dict(line.split(": ", 1) for line in first.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_rgb_source_can_be_piped(tmp_path: Path) -> None:
         (["source=FILE", "scale=1", "restore_model=lite", "model=x"], "model=x is of no use beside"),
         (["source=FILE", "task=denoise", "prompt=deblock"], "give task or prompt, not both"),
         (["source=FILE", "scale=2.5"], "scale must be a whole number, got '2.5'"),
-        (["source=FILE", "deinterlace=yes"], "deinterlace must be one of bwdif, ivtc, off, got 'yes'"),
+        (["source=FILE", "deinterlace=yes"], "deinterlace must be one of bwdif, ivtc, off, auto, got 'yes'"),
     ],
 )
 def test_errors_are_one_line(source: Path, name: str, options: list[str], message: str) -> None:

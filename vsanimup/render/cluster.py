@@ -31,7 +31,9 @@ Future = Any
 
 PATIENCE = 600.0
 """Seconds to wait for a scheduler that went away, and for workers to come."""
-CONNECT = 5.0
+AHEAD = 2
+"""Chunks given out for each thread: those that wait at the scheduler begin at once when a worker has time."""
+CONNECT = 20.0
 """Seconds to wait for a scheduler's first answer."""
 FETCH = 300.0
 """Seconds that a chunk may take to travel."""
@@ -181,7 +183,7 @@ class DaskWorkers:
                 queue += self._recall(client, going, cores)
                 slots = sum(cores.values())
                 queue = [order for order in queue if order.index in left]
-                while cores and queue and len(going) < slots + 1:
+                while cores and queue and len(going) < AHEAD * slots:
                     self._submit(client, queue.pop(), going, cores)
                 if not queue and len(going) < slots:
                     self._hurry(client, going, cores)
