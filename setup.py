@@ -5,8 +5,11 @@ The plugin is a plain shared library, no Python extension module: it is installe
 Python from 3.12 on, and needs nothing but VapourSynth's headers, which the ``vapoursynth`` package
 brings. All other project metadata is in pyproject.toml.
 
-``vs_scripts/`` is shipped inside the package, as ``vsanimup/vs_scripts``. An editable install leaves it
-where it is, beside the package's folder; whoever looks for a script tries both places.
+With ANIMUP_TARGET, a platform tag of the table of wheels in pyproject.toml, it is compiled for that platform by zig,
+which the ``ziglang`` package brings; ``python -m release`` makes all wheels so.
+
+``vs_scripts/`` and ``export/`` are shipped inside the package, as ``vsanimup/vs_scripts`` and ``vsanimup/export``. An
+editable install leaves them where they are, beside the package's folder; whoever looks for a script tries both places.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +32,15 @@ ROOT = Path(__file__).resolve().parent
 NATIVE = Path("vsanimup", "native")
 PLUGIN = Path("vapoursynth", "plugins", "animup")
 LIBRARY = "libanimup"
-SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+TARGETS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["animup"]["wheels"]
+TARGET = os.environ.get("ANIMUP_TARGET", "")
+if TARGET and TARGET not in TARGETS:
+    raise SystemExit(f"ANIMUP_TARGET must be one of {', '.join(TARGETS)}, got {TARGET!r}")
+SUFFIX = {"win": ".dll", "mac": ".dylib"}.get(
+    TARGET[:3] or {"darwin": "mac"}.get(sys.platform, sys.platform)[:3], ".so"
+)
+OURS = ["export.lite", "export.lcm_tiny"]
+"""Exporters of what training/ makes, of use beside it only."""
 
 
 def native_files(*patterns: str) -> list[str]:
@@ -49,16 +62,37 @@ def header_folder() -> str:
 
 def build_plugin(folder: Path, temporary: Path, version: str) -> None:
     """Compile the plugin and write it, with its manifest, into `folder`."""
+    major, minor = version.split(".")[:2]
+    macros = {"VS_USE_API_42": "1", "ANIMUP_VERSION_MAJOR": major, "ANIMUP_VERSION_MINOR": minor}
+    folder.mkdir(parents=True, exist_ok=True)
+    (build_by_zig if TARGET else build_here)(folder / (LIBRARY + SUFFIX), temporary, macros)
+    (folder / "manifest.vs").write_text(f"[VapourSynth Manifest V1]\n{LIBRARY}\n")
+
+
+COMPILE = ["-std=c++17", "-O3", "-ffp-contract=off", "-g0", "-Wall", "-Wextra", "-fvisibility=hidden"]
+# Threads of the plugin may run on while VapourSynth unloads it; the C++ library that zig links in would be exported.
+LINK = ["-pthread", "-Wl,-z,nodelete", f"-Wl,--version-script={ROOT / NATIVE / 'plugin.map'}"]
+
+
+def build_by_zig(library: Path, temporary: Path, macros: dict[str, str]) -> None:
+    """Cross-compile, with zig's C++ library linked in."""
+    defines = [f"-D{name}={value}" for name, value in macros.items()]
+    link = LINK if SUFFIX == ".so" else []
+    command = [sys.executable, "-m", "ziglang", "c++", "-target", TARGETS[TARGET], "-shared", "-s", "-Werror"]
+    command += [*COMPILE, *link, *defines, "-isystem", header_folder(), *native_files("*.cpp"), "-o", str(library)]
+    subprocess.run(command, check=True, cwd=ROOT)
+    for useless in (library.with_suffix(".lib"), library.with_suffix(".pdb")):  # what else it writes for Windows
+        useless.unlink(missing_ok=True)
+
+
+def build_here(library: Path, temporary: Path, macros: dict[str, str]) -> None:
+    """Compile with this system's usual compiler."""
     from setuptools._distutils.ccompiler import new_compiler
     from setuptools._distutils.sysconfig import customize_compiler
 
-    major, minor = version.split(".")[:2]
     compiler: Any = new_compiler()
     customize_compiler(compiler)
-    macros = [("VS_USE_API_42", "1"), ("ANIMUP_VERSION_MAJOR", major), ("ANIMUP_VERSION_MINOR", minor)]
-    compile_args = ["-std=c++17", "-O3", "-ffp-contract=off", "-g0", "-Wall", "-Wextra", "-fvisibility=hidden"]
-    # Threads of the plugin may run on while VapourSynth unloads it.
-    link_args = ["-pthread", "-Wl,-z,nodelete"]
+    compile_args, link_args = COMPILE, LINK
     if compiler.compiler_type == "msvc":
         compile_args, link_args = ["/std:c++17", "/O2", "/W3", "/EHsc"], []
     elif sys.platform == "win32":
@@ -68,14 +102,12 @@ def build_plugin(folder: Path, temporary: Path, version: str) -> None:
     objects = compiler.compile(
         native_files("*.cpp"),
         output_dir=str(temporary),
-        macros=macros,
+        macros=list(macros.items()),
         include_dirs=[header_folder()],
         extra_postargs=compile_args,
         depends=native_files("*.hpp"),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    compiler.link_shared_object(objects, str(folder / (LIBRARY + SUFFIX)), extra_postargs=link_args, target_lang="c++")
-    (folder / "manifest.vs").write_text(f"[VapourSynth Manifest V1]\n{LIBRARY}\n")
+    compiler.link_shared_object(objects, str(library), extra_postargs=link_args, target_lang="c++")
 
 
 class BuildNative(Command):
@@ -97,7 +129,7 @@ class BuildNative(Command):
         build_plugin(Path(self.build_lib) / PLUGIN, Path(self.build_temp), self.distribution.get_version())
 
     def get_source_files(self) -> list[str]:
-        return native_files("*.cpp", "*.hpp")
+        return native_files("*.cpp", "*.hpp", "*.map")
 
     def get_outputs(self) -> list[str]:
         if self.editable_mode:
@@ -111,6 +143,11 @@ class BuildNative(Command):
 
 class Build(build):
     sub_commands = [*build.sub_commands, ("build_native", None)]  # noqa: RUF012
+
+    def initialize_options(self) -> None:
+        super().initialize_options()
+        if TARGET:  # each has a folder of its own, or libraries of two would end in one wheel
+            self.build_base = str(Path("build", TARGET))
 
 
 class EditableWheel(editable_wheel):
@@ -126,7 +163,7 @@ class Wheel(bdist_wheel):
     """One wheel a platform, for every Python: the plugin links to no Python."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        return "py3", "none", super().get_tag()[2]
+        return "py3", "none", TARGET or super().get_tag()[2]
 
 
 class PlatformDistribution(Distribution):
@@ -137,8 +174,13 @@ class PlatformDistribution(Distribution):
 setup(
     distclass=PlatformDistribution,
     include_package_data=False,  # else the native sources are installed, too
-    packages=[*find_packages(include=["vsanimup", "vsanimup.*"]), "vsanimup.vs_scripts"],
-    package_dir={"vsanimup.vs_scripts": "vs_scripts"},
+    setup_requires=["ziglang>=0.17"] if TARGET else [],
+    packages=[
+        *find_packages(include=["vsanimup", "vsanimup.*"]),
+        *(f"vsanimup.{name}" for name in find_packages(include=["export", "export.*"], exclude=OURS)),
+        "vsanimup.vs_scripts",
+    ],
+    package_dir={"vsanimup.vs_scripts": "vs_scripts", "vsanimup.export": "export"},
     package_data={
         "vsanimup": [
             "py.typed",

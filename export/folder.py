@@ -7,7 +7,9 @@ import errno
 import hashlib
 import json
 import os
+import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,6 +33,12 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def called() -> str:
+    """The command that is running, to be written down in a manifest."""
+    arguments = sys.argv[1:]
+    return shlex.join(["animup", "export", *arguments[arguments[:1] == ["export"] :]])
 
 
 def unwritten(error: OSError | MemoryError, out: Path) -> str:

@@ -301,7 +301,7 @@ def test_folder_is_a_model(exported, made):
     manifest = json.loads((exported / "manifest.json").read_text())
     names = {source["name"] for source in manifest["sources"]}
     assert {"motion.ckpt", "lora.safetensors", "unet/diffusion_pytorch_model.safetensors"} <= names
-    assert manifest["command"].startswith("python -m export") and manifest["parameters"] > 3_000_000
+    assert manifest["command"].startswith("animup export") and manifest["parameters"] > 3_000_000
     assert manifest["animatelcm"]["residuals"] == 13
     assert [path.name for path in made.glob(".exported*")] == []
 

@@ -127,7 +127,7 @@ def test_bad_arguments(states, refuse, name, task, more, said):
     [
         (
             {"state_dict": {"module.mid_block.motion_modules.0.temporal_transformer.norm.weight": torch.ones(8)}},
-            "AnimateLCM's motion module: python -m export animatelcm takes that",
+            "AnimateLCM's motion module: animup export animatelcm takes that",
         ),
         ({"lora_unet_mid_block.lora_down.weight": torch.ones(2, 2)}, "it looks like a LoRA"),
         ({"model.diffusion_model.out.2.bias": torch.ones(4)}, "it looks like a Stable Diffusion model"),

@@ -157,6 +157,35 @@ def flags(
 
 
 @app.command()
+def scripts(
+    folder: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Copy them into this folder, to be changed there.")
+    ] = None,
+) -> None:
+    """Say where the ready scripts lie, or copy them; an existing file is never overwritten."""
+    from vsanimup.scripts_command import copy_scripts, script_paths
+
+    with plain_errors():
+        for path in script_paths() if folder is None else copy_scripts(folder):
+            typer.echo(f"{path}")
+
+
+@app.command(
+    "export", add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    help="Make a model folder of a checkpoint; needs  pip install 'vsanimup\\[export]'.",
+)  # fmt: skip
+def export_model(context: typer.Context) -> None:
+    """``animup export``, which ``export/`` takes over."""
+    import importlib
+
+    with plain_errors():
+        try:
+            importlib.import_module("vsanimup.export.__main__").app(context.args, prog_name="animup export")
+        except ModuleNotFoundError as error:
+            raise AnimupError(f"export needs {error.name}; get it with  pip install 'vsanimup[export]'") from error
+
+
+@app.command()
 def doctor() -> None:
     """Check the installation by using it; exit code 1 when the filters cannot work here."""
     from rich.console import Console

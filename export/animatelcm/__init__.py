@@ -1,6 +1,6 @@
 """AnimateLCM to a model folder: an SD1.5 base, the motion module and the LoRA in; ONNX graphs without torch out.
 
-    python -m export animatelcm --base FOLDER_OR_SAFETENSORS --motion AnimateLCM_sd15_t2v.ckpt \\
+    animup export animatelcm --base FOLDER_OR_SAFETENSORS --motion AnimateLCM_sd15_t2v.ckpt \\
         --lora AnimateLCM_sd15_t2v_lora.safetensors --out FOLDER
 
 The folder holds, beside ``manifest.json`` of kind ``animatelcm``:

@@ -1,10 +1,8 @@
-"""``python -m export animatelcm``: see :mod:`export.animatelcm`."""
+"""``animup export animatelcm``: see :mod:`export.animatelcm`."""
 
 from __future__ import annotations
 
-import shlex
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from export.folder import unwritten
 from vsanimup.doctor import free_memory
 from vsanimup.errors import AnimupError
 from vsanimup.sizes import show_bytes
+
+from ..folder import unwritten
 
 PRECISIONS = ("fp32", "fp16")
 POOLINGS = ("frame", "clip")
@@ -90,11 +89,11 @@ def export(request: Request) -> Iterator[str]:
     request.check()
     import torch
 
-    from export.animatelcm import graphs, layouts, parts
-    from export.animatelcm.checkpoints import merge, named, open_tensors, read_lora, weights_of
-    from export.animatelcm.layers import POSITIONS, Pooling
-    from export.animatelcm.onnx_files import export as export_graph
-    from export.folder import model_folder, sha256
+    from ..folder import called, model_folder, sha256
+    from . import graphs, layouts, parts
+    from .checkpoints import merge, named, open_tensors, read_lora, weights_of
+    from .layers import POSITIONS, Pooling
+    from .onnx_files import export as export_graph
 
     base = parts.open_base(request.base)
     if odd := parts.unused(base):
@@ -224,7 +223,7 @@ def export(request: Request) -> Iterator[str]:
             licences=licences,
             source="exported from the files under sources",
             sources=[{"name": named_source(path), "sha256": sha256(path)} for path in every],
-            command=shlex.join(["python", "-m", "export", *sys.argv[1:]]),
+            command=called(),
             parameters=parameters,
             animatelcm={
                 "precision": request.precision,

@@ -13,7 +13,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.animatelcm.layers import POSITIONS, Motion, PlainAttention, Pooling, attend, sinusoid, with_float_norms
+from .layers import POSITIONS, Motion, PlainAttention, Pooling, attend, sinusoid, with_float_norms
 
 TIMESTEPS = 1000
 BETAS = 0.00085, 0.012

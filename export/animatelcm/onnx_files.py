@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor, nn
 
-from export.animatelcm.layers import halve
 from vsanimup.errors import AnimupError
+
+from .layers import halve
 
 OPSET = 17
 ALIGN = 4096

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from export.animatelcm.checkpoints import Tensors, open_tensors
-from export.ipt.network import Sizes
 from vsanimup.errors import AnimupError
+
+from ..animatelcm.checkpoints import Tensors, open_tensors
+from .network import Sizes
+from .tasks import TASKS
 
 QUERIES = "body.query_embed.weight"
 POSITIONS = "body.position_encoding.pe.weight"
@@ -20,32 +21,17 @@ POSITION_IDS = "body.position_encoding.position_ids"
 """A buffer of 0, 1, 2, …"""
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a network was trained for."""
-
-    scale: int
-    index: int
-    """Of its head, query and tail in the pretrained file of six."""
-
-
-TASKS = {
-    "x2": Task(2, 0), "x3": Task(3, 1), "x4": Task(4, 2),
-    "derain": Task(1, 3), "denoise30": Task(1, 4), "denoise50": Task(1, 5),
-}  # fmt: skip
-
-
 def what_it_is(tensors: Tensors) -> str:
     """A guess at a file that holds no IPT."""
     names = list(tensors)
     if not names:
         return "it holds no tensors at its top, as checkpoints of training.train (python -m export lite) do"
     if any("motion_modules" in name for name in names):
-        return "it looks like AnimateLCM's motion module: python -m export animatelcm takes that"
+        return "it looks like AnimateLCM's motion module: animup export animatelcm takes that"
     if any(name.startswith(("lora_unet", "lora_te")) for name in names):
         return "it looks like a LoRA"
     if any(name.startswith("model.diffusion_model.") for name in names):
-        return "it looks like a Stable Diffusion model: python -m export animatelcm takes that"
+        return "it looks like a Stable Diffusion model: animup export animatelcm takes that"
     return f"its tensors are called {', '.join(names[:3])} and so on"
 
 

@@ -1,23 +1,17 @@
-"""``python -m export ipt``."""
+"""``animup export ipt``."""
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 
-from export.animatelcm.checkpoints import load
-from export.animatelcm.onnx_files import TOLERANCES
-from export.animatelcm.onnx_files import export as export_graph
-from export.folder import model_folder, sha256, unwritten
-from export.ipt.checkpoint import TASKS, read
-from export.ipt.network import Ipt
 from vsanimup.errors import AnimupError
+
+from ..folder import called, model_folder, sha256, unwritten
+from .tasks import TASKS
 
 STRIDE = 36
 """Samples from one patch to the next, see ``docs/ipt.md``."""
@@ -33,6 +27,14 @@ def export(
     query: int | None = None, licence: str = UNKNOWN,
 ) -> Iterator[str]:  # fmt: skip
     """Do it; says what it is doing. Raises :class:`AnimupError` where it cannot, and then nothing is written."""
+    import torch
+
+    from ..animatelcm.checkpoints import load
+    from ..animatelcm.onnx_files import TOLERANCES
+    from ..animatelcm.onnx_files import export as export_graph
+    from .checkpoint import read
+    from .network import Ipt
+
     if precision not in TOLERANCES:
         raise AnimupError(f"--precision must be {' or '.join(TOLERANCES)}, got {precision!r}")
     if out.exists() and not (out.is_dir() and (out / "manifest.json").exists()):
@@ -66,7 +68,7 @@ def export(
             licence=licence,
             source="exported from the file under sources",
             sources=[{"name": checkpoint.name, "sha256": sha256(checkpoint)}],
-            command=shlex.join(["python", "-m", "export", *sys.argv[1:]]),
+            command=called(),
             parameters=parameters,
             image={
                 "file": "network.onnx", "weights": "network.weights", "input": "image", "output": "result",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.animatelcm.layers import FloatLayerNorm, attend
+from ..animatelcm.layers import FloatLayerNorm, attend
 
 RGB_RANGE = 255
 """Values that the checkpoints were trained on go up to this."""

@@ -1,4 +1,4 @@
-"""Model folders of kind ``animatelcm``, as ``python -m export animatelcm`` makes them."""
+"""Model folders of kind ``animatelcm``, as ``animup export animatelcm`` makes them."""
 
 from __future__ import annotations
 

@@ -17,14 +17,15 @@ import torch
 import typer
 from torch import Tensor
 
-from export.animatelcm import graphs
-from export.animatelcm.layers import POSITIONS
-from export.animatelcm.onnx_files import export as export_graph
-from export.folder import model_folder
 from training.lcm.networks import TOKENS
 from training.lcm.train import load
 from vsanimup.diffusion.tokenizer import END, LAST, MERGES, START, VOCABULARY, byte_signs
 from vsanimup.errors import AnimupError
+
+from ..animatelcm import graphs
+from ..animatelcm.layers import POSITIONS
+from ..animatelcm.onnx_files import export as export_graph
+from ..folder import model_folder
 
 FRAMES = 7
 """Of the windows that it was trained on."""

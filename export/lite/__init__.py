@@ -18,14 +18,16 @@ import typer
 from torch import Tensor
 from torch.nn import functional as F
 
-from export.folder import sync, write_model
-from export.quantise import Feed, Ranges, corrected, quantise
 from training.layers import Conv, Round
 from training.loop import lites, load_checkpoint
 from training.network import ALIGN, TOKEN, Lite, TaskConv
 from training.shipped import onnx_scope, shipped
 from vsanimup.models import MANIFEST
 from vsanimup.tasks import TASKS
+
+from ..folder import sync, write_model
+from .quantise import Feed, Ranges, corrected, quantise
+from .weights import shortened
 
 INPUTS = ["y", "uv"]
 OUTPUTS = ["result_y", "result_uv"]
@@ -237,8 +239,8 @@ def exported(net: Lite, name: str) -> dict[str, bytes]:
     bare = to_onnx(net)
     ranges = trained_ranges(net, bare)
     if net.config.scale == 1:
-        return {FLOAT: floats, INT8: corrected(bare, ranges, KEEP_FLOAT, flats(net), (2, 1))}
-    return {FLOAT: floats, INT8: quantise(bare, ranges, KEEP_FLOAT)}  # which leaves flat areas alone
+        return {FLOAT: shortened(floats), INT8: corrected(bare, ranges, KEEP_FLOAT, flats(net), (2, 1))}
+    return {FLOAT: shortened(floats), INT8: quantise(bare, ranges, KEEP_FLOAT)}  # which leaves flat areas alone
 
 
 def between(net: Lite, other: Lite, share: float) -> Lite:
