@@ -48,6 +48,8 @@ _EXIT_SECONDS: Final = 10.0
 
 type Plane = np.ndarray[tuple[int, int], np.dtype[Any]]
 type Property = int | float | str
+type PlaneMemory = tuple[int, int, int, int]
+"""Address, rows, columns and distance between rows, in samples, of a plane of floats."""
 type _PlaneMemory = tuple[memoryview, int, int, int]
 type _FrameMemory = tuple[int, int, tuple[_PlaneMemory, ...]]
 
@@ -64,6 +66,8 @@ class _Native(NamedTuple):
     stop_nodes: Callable[[int, float], int]
     node_counts: Callable[[], tuple[int, int]]
     even_out: Callable[[int, int, int, int, float, int], None]
+    gate_shares: Callable[[PlaneMemory, int], None]
+    gate_blend: Callable[[PlaneMemory, PlaneMemory, bool, tuple[int, int, int], int], None]
 
 
 _native: _Native | None = None
@@ -341,6 +345,18 @@ def node_counts() -> tuple[int, int]:
 def even_out(address: int, rows: int, columns: int, stride: int, threshold: float, radius: int) -> None:
     """See :func:`vsanimup.filters.smooth.even_out`, which checks what it passes on."""
     _functions().even_out(address, rows, columns, stride, threshold, radius)
+
+
+def gate_shares(luma: PlaneMemory, shares: int) -> None:
+    """See :mod:`vsanimup.filters.gate`, which checks what it passes on."""
+    _functions().gate_shares(luma, shares)
+
+
+def gate_blend(
+    result: PlaneMemory, source: PlaneMemory, left: bool, shares: tuple[int, int, int], cell: int
+) -> None:
+    """See :mod:`vsanimup.filters.gate`, which checks what it passes on."""
+    _functions().gate_blend(result, source, left, shares, cell)
 
 
 def invoke(function: str) -> str | None:

@@ -39,6 +39,7 @@ def settings(
     strength: float = 1.0,
     smooth: float = 0.0,
     steady: float = 0.0,
+    gate: float = 1.0,
     tta: int = 0,
     precision: str = "auto",
 ) -> Settings:
@@ -60,6 +61,8 @@ def settings(
         raise AnimupError(f"smooth must lie between 0 (off) and {MAX_SMOOTH}, got {smooth:g}")
     if not math.isfinite(steady) or not 0 <= steady <= MAX_SMOOTH:
         raise AnimupError(f"steady must lie between 0 (off) and {MAX_SMOOTH}, got {steady:g}")
+    if not math.isfinite(gate) or not 0 <= gate <= 1:
+        raise AnimupError(f"gate must lie between 0 (off) and 1, got {gate:g}")
     if tta not in (0, 1):
         raise AnimupError(f"tta must be 0 (off) or 1 (on), got {tta}")
     if num_streams is not None and not 1 <= num_streams <= MAX_STREAMS:
@@ -77,13 +80,13 @@ def settings(
         tilesize=tiles, overlap=shared, backend=chosen, device_id=device_id,
         num_streams=num_streams or chosen.streams(), scenecut=bool(scenecut),
         drawings=bool(drawings), strength=strength, smooth=smooth,
-        steady=steady, tta=bool(tta), precision=precision,
+        steady=steady, gate=gate, tta=bool(tta), precision=precision,
     )  # fmt: skip
 
 
 def refuse_of_lite(shared: Mapping[str, Any]) -> None:
     """Raise :class:`AnimupError` for arguments that only lite models take."""
-    for name in ("smooth", "steady", "tta"):
+    for name in ("smooth", "steady", "gate", "tta"):
         if name in shared:
             raise AnimupError(f"{name}={shared[name]:g} goes with lite models; leave it out")
 

@@ -11,6 +11,7 @@ import vapoursynth as vs
 from vsanimup.bridge import FrameView, Job, block_node
 from vsanimup.diagnosis.mixes import PROPERTY, parse_mix_text
 from vsanimup.engines import Array, Backend
+from vsanimup.filters.gate import limit
 from vsanimup.filters.inference import Inference, Mix
 from vsanimup.filters.likeness import Likeness, Run, refuse_interlaced
 from vsanimup.filters.once import Once
@@ -55,6 +56,8 @@ class Settings:
     """Differences of the result that are evened out, in steps of 8-bit luma; 0 for none."""
     steady: float = 0.0
     """Differences between neighbouring frames of the result that are evened out, in the same steps; 0 for none."""
+    gate: float = 1.0
+    """How far the network's change is limited to what the source supports; 0 for not at all."""
     tta: bool = False
     """Whether the mean over a tile's four mirror images is taken (test-time augmentation)."""
     precision: str = "auto"
@@ -151,6 +154,8 @@ class LiteProcess:
         if self._settings.smooth:
             for plane in planes:
                 even_out(plane, self._settings.smooth * STEP)
+        if self._settings.gate:
+            limit(planes, pictures[centre], self._settings.gate)
         return planes
 
     def _finished(self, job: Job, frames: dict[int, FrameView], run: Run) -> list[Plane]:

@@ -2,6 +2,7 @@
 // Handles are addresses handed out by BlockNode::compute and valid during that call only; bridge.py
 // sees to it that they are not used later.
 #include "block_node.hpp"
+#include "gate.hpp"
 #include "smooth.hpp"
 
 #include <cstring>
@@ -122,6 +123,38 @@ PyRef even_out(PyRef, PyRef args) {
     return none();
 }
 
+PlaneView plane_at(unsigned long long address, long long rows, long long columns, long long stride) {
+    return {reinterpret_cast<float *>(address), static_cast<ptrdiff_t>(rows), static_cast<ptrdiff_t>(columns), static_cast<ptrdiff_t>(stride)};
+}
+
+// gate_shares(luma, shares): luma as (address, rows, columns, stride), shares as an address; without the GIL
+PyRef gate_shares(PyRef, PyRef args) {
+    unsigned long long luma, shares;
+    long long rows, columns, stride;
+    if (!g_py->PyArg_ParseTuple(args, "(KLLL)K", &luma, &rows, &columns, &stride, &shares))
+        return nullptr;
+    void *state = g_py->PyEval_SaveThread();
+    ::gate_shares(plane_at(luma, rows, columns, stride), reinterpret_cast<float *>(shares));
+    g_py->PyEval_RestoreThread(state);
+    return none();
+}
+
+// gate_blend(result, source, left, shares, cell): planes as above, shares as (address, rows, columns); without the GIL
+PyRef gate_blend(PyRef, PyRef args) {
+    unsigned long long result, source, shares;
+    long long rows, columns, stride, source_rows, source_columns, source_stride, down, across, cell;
+    int left;
+    if (!g_py->PyArg_ParseTuple(args, "(KLLL)(KLLL)i(KLL)L", &result, &rows, &columns, &stride, &source, &source_rows,
+                                &source_columns, &source_stride, &left, &shares, &down, &across, &cell))
+        return nullptr;
+    void *state = g_py->PyEval_SaveThread();
+    ::gate_blend(plane_at(result, rows, columns, stride), plane_at(source, source_rows, source_columns, source_stride),
+                 left != 0, reinterpret_cast<const float *>(shares), static_cast<ptrdiff_t>(down),
+                 static_cast<ptrdiff_t>(across), static_cast<ptrdiff_t>(cell));
+    g_py->PyEval_RestoreThread(state);
+    return none();
+}
+
 constexpr int varargs = 1;  // METH_VARARGS
 
 PyMethodTable methods[] = {
@@ -129,7 +162,8 @@ PyMethodTable methods[] = {
     {"frame_set_float", frame_set_float, varargs, nullptr}, {"frame_set_text", frame_set_text, varargs, nullptr},
     {"frame_keep", frame_keep, varargs, nullptr},           {"node_stopped", node_stopped, varargs, nullptr},
     {"stop_nodes", stop, varargs, nullptr},                 {"node_counts", node_counts, varargs, nullptr},
-    {"even_out", even_out, varargs, nullptr},
+    {"even_out", even_out, varargs, nullptr},               {"gate_shares", gate_shares, varargs, nullptr},
+    {"gate_blend", gate_blend, varargs, nullptr},
 };
 
 }  // namespace
