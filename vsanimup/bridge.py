@@ -48,8 +48,6 @@ _EXIT_SECONDS: Final = 10.0
 
 type Plane = np.ndarray[tuple[int, int], np.dtype[Any]]
 type Property = int | float | str
-type PlaneMemory = tuple[int, int, int, int]
-"""Address, rows, columns and distance between rows, in samples, of a plane of floats."""
 type _PlaneMemory = tuple[memoryview, int, int, int]
 type _FrameMemory = tuple[int, int, tuple[_PlaneMemory, ...]]
 
@@ -66,8 +64,10 @@ class _Native(NamedTuple):
     stop_nodes: Callable[[int, float], int]
     node_counts: Callable[[], tuple[int, int]]
     even_out: Callable[[int, int, int, int, float, int], None]
-    gate_shares: Callable[[PlaneMemory, int], None]
-    gate_blend: Callable[[PlaneMemory, PlaneMemory, bool, tuple[int, int, int], int], None]
+    enlarge: Callable[[int, bool], None]
+    measure_cells: Callable[[int, int, int], None]
+    predict_shares: Callable[[int, int, int, int, int, int, int], None]
+    blend_shares: Callable[[int, int, int, int, int, int], None]
 
 
 _native: _Native | None = None
@@ -347,16 +347,24 @@ def even_out(address: int, rows: int, columns: int, stride: int, threshold: floa
     _functions().even_out(address, rows, columns, stride, threshold, radius)
 
 
-def gate_shares(luma: PlaneMemory, shares: int) -> None:
-    """See :mod:`vsanimup.filters.gate`, which checks what it passes on."""
-    _functions().gate_shares(luma, shares)
+def enlarge(table: int, left: bool) -> None:
+    """This and the next three: see :mod:`vsanimup.filters.gate`, which checks what it passes on."""
+    _functions().enlarge(table, left)
 
 
-def gate_blend(
-    result: PlaneMemory, source: PlaneMemory, left: bool, shares: tuple[int, int, int], cell: int
-) -> None:
-    """See :mod:`vsanimup.filters.gate`, which checks what it passes on."""
-    _functions().gate_blend(result, source, left, shares, cell)
+def measure_cells(table: int, count: int, measures: int) -> None:
+    """Measures of a frame's cells."""
+    _functions().measure_cells(table, count, measures)
+
+
+def predict_shares(measures: int, rows: int, columns: int, weights: int, hidden: tuple[int, int], shares: int) -> None:
+    """Shares of cells by their measures."""
+    _functions().predict_shares(measures, rows, columns, weights, *hidden, shares)
+
+
+def blend_shares(table: int, change: int, evening: int, rows: int, columns: int, cell: int) -> None:
+    """Shares of a change are taken."""
+    _functions().blend_shares(table, change, evening, rows, columns, cell)
 
 
 def invoke(function: str) -> str | None:

@@ -150,13 +150,14 @@ class LiteProcess:
                 refuse_interlaced(frame)
             pictures[n] = average([self._likeness.picture(frame) for frame in copies])
         y, uv = self.inference([pictures[first + i] for i in window], mix, lambda: job.cancelled)
-        planes = [y, *uv]
+        planes = evened = [y, *uv]
         if self._settings.smooth:
-            for plane in planes:
+            evened = [plane.copy() for plane in planes] if self._settings.gate else planes
+            for plane in evened:
                 even_out(plane, self._settings.smooth * STEP)
         if self._settings.gate:
-            limit(planes, pictures[centre], self._settings.gate)
-        return planes
+            limit(pictures[centre], planes, evened, self._model, mix, self._settings.gate)
+        return evened
 
     def _finished(self, job: Job, frames: dict[int, FrameView], run: Run) -> list[Plane]:
         """The planes of one drawing as the output stores them."""

@@ -6,6 +6,7 @@
 #include "smooth.hpp"
 
 #include <cstring>
+#include <vector>
 
 const VSAPI *g_vsapi = nullptr;
 
@@ -123,34 +124,69 @@ PyRef even_out(PyRef, PyRef args) {
     return none();
 }
 
-PlaneView plane_at(unsigned long long address, long long rows, long long columns, long long stride) {
-    return {reinterpret_cast<float *>(address), static_cast<ptrdiff_t>(rows), static_cast<ptrdiff_t>(columns), static_cast<ptrdiff_t>(stride)};
+// A plane as vsanimup.filters.gate describes it to native code: address, rows, columns, distance between rows.
+PlaneView plane_at(const long long *table) {
+    return {reinterpret_cast<float *>(table[0]), static_cast<ptrdiff_t>(table[1]), static_cast<ptrdiff_t>(table[2]),
+            static_cast<ptrdiff_t>(table[3])};
 }
 
-// gate_shares(luma, shares): luma as (address, rows, columns, stride), shares as an address; without the GIL
-PyRef gate_shares(PyRef, PyRef args) {
-    unsigned long long luma, shares;
-    long long rows, columns, stride;
-    if (!g_py->PyArg_ParseTuple(args, "(KLLL)K", &luma, &rows, &columns, &stride, &shares))
+// source, plain, network, evened
+Passage passage_at(const long long *table) {
+    return {plane_at(table), plane_at(table + 4), plane_at(table + 8), plane_at(table + 12)};
+}
+
+// enlarge(table of two planes, left); this and all below without the GIL
+PyRef enlarge(PyRef, PyRef args) {
+    unsigned long long table;
+    int left;
+    if (!g_py->PyArg_ParseTuple(args, "Ki", &table, &left))
         return nullptr;
+    const auto *planes = reinterpret_cast<const long long *>(table);
     void *state = g_py->PyEval_SaveThread();
-    ::gate_shares(plane_at(luma, rows, columns, stride), reinterpret_cast<float *>(shares));
+    ::enlarge(plane_at(planes), left != 0, plane_at(planes + 4));
     g_py->PyEval_RestoreThread(state);
     return none();
 }
 
-// gate_blend(result, source, left, shares, cell): planes as above, shares as (address, rows, columns); without the GIL
-PyRef gate_blend(PyRef, PyRef args) {
-    unsigned long long result, source, shares;
-    long long rows, columns, stride, source_rows, source_columns, source_stride, down, across, cell;
-    int left;
-    if (!g_py->PyArg_ParseTuple(args, "(KLLL)(KLLL)i(KLL)L", &result, &rows, &columns, &stride, &source, &source_rows,
-                                &source_columns, &source_stride, &left, &shares, &down, &across, &cell))
+// measure_cells(table of passages, their count, measures)
+PyRef measure_cells(PyRef, PyRef args) {
+    unsigned long long table, measures;
+    int count;
+    if (!g_py->PyArg_ParseTuple(args, "KiK", &table, &count, &measures))
         return nullptr;
     void *state = g_py->PyEval_SaveThread();
-    ::gate_blend(plane_at(result, rows, columns, stride), plane_at(source, source_rows, source_columns, source_stride),
-                 left != 0, reinterpret_cast<const float *>(shares), static_cast<ptrdiff_t>(down),
-                 static_cast<ptrdiff_t>(across), static_cast<ptrdiff_t>(cell));
+    std::vector<Passage> passages;
+    for (int i = 0; i < count; i++)
+        passages.push_back(passage_at(reinterpret_cast<const long long *>(table) + 16 * i));
+    ::measure_cells(passages.data(), count, reinterpret_cast<float *>(measures));
+    g_py->PyEval_RestoreThread(state);
+    return none();
+}
+
+// predict_shares(measures, rows, columns, weights, hidden, hidden, shares)
+PyRef predict_shares(PyRef, PyRef args) {
+    unsigned long long measures, weights, shares;
+    long long rows, columns;
+    int first, second;
+    if (!g_py->PyArg_ParseTuple(args, "KLLKiiK", &measures, &rows, &columns, &weights, &first, &second, &shares))
+        return nullptr;
+    void *state = g_py->PyEval_SaveThread();
+    ::predict_shares(reinterpret_cast<const float *>(measures), static_cast<ptrdiff_t>(rows), static_cast<ptrdiff_t>(columns),
+                     {reinterpret_cast<const float *>(weights), {first, second}}, reinterpret_cast<float *>(shares));
+    g_py->PyEval_RestoreThread(state);
+    return none();
+}
+
+// blend_shares(table of a passage, change, evening, rows, columns, cell)
+PyRef blend_shares(PyRef, PyRef args) {
+    unsigned long long table, change, evening;
+    long long rows, columns, cell;
+    if (!g_py->PyArg_ParseTuple(args, "KKKLLL", &table, &change, &evening, &rows, &columns, &cell))
+        return nullptr;
+    void *state = g_py->PyEval_SaveThread();
+    ::blend_shares(passage_at(reinterpret_cast<const long long *>(table)), reinterpret_cast<const float *>(change),
+                   reinterpret_cast<const float *>(evening), static_cast<ptrdiff_t>(rows), static_cast<ptrdiff_t>(columns),
+                   static_cast<ptrdiff_t>(cell));
     g_py->PyEval_RestoreThread(state);
     return none();
 }
@@ -162,8 +198,9 @@ PyMethodTable methods[] = {
     {"frame_set_float", frame_set_float, varargs, nullptr}, {"frame_set_text", frame_set_text, varargs, nullptr},
     {"frame_keep", frame_keep, varargs, nullptr},           {"node_stopped", node_stopped, varargs, nullptr},
     {"stop_nodes", stop, varargs, nullptr},                 {"node_counts", node_counts, varargs, nullptr},
-    {"even_out", even_out, varargs, nullptr},               {"gate_shares", gate_shares, varargs, nullptr},
-    {"gate_blend", gate_blend, varargs, nullptr},
+    {"even_out", even_out, varargs, nullptr},               {"enlarge", enlarge, varargs, nullptr},
+    {"measure_cells", measure_cells, varargs, nullptr},     {"predict_shares", predict_shares, varargs, nullptr},
+    {"blend_shares", blend_shares, varargs, nullptr},
 };
 
 }  // namespace
