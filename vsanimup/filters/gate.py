@@ -29,7 +29,7 @@ from vsanimup.tasks import TASKS
 FILE: Final = Path(__file__).parent.parent / "models" / "gate.npz"
 """The predictors, by role: ``ROLE_0``, ``_1``, ``_2``, matrices of the layers, ``ROLE_b0`` …, their biases, and
 ``ROLE_tasks`` ``[tasks, hidden]``, what each task adds to the first biases; all float32."""
-DIGEST: Final = "a9feac9e0f94d7ddc9d4f5483ba9a1f55fbc64cd8d5402effaa744c99d3ae42f"
+DIGEST: Final = "d2dff7d2a6aca651e198c6a1fc9f4cc5ec978744024475173328a80fd2f61ea1"
 """SHA-256 of the file; ``python -m training.gate.train`` prints it."""
 CELL = 8
 """Luma samples of the source, across and down, that one share stands for; this and the next are native code's."""
