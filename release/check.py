@@ -16,7 +16,9 @@ ENTRY = "VapourSynthPluginInit2"
 LARGEST = 30 << 20
 """Bytes of a wheel."""
 FILES = (
-    f"{PLUGIN}/manifest.vs", "vsanimup/py.typed", "vsanimup/data/demo.mkv", "vsanimup/models/lite-restore/manifest.json",
+    f"{PLUGIN}/manifest.vs",
+    "vsanimup/py.typed",
+    "vsanimup/data/demo.mkv", "vsanimup/models/lite-restore/manifest.json",
     "vsanimup/vs_scripts/restore_upscale.vpy", "vsanimup/vs_scripts/compare.vpy", "vsanimup/export/__main__.py",
 )  # fmt: skip
 """Some of what users are told that it brings."""

@@ -16,7 +16,7 @@ from vsanimup.diagnosis.measures import measure, tiles
 from vsanimup.errors import AnimupError
 
 core = vs.core
-CODEC, STREAM, TAPE, NOISE = (MIXES[state] for state in ("codec", "stream", "tape", "noise"))
+CODEC, STREAM, TAPE = (MIXES[state] for state in ("codec", "stream", "tape"))
 
 
 def cartoon(count: int = 9, seed: int = 1, height: int = 720, width: int = 1152) -> Planes:
@@ -149,15 +149,21 @@ def test_tape(clean: Planes) -> None:
     assert estimate(floats(vhs(clean, np.random.default_rng(5)))) == TAPE
 
 
-def test_noise(clean: Planes) -> None:
+def test_grain_is_left_alone(clean: Planes) -> None:
     noisy = noise(clean, 4.0, 2.0, 0.0, np.random.default_rng(6))
-    assert estimate(floats(noisy)) == NOISE
-    assert estimate([frame[:1] for frame in floats(noisy)]) == NOISE
+    assert estimate(floats(noisy)) == {}
+    assert estimate([frame[:1] for frame in floats(noisy)]) == {}
 
 
-def test_blur(clean: Planes) -> None:
-    soft = [tuple(cv2.GaussianBlur(p, (0, 0), 1.5) if not i else p for i, p in enumerate(f)) for f in floats(clean)]
-    assert estimate(soft) == MIXES["blur"]
+@pytest.mark.parametrize("sigma", [0.7, 1.5, 3.0])
+def test_softness_is_left_alone(clean: Planes, sigma: float) -> None:
+    soft = [tuple(cv2.GaussianBlur(p, (0, 0), sigma) if not i else p for i, p in enumerate(f)) for f in floats(clean)]
+    assert estimate(soft) == {}
+
+
+def test_never_sharpens_or_removes_grain_by_itself() -> None:
+    assert not any("deblur" in mix for mix in MIXES.values())
+    assert all(mix["deblock"] for mix in MIXES.values() if "denoise" in mix)  # a tape's
 
 
 def test_few_frames(clean: Planes) -> None:

@@ -71,6 +71,10 @@ class _Native(NamedTuple):
     stop_nodes: Callable[[int, float], int]
     node_counts: Callable[[], tuple[int, int]]
     even_out: Callable[[int, int, int, int, float, int], None]
+    enlarge: Callable[[int, bool], None]
+    measure_cells: Callable[[int, int, int], None]
+    predict_shares: Callable[[int, int, int, int, int, int, int], None]
+    blend_shares: Callable[[int, int, int, int, int, int], None]
 
 
 _native: _Native | None = None
@@ -384,6 +388,26 @@ def node_counts() -> tuple[int, int]:
 def even_out(address: int, rows: int, columns: int, stride: int, threshold: float, radius: int) -> None:
     """See :func:`vsanimup.filters.smooth.even_out`, which checks what it passes on."""
     _functions().even_out(address, rows, columns, stride, threshold, radius)
+
+
+def enlarge(table: int, left: bool) -> None:
+    """This and the next three: see :mod:`vsanimup.filters.gate`, which checks what it passes on."""
+    _functions().enlarge(table, left)
+
+
+def measure_cells(table: int, count: int, measures: int) -> None:
+    """Measures of a frame's cells."""
+    _functions().measure_cells(table, count, measures)
+
+
+def predict_shares(measures: int, rows: int, columns: int, weights: int, hidden: tuple[int, int], shares: int) -> None:
+    """Shares of cells by their measures."""
+    _functions().predict_shares(measures, rows, columns, weights, *hidden, shares)
+
+
+def blend_shares(table: int, change: int, evening: int, rows: int, columns: int, cell: int) -> None:
+    """Shares of a change are taken."""
+    _functions().blend_shares(table, change, evening, rows, columns, cell)
 
 
 def invoke(function: str) -> str | None:

@@ -17,10 +17,10 @@ MIXES: Final[dict[str, dict[str, float]]] = {
     "codec": {"deblock": 1.0},
     "stream": {"destream": 1.0},
     "tape": {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0},
-    "noise": {"denoise": 1.0},
-    "blur": {"deblur": 1.0},
-    "blur+codec": {"deblock": 1.0, "deblur": 1.0},
-    "blur+stream": {"destream": 1.0, "deblur": 1.0},
+    "noise": {},
+    "blur": {},
+    "blur+codec": {"deblock": 1.0},
+    "blur+stream": {"destream": 1.0},
     "halo": {"dehalo": 1.0},
     "halo+codec": {"deblock": 1.0, "dehalo": 1.0},
     "halo+stream": {"destream": 1.0, "dehalo": 1.0},
@@ -30,7 +30,8 @@ MIXES: Final[dict[str, dict[str, float]]] = {
 }
 """State of a source -> task weights, those that restoration networks are trained with. Few, since each one that
 occurs in a clip costs an engine. ``codec`` stands for MPEG-2, MPEG-4 ASP and JPEG, ``stream`` for H.264 and HEVC. Noise
-over a compressed picture hides what is below and counts as noise. Scratches, bands, rain, haze and snow are never
+over a compressed picture hides what is below and counts as noise. Noise that is not a tape's may be the film's grain, and
+softness a style: both are recognised and left alone until somebody names ``denoise`` or ``deblur``. Scratches, bands, rain, haze and snow are never
 diagnosed: those of the weather are usually meant, and all are removed only when asked for by name."""
 
 

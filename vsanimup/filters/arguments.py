@@ -56,6 +56,7 @@ def settings(
     strength: float = 1.0,
     smooth: float = 0.0,
     steady: float = 0.0,
+    gate: float = 1.0,
     tta: int = 0,
     precision: str = "auto",
 ) -> Settings:
@@ -85,13 +86,13 @@ def settings(
         num_streams=num_streams or chosen.streams(), scenecut=_flag("scenecut", scenecut),
         drawings=_flag("drawings", drawings), strength=_share("strength", strength, "0 and 1", 1),
         smooth=_share("smooth", smooth, evening, MAX_SMOOTH), steady=_share("steady", steady, evening, MAX_SMOOTH),
-        tta=_flag("tta", tta), precision=precision,
+        gate=_share("gate", gate, "0 (off) and 1", 1), tta=_flag("tta", tta), precision=precision,
     )  # fmt: skip
 
 
 def refuse_of_lite(shared: Mapping[str, Any]) -> None:
     """Raise :class:`AnimupError` for arguments that only lite models take."""
-    for name in ("smooth", "steady", "tta"):
+    for name in ("smooth", "steady", "gate", "tta"):
         if name in shared:
             raise AnimupError(f"{name}={shared[name]:g} goes with lite models; leave it out")
 

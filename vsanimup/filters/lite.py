@@ -11,6 +11,7 @@ import vapoursynth as vs
 from vsanimup.bridge import SPAN, FrameView, Job, block_node
 from vsanimup.diagnosis.mixes import PROPERTY, parse_mix_text
 from vsanimup.engines import Backend
+from vsanimup.filters.gate import limit
 from vsanimup.filters.inference import Inference, Mix
 from vsanimup.filters.likeness import RESTORED, refuse_interlaced
 from vsanimup.filters.once import Once
@@ -57,6 +58,8 @@ class Settings:
     """Differences of the result that are evened out, in steps of 8-bit luma; 0 for none."""
     steady: float = 0.0
     """Differences between neighbouring frames of the result that are evened out, in the same steps; 0 for none."""
+    gate: float = 1.0
+    """How far the network's change is limited to what the source supports; 0 for not at all."""
     tta: bool = False
     """Whether the mean over a tile's four mirror images is taken (test-time augmentation)."""
     precision: str = "auto"
@@ -141,14 +144,18 @@ class LiteProcess:
 
     def _infer(self, job: Job, window: Sequence[Picture], mix: Mix) -> Picture:
         """The network's picture for a window."""
+        drawing = window[len(window) // 2]
         y, uv = self.inference(window, mix, lambda: job.cancelled)
         if self._model.scale == 1 and dict(mix).get("dehaze"):
-            keep_black_and_white(y, window[len(window) // 2])
-        planes = [y, *uv][: self._source.num_planes]
+            keep_black_and_white(y, drawing)
+        planes = evened = [y, *uv][: self._source.num_planes]
         if self._settings.smooth:
-            for plane in planes:
+            evened = [plane.copy() for plane in planes] if self._settings.gate else planes
+            for plane in evened:
                 even_out(plane, self._settings.smooth * STEP)
-        return Picture(planes, [Scale()] * len(planes))
+        if self._settings.gate:
+            limit(drawing, planes, evened, self._model, mix, self._settings.gate)
+        return Picture(evened, [Scale()] * len(evened))
 
     def _made(self, job: Job, window: Sequence[Picture], source: FrameView, mix: Mix) -> list[Plane]:
         """The planes of one drawing as the output stores them."""

@@ -2,9 +2,11 @@
 // Handles are addresses handed out by BlockNode::compute and valid during that call only; bridge.py
 // sees to it that they are not used later.
 #include "block_node.hpp"
+#include "gate.hpp"
 #include "smooth.hpp"
 
 #include <cstring>
+#include <vector>
 
 const VSAPI *g_vsapi = nullptr;
 
@@ -122,6 +124,73 @@ PyRef even_out(PyRef, PyRef args) {
     return none();
 }
 
+// A plane as vsanimup.filters.gate describes it to native code: address, rows, columns, distance between rows.
+PlaneView plane_at(const long long *table) {
+    return {reinterpret_cast<float *>(table[0]), static_cast<ptrdiff_t>(table[1]), static_cast<ptrdiff_t>(table[2]),
+            static_cast<ptrdiff_t>(table[3])};
+}
+
+// source, plain, network, evened
+Passage passage_at(const long long *table) {
+    return {plane_at(table), plane_at(table + 4), plane_at(table + 8), plane_at(table + 12)};
+}
+
+// enlarge(table of two planes, left); this and all below without the GIL
+PyRef enlarge(PyRef, PyRef args) {
+    unsigned long long table;
+    int left;
+    if (!g_py->PyArg_ParseTuple(args, "Ki", &table, &left))
+        return nullptr;
+    const auto *planes = reinterpret_cast<const long long *>(table);
+    void *state = g_py->PyEval_SaveThread();
+    ::enlarge(plane_at(planes), left != 0, plane_at(planes + 4));
+    g_py->PyEval_RestoreThread(state);
+    return none();
+}
+
+// measure_cells(table of passages, their count, measures)
+PyRef measure_cells(PyRef, PyRef args) {
+    unsigned long long table, measures;
+    int count;
+    if (!g_py->PyArg_ParseTuple(args, "KiK", &table, &count, &measures))
+        return nullptr;
+    void *state = g_py->PyEval_SaveThread();
+    std::vector<Passage> passages;
+    for (int i = 0; i < count; i++)
+        passages.push_back(passage_at(reinterpret_cast<const long long *>(table) + 16 * i));
+    ::measure_cells(passages.data(), count, reinterpret_cast<float *>(measures));
+    g_py->PyEval_RestoreThread(state);
+    return none();
+}
+
+// predict_shares(measures, rows, columns, weights, hidden, hidden, shares)
+PyRef predict_shares(PyRef, PyRef args) {
+    unsigned long long measures, weights, shares;
+    long long rows, columns;
+    int first, second;
+    if (!g_py->PyArg_ParseTuple(args, "KLLKiiK", &measures, &rows, &columns, &weights, &first, &second, &shares))
+        return nullptr;
+    void *state = g_py->PyEval_SaveThread();
+    ::predict_shares(reinterpret_cast<const float *>(measures), static_cast<ptrdiff_t>(rows), static_cast<ptrdiff_t>(columns),
+                     {reinterpret_cast<const float *>(weights), {first, second}}, reinterpret_cast<float *>(shares));
+    g_py->PyEval_RestoreThread(state);
+    return none();
+}
+
+// blend_shares(table of a passage, change, evening, rows, columns, cell)
+PyRef blend_shares(PyRef, PyRef args) {
+    unsigned long long table, change, evening;
+    long long rows, columns, cell;
+    if (!g_py->PyArg_ParseTuple(args, "KKKLLL", &table, &change, &evening, &rows, &columns, &cell))
+        return nullptr;
+    void *state = g_py->PyEval_SaveThread();
+    ::blend_shares(passage_at(reinterpret_cast<const long long *>(table)), reinterpret_cast<const float *>(change),
+                   reinterpret_cast<const float *>(evening), static_cast<ptrdiff_t>(rows), static_cast<ptrdiff_t>(columns),
+                   static_cast<ptrdiff_t>(cell));
+    g_py->PyEval_RestoreThread(state);
+    return none();
+}
+
 constexpr int varargs = 1;  // METH_VARARGS
 
 PyMethodTable methods[] = {
@@ -129,7 +198,9 @@ PyMethodTable methods[] = {
     {"frame_set_float", frame_set_float, varargs, nullptr}, {"frame_set_text", frame_set_text, varargs, nullptr},
     {"frame_keep", frame_keep, varargs, nullptr},           {"block_unwanted", block_unwanted, varargs, nullptr},
     {"stop_nodes", stop, varargs, nullptr},                 {"node_counts", node_counts, varargs, nullptr},
-    {"even_out", even_out, varargs, nullptr},
+    {"even_out", even_out, varargs, nullptr},               {"enlarge", enlarge, varargs, nullptr},
+    {"measure_cells", measure_cells, varargs, nullptr},     {"predict_shares", predict_shares, varargs, nullptr},
+    {"blend_shares", blend_shares, varargs, nullptr},
 };
 
 }  // namespace

@@ -1,15 +1,10 @@
 #include "smooth.hpp"
 
+#include "wide.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <vector>
-
-// The loops below are left to the compiler's vectoriser; where the loader can choose by processor, twice as wide.
-#if defined(__linux__) && defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define ANIMUP_WIDE __attribute__((target_clones("avx2", "default")))
-#else
-#define ANIMUP_WIDE
-#endif
 
 namespace {
 

@@ -1,0 +1,225 @@
+"""What the networks do to clips, cell by cell: the measures that the gate goes by, and what each share would cost.
+
+A share is judged by the squared error that it leaves, twice: as it is, and weighted as structural similarity weighs it,
+by one over the local variance. Both are quadratic in the shares, so six coefficients a cell tell all:
+``|p + c d + e v|^2`` with the plain picture's error ``p``, the network's change ``d`` and the evening out's ``v``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import vapoursynth as vs
+from numpy.typing import NDArray
+
+from training import faults
+from vsanimup.diagnosis.mixes import MIXES, mix_text
+from vsanimup.engines import Array, choose
+from vsanimup.filters import gate
+from vsanimup.filters.inference import Inference, Mix
+from vsanimup.filters.restore import SMOOTH as RESTORE_SMOOTH
+from vsanimup.filters.samples import Picture, average, scales
+from vsanimup.filters.smooth import STEP, even_out
+from vsanimup.filters.upscale import SMOOTH, SMOOTH_ONE_PASS
+from vsanimup.models import Model, find
+from vsanimup.tasks import TASKS
+from vsanimup.temporal.drawings import run_of, same_drawing
+
+Rng = np.random.Generator
+Predictors = Mapping[str, Array]
+"""Arrays as the gate's file holds them; empty for no gate."""
+
+ROLES = {"restore": ("lite-restore", 1, RESTORE_SMOOTH), "upscale": ("lite-upscale", 2, SMOOTH),
+         "once": ("lite-one-pass", 2, SMOOTH_ONE_PASS)}  # fmt: skip
+"""Ways to run a network: model, enlargement, evening out."""
+MIDDLE = 3
+"""The frame of a clip that is looked at."""
+STATES = {"web": "stream", "hevc": "stream", "mpeg2": "codec", "asp": "codec", "jpeg": "codec", "vhs": "tape",
+          "composite": "chroma"}  # fmt: skip
+"""What a diagnosis should say of each kind of variant."""
+MISTAKEN = ("codec", "stream", "tape", "noise", "halo", "chroma")
+"""What it may say of another."""
+ASKED = 0.4
+"""Share of clips of which one variant more has faults that somebody names."""
+PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+"""The coefficients' order: products of p, d and v."""
+
+
+@functools.cache
+def network(role: str) -> tuple[Model, Inference]:
+    """The shipped network of a role, for clips of 256x256."""
+    name, scale, _ = ROLES[role]
+    model = find(name, name, scale=scale)
+    how = {"tilesize": None, "overlap": (32, 32), "backend": choose("cpu"), "device_id": 0, "streams": 1}
+    return model, Inference(model, width=256, height=256, has_chroma=True, **how)
+
+
+def picture(y: NDArray[np.uint8], uv: NDArray[np.uint8]) -> Picture:
+    """A frame as the filters see it."""
+    kind = vs.core.get_video_format(vs.YUV420P8)
+    return Picture((y, *uv), scales(kind, False))
+
+
+def window(y: NDArray[np.uint8], uv: NDArray[np.uint8], radius: int) -> list[Picture]:
+    """What a network is given for the middle frame: its drawing's copies are averaged."""
+    pictures = [picture(*planes) for planes in zip(y, uv, strict=True)]
+    last = len(pictures) - 1
+    run = run_of(MIDDLE, 0, last, lambda a, b: same_drawing(pictures[a].levels(), pictures[b].levels()))
+    centre = sum(run) // 2
+    middle = average(pictures[run[0] : run[1] + 1])
+    around = [min(max(centre + k, 0), last) for k in range(-radius, radius + 1)]
+    return [middle if n == centre else pictures[n] for n in around]
+
+
+def passed(role: str, pictures: Sequence[Picture], mix: Mix) -> list[gate.Passage]:
+    """A window's way through the network of a role, and its evening out."""
+    _, made = network(role)
+    y, uv = made(pictures, mix, lambda: False)
+    planes = [np.ascontiguousarray(plane) for plane in (y, *uv)]
+    evened = [plane.copy() for plane in planes]
+    for plane in evened:
+        even_out(plane, ROLES[role][2] * STEP)
+    return gate.passages(pictures[len(pictures) // 2], planes, evened)
+
+
+@dataclass
+class Record:
+    """One frame's cells."""
+
+    measures: Array
+    """``[MEASURES, rows, columns]``."""
+    luma: Array
+    """``[2, 6, rows, columns]``: the coefficients of the plain and of the weighted error, summed over a cell."""
+    chroma: Array
+    """``[3, rows, columns]``: products of p and d."""
+    mix: Mix
+    label: str
+
+
+def _cells(values: Array, cell: int) -> Array:
+    rows, columns = values.shape
+    return values.reshape(rows // cell, cell, columns // cell, cell).sum((1, 3), dtype=np.float64).astype(np.float32)
+
+
+def _importance(truth: Array) -> Array:
+    """Weights of squared errors that make their sum what structural similarity loses, roughly."""
+    mean = cv2.GaussianBlur(truth, (0, 0), 1.5)
+    variance = np.maximum(cv2.GaussianBlur(truth * truth, (0, 0), 1.5) - mean * mean, 0)
+    return 1 / (2 * variance + np.float32(0.03**2))
+
+
+def record(planes: Sequence[gate.Passage], truth: Sequence[Array], mix: Mix, label: str) -> Record:
+    """The cells of what became of a frame, whose original's planes are ``truth``, as values."""
+    cell = gate.CELL * truth[0].shape[0] // planes[0].source.shape[0]
+    parts = (planes[0].plain - truth[0], planes[0].network - planes[0].plain, planes[0].evened - planes[0].network)
+    weights = (np.ones_like(truth[0]), _importance(truth[0]))
+    luma = [[_cells(w * parts[a] * parts[b], cell) for a, b in PAIRS] for w in weights]
+    chroma = 0
+    for plane, original in zip(planes[1:], truth[1:], strict=True):
+        p, d = plane.plain - original, plane.evened - plane.plain
+        chroma = chroma + np.stack([_cells(a * b, cell // 2) for a, b in ((p, p), (p, d), (d, d))])
+    return Record(gate.measure(planes), np.array(luma, np.float32), np.asarray(chroma, np.float32), mix, label)
+
+
+def values(y: NDArray[np.uint8], uv: NDArray[np.uint8]) -> list[Array]:
+    """Planes of an original as values."""
+    frame = picture(y, uv)
+    found = []
+    for plane, scale in zip(frame.planes, frame.scales, strict=True):
+        value = np.empty(plane.shape, np.float32)
+        scale.read(plane, value)
+        found.append(value)
+    return found
+
+
+def restored(
+    y: NDArray[np.uint8], uv: NDArray[np.uint8], mix: Mix, predictors: Predictors
+) -> tuple[list[gate.Passage], Picture]:
+    """A variant's middle frame through ``Restore``'s network, and what its gate makes of that, as 8 bit samples."""
+    planes = passed("restore", window(y, uv, network("restore")[1].radius(mix)), mix)
+    copies = [gate.Passage(p.source, p.plain, p.network, p.evened.copy()) for p in planes]
+    if predictors:
+        gate.take(copies, gate.shares(planes, *gate.packed(predictors, "restore", mix)))
+    samples = []
+    for plane, scale in zip(copies, scales(vs.core.get_video_format(vs.YUV420P8), False), strict=True):
+        stored = np.empty(plane.evened.shape, np.uint8)
+        scale.write(plane.evened, stored)
+        samples.append(stored)
+    return planes, picture(samples[0], np.stack(samples[1:]))
+
+
+def asked(y: NDArray[np.uint8], uv: NDArray[np.uint8], rng: Rng) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Mix]:
+    """A variant with faults that somebody names, and their tasks."""
+    names = [str(name) for name in rng.choice(list(faults.FAULTS), int(rng.choice([1, 1, 2])), replace=False)]
+    luma = torch.from_numpy((y.astype(np.float32) - 16) / 219)
+    chroma = torch.from_numpy((uv.astype(np.float32) - 128) / 224).flatten(0, 1)
+    luma, chroma = faults.lay(names, luma, chroma, rng)
+    return (
+        (luma * 219 + 16.5).clamp(1, 254).numpy().astype(np.uint8),
+        (chroma * 224 + 128.5).clamp(1, 254).numpy().astype(np.uint8).reshape(uv.shape),
+        tuple((name, 1.0) for name in TASKS if name in names),
+    )
+
+
+def ways(kind: str, rng: Rng) -> list[Mix]:
+    """Mixes of tasks that a variant may be restored by: the right one, and one that a diagnosis may mistake it for."""
+    right = [STATES[kind]] if kind in STATES else []
+    chances = np.array([3.0 if state in ("codec", "stream") else 1.0 for state in MISTAKEN])
+    wrong = rng.choice(MISTAKEN, 1 if right else 2, replace=False, p=chances / chances.sum())
+    return [tuple(MIXES[str(state)].items()) for state in (*right, *wrong[: int(not right or rng.random() < 0.5) * 2])]
+
+
+def records(path: Path, role: str, predictors: Predictors) -> Iterator[Record]:
+    """All that a role's gate can learn from a clip file of :mod:`training.clips`."""
+    rng = np.random.default_rng([len(path.stem), *path.stem.encode()])
+    with np.load(path) as file:
+        clip = dict(file)
+    truth = values(clip["hr_y"][MIDDLE], clip["hr_uv"][MIDDLE])
+    half = values(clip["lr_y"][0, MIDDLE], clip["lr_uv"][0, MIDDLE])
+    variants = [
+        (y, uv, ways(str(kind), rng), f"{kind}{'/' if name else ''}{name}")
+        for y, uv, kind, name in zip(clip["lr_y"], clip["lr_uv"], clip["kinds"], clip["strengths"], strict=True)
+    ]
+    if rng.random() < ASKED:
+        y, uv, mix = asked(clip["lr_y"][0], clip["lr_uv"][0], rng)
+        variants.append((y, uv, [mix], "asked"))
+    for y, uv, mixes, name in variants:
+        label = f"{name} {clip['look']}"
+        if role == "upscale" and (name.startswith("clean") or rng.random() < 0.3):
+            yield record(passed(role, window(y, uv, 0), ()), truth, (), f"alone {label}")
+        for mix in mixes[: 1 if role == "upscale" else None]:
+            if role == "restore":
+                yield record(restored(y, uv, mix, {})[0], half, mix, label)
+            elif role == "once":
+                yield record(passed(role, window(y, uv, network(role)[1].radius(mix)), mix), truth, mix, label)
+            else:
+                task = network("restore")[0].specialist(dict(mix))
+                follow: Mix = ((task, 1.0),) if task else ()
+                done = restored(y, uv, mix, predictors)[1]
+                yield record(passed(role, [done], follow), truth, follow, f"restored {label}")
+
+
+def build(clips: Path, out: Path, role: str, predictors: Predictors, pattern: str) -> None:
+    """Write the records of all clips of a folder, one file a clip, where they are missing."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    vs.core.animup.Version()  # hands the native functions over
+    out.mkdir(parents=True, exist_ok=True)
+    for path in sorted(clips.glob(pattern)):
+        target = out / f"{role}_{path.name}"
+        if target.exists():
+            continue
+        found = list(records(path, role, predictors))
+        partial = target.with_name(f".{target.name}")
+        np.savez(
+            partial, measures=np.stack([r.measures for r in found]), luma=np.stack([r.luma for r in found]),
+            chroma=np.stack([r.chroma for r in found]), label=np.array([r.label for r in found]),
+            mix=np.array([mix_text(dict(r.mix)) for r in found]),
+        )  # fmt: skip
+        partial.rename(target)

@@ -1,0 +1,211 @@
+"""Fit the gate's predictors to records: a few thousand numbers for each role.
+
+The loss of a frame is its gain over the plain picture in dB, of the squared error and of the error as structural
+similarity weighs it; what is worse than plain counts several times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.gate.record import PAIRS, STATES
+from vsanimup.diagnosis.mixes import MIXES, mix_text, parse_mix_text
+from vsanimup.filters.gate import MEASURES, SHARES
+from vsanimup.tasks import TASKS
+
+HIDDEN = (24, 16)
+CROP = 16
+"""Cells across and down that are looked at at once while training."""
+FLOORS = {"restore": (10**-5.0, 5e-4), "upscale": (10**-4.7, 5e-4), "once": (10**-4.7, 5e-4)}
+"""Mean squared error, and loss of similarity, below which nothing is seen."""
+WORSE = {"restore": 1.5, "upscale": 3.0, "once": 3.0}
+"""How much more a loss against the plain picture counts than a gain: what restores is followed by another gate."""
+MISTAKEN = 0.3
+"""Weight of records of tasks that a source does not need."""
+SIMILARITY, COLOUR = 0.6, 0.15
+"""Weights of the other two errors, beside the squared error of luma."""
+
+
+@dataclass
+class Table:
+    """Records of one role."""
+
+    inputs: Tensor
+    """``[N, rows, columns, 3 * MEASURES]``, 16 bit."""
+    luma: Tensor
+    """``[N, 2, 6, rows, columns]``, means over samples."""
+    chroma: Tensor
+    """``[N, 3, rows, columns]``."""
+    tasks: Tensor
+    """``[N, tasks]``."""
+    weights: Tensor
+    """``[N]``."""
+    labels: list[str]
+
+    def take(self, index: Tensor) -> Table:
+        """Some of the records."""
+        labels = [self.labels[int(i)] for i in index]
+        return Table(
+            self.inputs[index], self.luma[index], self.chroma[index], self.tasks[index], self.weights[index], labels
+        )  # fmt: skip
+
+    def parts(self) -> Table:
+        """The records in pieces of ``CROP`` cells across and down."""
+
+        def cut(values: Tensor, rows: int) -> Tensor:
+            return torch.cat([
+                part for band in values.split(CROP, rows) for part in band.split(CROP, rows + 1)
+            ])  # fmt: skip
+
+        pieces = (32 // CROP) ** 2
+        return Table(
+            cut(self.inputs, 1), cut(self.luma, 3), cut(self.chroma, 2), self.tasks.repeat(pieces, 1),
+            self.weights.repeat(pieces), self.labels * pieces,
+        )  # fmt: skip
+
+
+def load(folders: Sequence[Path], role: str) -> Table:
+    """All records of a role."""
+    found: dict[str, list[np.ndarray]] = {"measures": [], "luma": [], "chroma": [], "label": [], "mix": []}
+    for folder in folders:
+        for path in sorted(folder.glob(f"{role}_*.npz")):
+            with np.load(path) as file:
+                for name, parts in found.items():
+                    parts.append(file[name])
+    mixes = [str(mix) for part in found["mix"] for mix in part]
+    labels = [str(label) for part in found["label"] for label in part]
+    weights = [MISTAKEN if mistaken(label, mix) else 1.0 for label, mix in zip(labels, mixes, strict=True)]
+    tasks = [[parse_mix_text(mix).get(task, 0.0) for task in TASKS] for mix in mixes]
+    samples = 64.0 if role == "restore" else 256.0  # of a cell's luma
+    return Table(
+        inputs=torch.cat([pooled(torch.from_numpy(part)) for part in found["measures"]]),
+        luma=torch.from_numpy(np.concatenate(found["luma"])) / samples,
+        chroma=torch.from_numpy(np.concatenate(found["chroma"])) / (samples / 2),
+        tasks=torch.tensor(tasks),
+        weights=torch.tensor(weights),
+        labels=labels,
+    )
+
+
+def mistaken(label: str, mix: str) -> bool:
+    """Whether a record's source, by its label, has no need of its mix of tasks."""
+    kind = label.split(maxsplit=1)[0].split("/", maxsplit=1)[0]
+    return kind in ("clean", *STATES) and (kind == "clean" or mix != mix_text(MIXES[STATES[kind]]))
+
+
+class Predictor(nn.Module):
+    """What native code computes: see ``vsanimup/native/gate.cpp``."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__()
+        inputs = table.inputs[:: max(1, len(table.inputs) // 256)].float().flatten(0, 2)
+        self.register_buffer("centre", inputs.mean(0))
+        self.register_buffer("scale", 1 / inputs.std(0).clamp_min(0.05))
+        self.first, self.tasks = nn.Linear(3 * MEASURES, HIDDEN[0]), nn.Linear(len(TASKS), HIDDEN[0], bias=False)
+        self.second, self.last = nn.Linear(HIDDEN[0], HIDDEN[1]), nn.Linear(HIDDEN[1], SHARES)
+        nn.init.normal_(self.tasks.weight, std=0.3)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, inputs: Tensor, tasks: Tensor) -> Tensor:
+        """Shares ``[N, SHARES, rows, columns]``."""
+        x = (inputs.float() - self.centre) * self.scale
+        x = F.relu(self.first(x) + self.tasks(tasks)[:, None, None])
+        return torch.sigmoid(self.last(F.relu(self.second(x)))).permute(0, 3, 1, 2)
+
+    def arrays(self, role: str) -> dict[str, np.ndarray]:
+        """The weights as :data:`vsanimup.filters.gate.FILE` holds them, for measures as they come."""
+        with torch.no_grad():
+            first = self.first.weight * self.scale  # of measures as they come
+            parts = {
+                "0": first.T, "b0": self.first.bias - first @ self.centre, "tasks": self.tasks.weight.T,
+                "1": self.second.weight.T, "b1": self.second.bias, "2": self.last.weight.T, "b2": self.last.bias,
+            }  # fmt: skip
+        return {f"{role}_{name}": part.detach().contiguous().numpy().astype(np.float32) for name, part in parts.items()}
+
+
+def pooled(measures: Tensor) -> Tensor:
+    """A cell's measures, their means over 5x5 cells and over the frame: ``[N, rows, columns, 3 * MEASURES]``."""
+    around = F.avg_pool2d(F.pad(measures, (2, 2, 2, 2), mode="replicate"), 5, 1)
+    whole = measures.mean((2, 3), keepdim=True).expand_as(measures)
+    return torch.cat([measures, around, whole], 1).permute(0, 2, 3, 1).contiguous().half()
+
+
+def errors(table: Table, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Errors of each cell: of luma ``[N, 2, rows, columns]``, of chroma ``[N, rows, columns]``."""
+    one = torch.ones_like(shares[:, 0])
+    factors = (one, shares[:, 0], shares[:, 1])
+    luma = torch.zeros_like(table.luma[:, :, 0])
+    for k, (a, b) in enumerate(PAIRS):
+        luma = luma + (1 if a == b else 2) * (factors[a] * factors[b])[:, None] * table.luma[:, :, k]
+    colour = table.chroma[:, 0] + 2 * shares[:, 2] * table.chroma[:, 1] + shares[:, 2] ** 2 * table.chroma[:, 2]
+    return luma[:, 0], luma[:, 1], colour
+
+
+def gains(table: Table, shares: Tensor, role: str) -> Tensor:
+    """dB gained over the plain picture, ``[N, 3]``: squared error, similarity, chroma."""
+    plain = errors(table, torch.zeros_like(shares))
+    ours = errors(table, shares)
+    found = []
+    for before, after, floor in zip(plain, ours, (*FLOORS[role], FLOORS[role][0]), strict=True):
+        found.append(10 * torch.log10((before.mean((1, 2)) + floor) / (after.mean((1, 2)) + floor)))
+    return torch.stack(found, 1)
+
+
+def loss_of(gain: Tensor, role: str) -> Tensor:
+    """The loss of each frame."""
+    cost = -gain + WORSE[role] * F.relu(-gain)
+    return cost @ torch.tensor([1.0, SIMILARITY, COLOUR])
+
+
+def fit(table: Table, role: str, steps: int, seed: int, batch: int = 48) -> Predictor:
+    """Train one role's predictor."""
+    torch.manual_seed(seed)
+    model, parts = Predictor(table), table.parts()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-3, total_steps=steps, pct_start=0.1)
+    mean = 0.0
+    for step in range(steps):
+        some = parts.take(torch.multinomial(parts.weights, batch, replacement=True))
+        loss = loss_of(gains(some, model(some.inputs, some.tasks), role), role).mean()
+        mean += (float(loss.detach()) - mean) / min(step + 1, 300)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 500 == 499:
+            print(f"{role} {step + 1}: {mean:.3f}", flush=True)
+    return model.eval()
+
+
+def group_of(label: str) -> str:
+    """What a record is counted with."""
+    way, *rest = label.split()
+    return " ".join([way, *rest[: int(way in ("alone", "restored"))]])
+
+
+@torch.no_grad()
+def report(table: Table, model: Predictor, role: str) -> str:
+    """Gains by label: of the whole change, of the shares; the worst frame, and how many are worse than plain."""
+    ours, whole = [], []
+    for some in torch.arange(len(table.labels)).split(256):
+        part = table.take(some)
+        shares = model(part.inputs, part.tasks)
+        ours.append(gains(part, shares, role))
+        whole.append(gains(part, torch.ones_like(shares), role))
+    lines = [f"{'dB over plain':24s} frames   whole: luma, similarity, worst   shares: the same, chroma, worst, worse"]
+    groups = [group_of(label) for label in table.labels]
+    for name in (*sorted(set(groups)), "all"):
+        rows = torch.tensor([name in (group, "all") for group in groups])
+        a, b = torch.cat(whole)[rows], torch.cat(ours)[rows]
+        worse = 100 * float((b[:, :2] < -0.1).any(1).float().mean())
+        before, after = (f"{g[:, 0].mean():+6.2f} {g[:, 1].mean():+6.2f} {g[:, 0].min():+6.2f}" for g in (a, b))
+        colour = f"{b[:, 2].mean():+6.2f} {b[:, 1].min():+6.2f} {worse:3.0f} %"
+        lines.append(f"{name:24s} {int(rows.sum()):5d}   {before}   {after} {colour}")
+    return "\n".join(lines)
