@@ -18,7 +18,7 @@ from vsanimup.filters.once import Once
 from vsanimup.filters.samples import UNSPECIFIED, Plane, average, is_full, matrix_by_height, scales
 from vsanimup.filters.smooth import STEP, even_out
 from vsanimup.models import Model
-from vsanimup.temporal.drawings import CELL
+from vsanimup.temporal.drawings import CELL, FAINT, NOISIEST
 from vsanimup.temporal.scenes import scene_window
 
 STEADY_REACH = 2
@@ -79,7 +79,9 @@ class LiteProcess:
             device_id=settings.device_id, streams=settings.num_streams, precision=settings.precision,
             tta=settings.tta,
         )  # fmt: skip
-        self._likeness = Likeness(clip.format, scenecut=settings.scenecut)
+        # what enlarges alone is not to take grain for noise
+        noisiest = NOISIEST if model.scale == 1 or model.modulation else FAINT
+        self._likeness = Likeness(clip.format, scenecut=settings.scenecut, noisiest=noisiest)
         self._drawings = Once[Run, Sequence[Plane]](CELL + 2 * settings.num_streams)
 
     def __call__(self, job: Job) -> None:

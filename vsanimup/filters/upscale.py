@@ -24,8 +24,9 @@ PLAIN, ONE_PASS = "lite-upscale", "lite-one-pass"
 SMOOTH, SMOOTH_ONE_PASS = 8.0, 12.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma: one pass leaves more noise than two filters,
 each of which is followed by its own evening out."""
-STEADY, STEADY_ONE_PASS = 4.0, 7.0
-"""The same of differences between neighbouring frames: what two filters leave was evened out by the first already."""
+STEADY, STEADY_ONE_PASS = 0.0, 7.0
+"""The same of differences between neighbouring frames: what Restore gives was evened out already, and what is enlarged
+as it is keeps its grain and its texture in motion."""
 WIDENED = 2.5
 """Memory that half-precision weights take on processors, as a multiple of their size: onnxruntime widens them there.
 Measured at full size: 8.8 GB for 3.0 GB of weights and 0.8 GB of work."""
