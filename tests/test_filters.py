@@ -133,7 +133,7 @@ def test_strength():
     clip = moving(length=3, format=vs.YUV420PS)
     assert digests(core.animup.Restore(clip, strength=0)) == digests(clip)
     none, half, whole = (
-        planes_of(core.animup.Restore(clip, strength=s, steady=0).get_frame(1))[0] for s in (0, 0.5, 1)
+        planes_of(core.animup.Restore(clip, task="denoise", strength=s, steady=0).get_frame(1))[0] for s in (0, 0.5, 1)
     )
     assert np.abs(whole - none).max() > 0.005
     np.testing.assert_allclose(half, (none + whole) / 2, atol=1e-6)
@@ -171,7 +171,7 @@ def test_restore_removes_noise():
 
     noisy = drawn(still, plane)
     before = planes_of(noisy.get_frame(2))[0] - source[2][0]
-    after = planes_of(core.animup.Restore(noisy).get_frame(2))[0] - source[2][0]
+    after = planes_of(core.animup.Restore(noisy, task="denoise").get_frame(2))[0] - source[2][0]
     assert (after**2).mean() < 0.5 * (before**2).mean()
 
 

@@ -89,8 +89,9 @@ def test_measures_are_as_defined(rows, columns, scale, seed):
         13: logarithm(cells(np.abs(evening.reshape(rows, scale, columns, scale).mean((1, 3))), 8)),
     }
     for index, values in wanted.items():
-        # a correlation of next to nothing is rounded most
-        np.testing.assert_allclose(found[index], values, atol=2e-2 if index == 12 else 2e-3, err_msg=str(index))
+        # what next to nothing correlates with is one of rounding errors
+        sure = (cells(high**2, 8) > 1e-3) if index == 12 else slice(None)
+        np.testing.assert_allclose(found[index][sure], values[sure], atol=2e-3, err_msg=str(index))
     assert np.all(found[[14, 15]] == -12)
     assert np.all(found[16] == 0)
 
@@ -159,16 +160,15 @@ def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
     assert gate.predictors()
 
 
-def soft(sigma):
-    """Discs out of focus, at the size of the result."""
+def painted():
+    """Soft strokes of all directions, at the size of the result."""
 
     def plane(n, index, shape):
-        rows, columns = (a / shape[0] for a in np.mgrid[: shape[0], : shape[1]].astype(float))
-        picture = np.full(shape, 0.45)
-        for x, y, radius, level in ((0.4, 0.5, 0.3, 0.75), (1.1, 0.35, 0.2, 0.2), (1.6, 0.6, 0.25, 0.85)):
-            away = (np.hypot(columns - x, rows - y) - radius) * shape[0] / sigma
-            picture = picture + (level - picture) / (1 + np.exp(2 * away)) * (index == 0)
-        return np.clip(picture, 0.07, 0.92)
+        rng = np.random.default_rng(3)
+        down, across = (np.fft.fftfreq(side)[(slice(None), None)[:: 1 - 2 * k]] for k, side in enumerate(shape))
+        low = np.exp(-((down**2 + across**2) / 0.06**2))
+        field = np.fft.ifft2(np.fft.fft2(rng.normal(0, 1, shape)) * low).real
+        return np.clip(0.5 + 0.2 * (index == 0) * field / field.std(), 0.07, 0.92)
 
     return drawn(core.std.BlankClip(format=vs.YUV420P8, width=384, height=192, length=1, keep=True), plane)
 
@@ -179,11 +179,11 @@ def psnr(clip, truth):
 
 
 def test_what_is_soft_comes_out_no_worse_than_by_interpolation():
-    truth = soft(6)
+    truth = painted()
     source = truth.resize.Bicubic(192, 96)
     plain = psnr(source.resize.Lanczos(384, 192), truth)
     assert psnr(core.animup.Upscale(source), truth) > min(plain, 48) - 0.2
-    assert psnr(core.animup.Upscale(source, gate=0), truth) < min(plain, 48) - 2
+    assert psnr(core.animup.Upscale(source, gate=0), truth) < plain - 8
 
 
 def test_what_is_sharp_keeps_the_gain():
@@ -214,7 +214,8 @@ def test_argument(function, how):
 
 @pytest.mark.parametrize("format", [vs.GRAY8, vs.YUV444P16, vs.RGB24, vs.YUV420PS])
 def test_formats_and_odd_sizes(format):
-    clip = core.std.BlankClip(format=format, width=45, height=35, length=1)
+    side = 46 if format == vs.YUV420PS else 45
+    clip = core.std.BlankClip(format=format, width=side, height=side - 10, length=1)
     for function in ("Restore", "Upscale"):
         frame = getattr(core.animup, function)(clip, task="deblock").get_frame(0)
         assert frame.format.id == format

@@ -30,9 +30,10 @@ MIXES: Final[dict[str, dict[str, float]]] = {
 }
 """State of a source -> task weights, those that restoration networks are trained with. Few, since each one that
 occurs in a clip costs an engine. ``codec`` stands for MPEG-2, MPEG-4 ASP and JPEG, ``stream`` for H.264 and HEVC. Noise
-over a compressed picture hides what is below and counts as noise. Noise that is not a tape's may be the film's grain, and
-softness a style: both are recognised and left alone until somebody names ``denoise`` or ``deblur``. Scratches, bands, rain, haze and snow are never
-diagnosed: those of the weather are usually meant, and all are removed only when asked for by name."""
+over a compressed picture hides what is below and counts as noise. Noise that is not a tape's may be the film's grain,
+and softness a style: both are recognised, and left alone until somebody names ``denoise`` or ``deblur``. Scratches,
+bands, rain, haze and snow are never diagnosed: those of the weather are usually meant, and all are removed only when
+asked for by name."""
 
 
 def mix_text(mix: Mapping[str, float]) -> str:

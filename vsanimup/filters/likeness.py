@@ -13,7 +13,7 @@ from vsanimup.errors import AnimupError
 from vsanimup.filters.once import Once
 from vsanimup.filters.samples import UNSPECIFIED, Picture, is_full, matrix_by_height, scales
 from vsanimup.spatial.rgb import COEFFICIENTS
-from vsanimup.temporal.drawings import CELL, run_of, same_drawing
+from vsanimup.temporal.drawings import CELL, NOISIEST, run_of, same_drawing
 from vsanimup.temporal.scenes import is_cut
 
 PAIRS = 256
@@ -31,9 +31,10 @@ Run = tuple[int, int]
 class Likeness:
     """Compares frames of one gray or YUV clip; remembers what it found. Safe to use from several threads."""
 
-    def __init__(self, format: vs.VideoFormat, *, scenecut: bool) -> None:
-        """``scenecut`` tells whether cuts are looked for; drawings end at them too."""
-        self._format, self._scenecut = format, scenecut
+    def __init__(self, format: vs.VideoFormat, *, scenecut: bool, noisiest: float = NOISIEST) -> None:
+        """``scenecut`` tells whether cuts are looked for; drawings end at them too. Frames that differ by more noise
+        than ``noisiest`` are drawings of their own."""
+        self._format, self._scenecut, self._noisiest = format, scenecut, noisiest
         self._same = Once[tuple[int, int], bool](PAIRS)
         self._cuts = Once[int, bool](PAIRS)
 
@@ -48,7 +49,7 @@ class Likeness:
             if _layout(frames[a]) != _layout(frames[b]) or _restored(frames[a]) != _restored(frames[b]):
                 return False  # a run holds for all of its frames, and restored ones are drawings of their own
             one, other = self.picture(frames[a]), self.picture(frames[b])
-            return one.same_samples(other) or same_drawing(one.levels(), other.levels())
+            return one.same_samples(other) or same_drawing(one.levels(), other.levels(), self._noisiest)
 
         return self._same.get((a, b), compare) and not (b == a + 1 and self.cut(frames, b))
 

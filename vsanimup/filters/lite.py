@@ -29,6 +29,7 @@ from vsanimup.filters.samples import (
 from vsanimup.filters.smooth import STEP, even_out
 from vsanimup.filters.spans import with_spans
 from vsanimup.models import Model
+from vsanimup.temporal.drawings import FAINT, NOISIEST
 
 STEADY_REACH = 1
 """Frames before and behind a drawing that it is evened out with: each is computed anew when somebody seeks."""
@@ -189,6 +190,8 @@ def lite_node(
     spanned = with_spans(
         clip, function, drawings=settings.drawings, scenecut=settings.scenecut, reach=around,
         restored_reach=around if again else radius, streams=settings.num_streams,
+        # what enlarges alone is not to take grain for noise
+        noisiest=NOISIEST if model.scale == 1 or model.modulation else FAINT,
     )  # fmt: skip
     process = LiteProcess(clip, model, settings, target, mix)
     threads = settings.num_streams + 1  # one may wait for an equal picture that another computes

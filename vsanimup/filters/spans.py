@@ -6,22 +6,23 @@ import vapoursynth as vs
 
 from vsanimup.bridge import SPAN, Job, block_node
 from vsanimup.filters.likeness import RESTORED, Likeness
-from vsanimup.temporal.drawings import CELL
+from vsanimup.temporal.drawings import CELL, NOISIEST
 
 MEMORY = 512 << 20
 """Bytes that source frames held for comparing them may take."""
 
 
 def with_spans(
-    clip: vs.VideoNode, function: str, *, drawings: bool, scenecut: bool, reach: int, restored_reach: int, streams: int
-) -> vs.VideoNode:
+    clip: vs.VideoNode, function: str, *, drawings: bool, scenecut: bool, reach: int, restored_reach: int, streams: int,
+    noisiest: float = NOISIEST,
+) -> vs.VideoNode:  # fmt: skip
     """``clip`` with the properties :data:`vsanimup.bridge.SPAN` on each frame.
 
     ``drawings`` looks for runs of frames that show one drawing; without, each frame is one, as each restored frame is.
     Surroundings are up to ``reach`` frames (``restored_reach`` where frames were restored) on each side of it, within
-    its scene. ``clip``, gray or YUV, must be no node of the script's, since its cache is set.
+    its scene. Frames that differ by more noise than ``noisiest`` are drawings of their own. ``clip``, gray or YUV, must be no node of the script's, since its cache is set.
     """
-    likeness = Likeness(clip.format, scenecut=scenecut)
+    likeness = Likeness(clip.format, scenecut=scenecut, noisiest=noisiest)
     looked_at = _looked_at(clip, function, likeness, drawings=drawings, reach=reach, streams=streams)
     restored = _looked_at(clip, function, likeness, drawings=False, reach=restored_reach, streams=streams)
 

@@ -25,9 +25,10 @@ PLAIN, ONE_PASS = "lite-upscale", "lite-one-pass"
 SMOOTH, SMOOTH_ONE_PASS = 8.0, 12.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma: one pass leaves more noise than two filters,
 each of which is followed by its own evening out."""
-STEADY, STEADY_ONE_PASS = 4.0, 7.0
-"""The same of differences between neighbouring frames. What Restore gives was evened out already, and is so again only
-where the script says ``steady``: each frame would take two more of Restore's when somebody seeks."""
+STEADY, STEADY_ONE_PASS = 0.0, 7.0
+"""The same of differences between neighbouring frames: what is enlarged as it is keeps its grain and its texture in
+motion. What Restore gives was evened out already, and is so again only where the script says ``steady``: each frame
+would take two more of Restore's when somebody seeks."""
 WIDENED = 2.5
 """Memory that half-precision weights take on processors, as a multiple of their size: onnxruntime widens them there.
 Measured at full size: 8.8 GB for 3.0 GB of weights and 0.8 GB of work."""

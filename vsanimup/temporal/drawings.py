@@ -40,6 +40,8 @@ MOST = 40.0
 """Mean difference of a block that is never noise; spares most moving pictures the rest."""
 NOISIEST = 12.0
 """Median difference of blocks from which nothing can be told; at two frames of white noise, sigma 11."""
+FAINT = 0.5
+"""The same where noise is to be kept, for it may be the picture's own grain: what codecs leave of still pictures."""
 MOTION = (0.06, 0.03)
 """The whole picture has moved: by more than this many samples, if that explains more than this share of the
 difference's energy."""
@@ -51,8 +53,8 @@ PART_FADE = (0.5, 0.2)
 """The same for a part of the picture."""
 
 
-def same_drawing(before: Iterable[Array], after: Iterable[Array]) -> bool:
-    """Whether two frames show one drawing.
+def same_drawing(before: Iterable[Array], after: Iterable[Array], noisiest: float = NOISIEST) -> bool:
+    """Whether two frames show one drawing, and differ by noise no stronger than ``noisiest``.
 
     ``before`` and ``after`` are planes ``[rows, columns]`` of one size, luma first, then any chroma, in levels;
     as luma decides most cases, they may be made on demand.
@@ -61,7 +63,7 @@ def same_drawing(before: Iterable[Array], after: Iterable[Array]) -> bool:
     noise = 0.0
     for index, (a, b) in enumerate(zip(before, after, strict=True)):
         difference = b - a
-        level = _noise_unless_changed(difference, None if index else a)
+        level = _noise_unless_changed(difference, None if index else a, noisiest)
         noise = noise if index else level
         if level == np.inf or _faded(difference, noise):
             return False
@@ -89,11 +91,11 @@ def run_of(n: int, first: int, last: int, same: Callable[[int, int], bool]) -> t
         start = end + 1
 
 
-def _noise_unless_changed(difference: Array, luma: Array | None) -> float:
+def _noise_unless_changed(difference: Array, luma: Array | None, noisiest: float) -> float:
     """The noise: median difference of the blocks. Infinite when a block stands out, or there is too much of it."""
     values = _blocks(np.abs(difference), BLOCK)
     middle, most = float(np.median(values)), float(values.max())
-    if not (middle <= NOISIEST and most <= MOST):  # nor what is no number
+    if not (middle <= noisiest and most <= MOST):  # nor what is no number
         return np.inf
     if luma is None:
         return middle if most <= 2 * middle + OUTLIER[1] else np.inf
