@@ -81,8 +81,9 @@ def test_enlarging_knows_what_restored(alone, format, task):
     whole = digests(core.animup.Upscale(restored, gate=0))
     assert whole == digests(core.animup.Upscale(restored, model=str(SHIPPED / "lite-upscale" / task), gate=0))
     assert whole != digests(core.animup.Upscale(restored, model=str(alone / "lite-upscale"), gate=0))
-    for other in (core.animup.Restore(clip, task="denoise"), core.animup.Restore(clip, task=task, strength=0.5)):
-        assert "AnimupRestored" not in other.get_frame(1).props
+    for how, said in (({"task": "denoise"}, "lite-restore"), ({"task": task, "strength": 0.5}, None)):
+        other = core.animup.Restore(clip, **how)
+        assert other.get_frame(1).props.get("AnimupRestored") == said
         assert digests(core.animup.Upscale(other)) == digests(
             core.animup.Upscale(other, model=str(alone / "lite-upscale"))
         )

@@ -20,7 +20,8 @@ def with_spans(
 
     ``drawings`` looks for runs of frames that show one drawing; without, each frame is one, as each restored frame is.
     Surroundings are up to ``reach`` frames (``restored_reach`` where frames were restored) on each side of it, within
-    its scene. Frames that differ by more noise than ``noisiest`` are drawings of their own. ``clip``, gray or YUV, must be no node of the script's, since its cache is set.
+    its scene. Frames that differ by more noise than ``noisiest`` are drawings of their own. ``clip``, gray or YUV,
+    must be no node of the script's, since its cache is set.
     """
     likeness = Likeness(clip.format, scenecut=scenecut, noisiest=noisiest)
     looked_at = _looked_at(clip, function, likeness, drawings=drawings, reach=reach, streams=streams)
