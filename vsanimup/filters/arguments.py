@@ -71,7 +71,7 @@ def settings(
         raise AnimupError(
             f"precision={precision!r} needs backend='tensorrt', this is backend={chosen.name!r}: leave precision out"
         )
-    if precision == "int8" and chosen.builds:
+    if precision == "int8" and not chosen.integers:
         raise AnimupError(f"precision='int8' needs backend='cpu', this is backend={chosen.name!r}: leave precision out")
     return Settings(
         tilesize=tiles, overlap=shared, backend=chosen, device_id=device_id,
