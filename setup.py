@@ -36,9 +36,8 @@ TARGETS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf
 TARGET = os.environ.get("ANIMUP_TARGET", "")
 if TARGET and TARGET not in TARGETS:
     raise SystemExit(f"ANIMUP_TARGET must be one of {', '.join(TARGETS)}, got {TARGET!r}")
-SUFFIX = {"win": ".dll", "mac": ".dylib"}.get(
-    TARGET[:3] or {"darwin": "mac"}.get(sys.platform, sys.platform)[:3], ".so"
-)
+SYSTEM = (TARGET or {"darwin": "macosx", "win32": "win"}.get(sys.platform, "linux"))[:3]
+SUFFIX = {"win": ".dll", "mac": ".dylib"}.get(SYSTEM, ".so")
 OURS = ["export.lite", "export.lcm_tiny"]
 """Exporters of what training/ makes, of use beside it only."""
 

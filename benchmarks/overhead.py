@@ -50,6 +50,7 @@ class InstantBackend:
 
     name = "instant"
     builds = False
+    integers = True
 
     def unavailable(self) -> str | None:
         """Never."""

@@ -16,9 +16,8 @@ ENTRY = "VapourSynthPluginInit2"
 LARGEST = 30 << 20
 """Bytes of a wheel."""
 FILES = (
-    f"{PLUGIN}/manifest.vs",
-    "vsanimup/py.typed",
-    "vsanimup/data/demo.mkv", "vsanimup/models/lite-restore/manifest.json",
+    f"{PLUGIN}/manifest.vs", "vsanimup/py.typed", "vsanimup/data/demo.mkv",
+    "vsanimup/models/lite-restore/manifest.json",
     "vsanimup/vs_scripts/restore_upscale.vpy", "vsanimup/vs_scripts/compare.vpy", "vsanimup/export/__main__.py",
 )  # fmt: skip
 """Some of what users are told that it brings."""
@@ -110,16 +109,9 @@ def elf(library: lief.ELF.Binary) -> Facts:
     """Linux."""
     machine = {lief.ELF.ARCH.X86_64: "x86_64", lief.ELF.ARCH.AARCH64: "aarch64"}[library.header.machine_type]
     exported = {str(symbol.name) for symbol in library.exported_symbols}
-    return (
-        machine,
-        set(map(str, library.libraries)),
-        exported,
-        newest(
-            str(version.name)
-            for needed in library.symbols_version_requirement
-            for version in needed.get_auxiliary_symbols()
-        ),
-    )
+    asked = (each.get_auxiliary_symbols() for each in library.symbols_version_requirement)
+    least = newest(str(version.name) for versions in asked for version in versions)
+    return machine, set(map(str, library.libraries)), exported, least
 
 
 def newest(versions: Iterable[str]) -> tuple[int, ...]:

@@ -92,6 +92,7 @@ class StubBackend:
 
     name = "stub"
     builds = False
+    integers = True
 
     def __init__(self):
         self.runs, self.loads, self.lock = [], [], threading.Lock()

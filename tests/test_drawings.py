@@ -163,6 +163,7 @@ class Spy:
 
     name = "spy"
     builds = False
+    integers = True
 
     def __init__(self):
         self.runs = 0

@@ -143,7 +143,7 @@ def test_networks_from_one_picture_to_one(tmp_path, monkeypatch, told):
 class Device:
     """The cpu backend, said to have memory of its own."""
 
-    name, builds = "cpu", False
+    name, builds, integers = "cpu", False, False
 
     def __init__(self, total, free):
         self.room = DeviceMemory(total=total, free=free)

@@ -146,14 +146,3 @@ def test_a_host_without_python(tmp_path: Path) -> None:
     run = subprocess.run([tmp_path / "host", library], capture_output=True, text=True, timeout=30, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("Restore: no Python interpreter in this process (animup runs inside Python hosts")
-
-
-@pytest.mark.skipif(not shutil.which("x86_64-w64-mingw32-g++"), reason="needs mingw-w64")
-def test_cross_compiles_for_windows(tmp_path: Path) -> None:
-    subprocess.run(
-        [HERE / "cross_compile.sh", tmp_path / "libanimup.dll"],
-        check=True,
-        timeout=110,
-        env={**os.environ, "PYTHON": sys.executable},
-    )
-    assert (tmp_path / "libanimup.dll").read_bytes()[:2] == b"MZ"

@@ -186,7 +186,11 @@ def export_model(context: typer.Context) -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    report: Annotated[
+        bool, typer.Option("--report", help="Write plain text for an issue, without personal paths.")
+    ] = False,
+) -> None:
     """Check the installation by using it; exit code 1 when the filters cannot work here."""
     from rich.console import Console
     from rich.table import Table
@@ -199,6 +203,9 @@ def doctor() -> None:
         console = Console(highlight=False)
         with console.status("Trying things out"):
             checks = work.examine()
+        if report:
+            typer.echo(work.report(checks), nl=False)
+            raise typer.Exit(1 if any(check.state == "fail" for check in checks) else 0)
         table = Table("what", "", "found", title="animup doctor", title_justify="left")
         for check in checks:
             table.add_row(check.name, marks[check.state], Text(check.found, overflow="fold"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -121,8 +122,12 @@ def _plugin(seen: dict[str, Any]) -> Check:
 
 def _backends() -> list[Check]:
     from vsanimup.engines import BACKENDS
+    from vsanimup.engines.providers import PROVIDERS
 
     reasons = {name: backend.unavailable() for name, backend in BACKENDS.items()}
+    for backend in PROVIDERS:  # those that are not there are named only where there is a GPU for them
+        if reasons[backend.name]:
+            del reasons[backend.name]
     lost: Literal["note", "fail"] = "fail" if all(reasons.values()) else "note"
     checks = []
     for name, reason in reasons.items():
@@ -132,9 +137,49 @@ def _backends() -> list[Check]:
         else:
             why, _, remedy = reason.rpartition(": ")
             checks.append(Check(name=f"backend {name}", state=lost, found=why or reason, remedy=remedy))
+    checks += _gpus({check.name.removeprefix("backend ") for check in checks if check.state == "ok"})
     if any(backend.builds for backend in BACKENDS.values()):
         checks.append(_engines())
     return checks
+
+
+def _gpus(working: set[str]) -> list[Check]:
+    """What each maker's GPU needs; ``working`` are the backends that can be used."""
+    from vsanimup.gpus import advice, makers
+
+    checks = []
+    for maker in makers():
+        told = advice(maker)
+        if told is None:
+            checks.append(Check(name=f"GPU ({maker})", state="note", found="no backend for it on this system"))
+        elif told[0] in working or (maker == "NVIDIA" and "cuda" in working):
+            checks.append(Check(name=f"GPU ({maker})", state="ok", found=f"backend='{told[0]}'"))
+        else:
+            found = f"backend='{told[0]}' would use it"
+            checks.append(Check(name=f"GPU ({maker})", state="note", found=found, remedy=told[1]))
+    return checks
+
+
+def report(checks: list[Check]) -> str:
+    """The checks as text for an issue: without the folders, and the user's and the computer's names."""
+    lines = [f"animup doctor, {platform.system()} {platform.release()}, {platform.machine()}"]
+    for check in checks:
+        lines.append(f"{check.state:4}  {check.name}: {check.found}")
+        lines += [f"      remedy: {check.remedy}"] if check.remedy else []
+    return anonymous("\n".join(lines)) + "\n"
+
+
+def anonymous(text: str) -> str:
+    """A text without personal paths: folders that only this computer has are shortened to what they are."""
+    places = {str(Path(sys.prefix)): "PYTHON", str(Path(sys.base_prefix)): "PYTHON_BASE", str(Path.cwd()): "FOLDER"}
+    places |= {str(Path.home()): "HOME", str(Path(tempfile.gettempdir())): "TMP"}
+    for place in sorted(places, key=len, reverse=True):
+        if len(place) > 1:
+            for form in {place, place.replace("\\", "/"), place.replace("\\", "\\\\")}:
+                text = text.replace(form, places[place])
+    for name in {Path.home().name, platform.node()} - {"", "root"}:
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "NAME", text)
+    return text
 
 
 def _engines() -> Check:

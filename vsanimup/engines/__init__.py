@@ -20,6 +20,7 @@ from vsanimup.engines.base import (
 )
 from vsanimup.engines.cpu import CpuBackend
 from vsanimup.engines.cuda import CudaBackend
+from vsanimup.engines.providers import PROVIDERS
 from vsanimup.engines.tensorrt.backend import TensorRtBackend
 from vsanimup.errors import AnimupError, unknown
 
@@ -28,8 +29,9 @@ __all__ = [
     "choose", "on_host",
 ]  # fmt: skip
 
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (TensorRtBackend(), CudaBackend(), CpuBackend())}
-"""All backends by name, best first."""
+_ALL: tuple[Backend, ...] = (TensorRtBackend(), CudaBackend(), CpuBackend(), *PROVIDERS)
+BACKENDS = {backend.name: backend for backend in _ALL}
+"""All backends by name, best first. ``cpu`` always works, so that those behind it are taken by name only."""
 LOG = logging.getLogger("vsanimup.engines")
 
 

@@ -78,6 +78,8 @@ class Backend(Protocol):
     builds: bool
     """Whether making an engine takes long, so that it is kept for later. Then ask for one that serves a range of
     sizes, and hand over ``weights`` instead of changing the network."""
+    integers: bool
+    """Whether networks of 8-bit integers are faster on it than those of floats."""
 
     def unavailable(self) -> str | None:
         """Why this backend cannot be used here, with the remedy; ``None`` when it can."""

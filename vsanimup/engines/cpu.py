@@ -126,6 +126,7 @@ class CpuBackend(OnnxRuntimeBackend):
     """onnxruntime's CPU provider."""
 
     name = "cpu"
+    integers = True
 
     def unavailable(self) -> str | None:
         """See :class:`vsanimup.engines.base.Backend`."""

@@ -125,6 +125,7 @@ class CudaBackend(OnnxRuntimeBackend):
     """onnxruntime's CUDA provider."""
 
     name = "cuda"
+    integers = False
 
     def unavailable(self) -> str | None:
         """See :class:`vsanimup.engines.base.Backend`."""

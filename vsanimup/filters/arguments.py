@@ -78,7 +78,7 @@ def settings(
         raise AnimupError(
             f"precision={precision!r} needs backend='tensorrt', this is backend={chosen.name!r}: leave precision out"
         )
-    if precision == "int8" and chosen.name != "cpu":
+    if precision == "int8" and not chosen.integers:
         raise AnimupError(f"precision='int8' needs backend='cpu', this is backend={chosen.name!r}: leave precision out")
     evening = f"0 (off) and {MAX_SMOOTH}"
     return Settings(

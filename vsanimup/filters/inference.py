@@ -137,7 +137,7 @@ class Inference:
                 f"precision='int8' needs {INT8}, which model {model.name} does not have; leave precision out"
             )
         # integers are for processors: on a device of its own they would be slower, or not be known
-        integers = room is None and precision in ("auto", "int8") and INT8 in model.files
+        integers = backend.integers and precision in ("auto", "int8") and INT8 in model.files
         self._file = INT8 if integers else FLOAT
         self._precision, self._streams = precision, streams
         self._weights = {task: self._read(model.of(task)) for task in (None, *model.specialists)}

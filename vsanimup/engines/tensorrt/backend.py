@@ -20,6 +20,7 @@ class TensorRtBackend:
 
     name = "tensorrt"
     builds = True
+    integers = False
 
     def unavailable(self) -> str | None:
         """See :class:`vsanimup.engines.base.Backend`."""
