@@ -272,7 +272,9 @@ def _plain_errors(script: str) -> Iterator[None]:
     except SystemExit as stop:
         raise AnimupError(f"{stop.code}" if stop.code else f"{script} stopped") from None
     except vs.Error as error:
-        raise AnimupError(f"{error}") from None
+        # an exception in a script's own function brings its traceback along
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["it failed without a word"]
+        raise AnimupError(lines[0] if len(lines) == 1 else f"{script}: {lines[-1]}") from None
     except MemoryError:
         raise AnimupError("there is too little memory; use fewer --workers, or a smaller tilesize") from None
     except Exception as error:
