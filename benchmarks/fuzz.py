@@ -55,6 +55,7 @@ class MadeUp:
 
     name = "made-up"
     builds = False
+    integers = True
 
     def __init__(self, seconds: float = 0.002) -> None:
         """Each run takes up to ``seconds`` longer than it must, so that others overtake it."""

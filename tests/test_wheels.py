@@ -86,12 +86,12 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     """A new environment that holds the wheel and what it depends on, and whose PATH has nothing else."""
     folder = tmp_path_factory.mktemp("bare")
     uv = shutil.which("uv") or pytest.fail("uv is needed, which runs the tests")
-    quiet = {"check": True, "capture_output": True, "cwd": ROOT}
+    quiet = {"capture_output": True, "cwd": ROOT}
     exported = ["export", "--frozen", "--no-emit-project", "--no-hashes", "--no-default-groups", "-o"]
-    subprocess.run([uv, *exported, folder / "locked.txt"], **quiet)
-    subprocess.run([uv, "venv", "--python", sys.executable, folder / "venv"], **quiet)
+    subprocess.run([uv, *exported, folder / "locked.txt"], check=True, **quiet)
+    subprocess.run([uv, "venv", "--python", sys.executable, folder / "venv"], check=True, **quiet)
     install = ["pip", "install", "--python", folder / "venv", "--no-build", "-r", folder / "locked.txt", wheel]
-    subprocess.run([uv, *install], **quiet)
+    subprocess.run([uv, *install], check=True, **quiet)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "UV", "VIRTUAL"))}
     yield folder / "venv", {**kept, "PATH": str(folder / "venv" / "bin"), "HOME": str(folder)}
     shutil.rmtree(folder / "venv")

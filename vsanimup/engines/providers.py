@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsanimup.engines.base import DeviceArray, DeviceMemory, Engine, Feed, Result, Size
 from vsanimup.engines.onnx_runtime import OnnxRuntimeBackend, session_options
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, cut
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -32,11 +32,11 @@ class ProviderEngine:
             with self._running:
                 results = self._session.run(self._outputs, dict(inputs))
         except Exception as error:  # onnxruntime's exceptions have no common base of their own
-            raise AnimupError(f"the network {self._origin} failed on the {self.backend} backend: {error}") from error
+            raise AnimupError(f"the network {self._origin} failed on the {self.backend} backend: {cut(error)}") from error
         return dict(zip(self._outputs, results, strict=True))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class ProviderBackend(OnnxRuntimeBackend):
     """A provider that the installed onnxruntime may have or not. Taken by its name only, never by ``auto``."""
 
@@ -99,7 +99,7 @@ class ProviderBackend(OnnxRuntimeBackend):
             session = ort.InferenceSession(network, settings, providers=given)
         except Exception as error:
             raise AnimupError(
-                f"onnxruntime {ort.__version__} cannot load the network {origin} on the {self.name} backend: {error}; "
+                f"onnxruntime {ort.__version__} cannot load the network {origin} on the {self.name} backend: {cut(error)}; "
                 "renew the device's driver, or use backend='cpu'"
             ) from error
         if self.provider not in session.get_providers():  # else it would go on without a word, on the processor
