@@ -32,7 +32,8 @@ class ProviderEngine:
             with self._running:
                 results = self._session.run(self._outputs, dict(inputs))
         except Exception as error:  # onnxruntime's exceptions have no common base of their own
-            raise AnimupError(f"the network {self._origin} failed on the {self.backend} backend: {cut(error)}") from error
+            what = f"the network {self._origin} failed on the {self.backend} backend"
+            raise AnimupError(f"{what}: {cut(error)}") from error
         return dict(zip(self._outputs, results, strict=True))
 
 
@@ -99,8 +100,8 @@ class ProviderBackend(OnnxRuntimeBackend):
             session = ort.InferenceSession(network, settings, providers=given)
         except Exception as error:
             raise AnimupError(
-                f"onnxruntime {ort.__version__} cannot load the network {origin} on the {self.name} backend: {cut(error)}; "
-                "renew the device's driver, or use backend='cpu'"
+                f"onnxruntime {ort.__version__} cannot load the network {origin} on the {self.name} backend: "
+                f"{cut(error)}; renew the device's driver, or use backend='cpu'"
             ) from error
         if self.provider not in session.get_providers():  # else it would go on without a word, on the processor
             raise AnimupError(
