@@ -86,9 +86,8 @@ def shares(planes: Sequence[Passage], weights: Array, hidden: tuple[int, int]) -
     """Shares to take, 0..1, float32 ``[SHARES, cells down, cells across]``, by what :func:`packed` gives."""
     measures = measure(planes)
     found = np.empty((SHARES, *measures.shape[1:]), np.float32)
-    bridge.predict_shares(
-        measures.ctypes.data, *measures.shape[1:], weights.ctypes.data, hidden, found.ctypes.data
-    )  # fmt: skip
+    rows, columns = measures.shape[1:]
+    bridge.predict_shares(measures.ctypes.data, rows, columns, weights.ctypes.data, hidden, found.ctypes.data)
     return found
 
 
@@ -140,7 +139,8 @@ def blend(plane: Passage, change: Array, evening: Array, cell: int) -> None:
     Each share stands for ``cell`` samples of the result, across and down.
     """
     table = _table(plane.source, plane.plain, plane.network, plane.evened)
-    bridge.blend_shares(table.ctypes.data, change.ctypes.data, evening.ctypes.data, *change.shape, cell)
+    addresses = table.ctypes.data, change.ctypes.data, evening.ctypes.data
+    bridge.blend_shares(*addresses, change.shape[0], change.shape[1], cell)
 
 
 def limit(
