@@ -56,8 +56,11 @@ def network(role: str) -> tuple[Model, Inference]:
     """The shipped network of a role, for clips of 256x256."""
     name, scale, _ = ROLES[role]
     model = find(name, name, scale=scale)
-    how = {"tilesize": None, "overlap": (32, 32), "backend": choose("cpu"), "device_id": 0, "streams": 1}
-    return model, Inference(model, width=256, height=256, has_chroma=True, **how)
+    made = Inference(
+        model, width=256, height=256, has_chroma=True, tilesize=None, overlap=(32, 32), backend=choose("cpu"),
+        device_id=0, streams=1,
+    )  # fmt: skip
+    return model, made
 
 
 def picture(y: NDArray[np.uint8], uv: NDArray[np.uint8]) -> Picture:
@@ -111,7 +114,7 @@ def _importance(truth: Array) -> Array:
     """Weights of squared errors that make their sum what structural similarity loses, roughly."""
     mean = cv2.GaussianBlur(truth, (0, 0), 1.5)
     variance = np.maximum(cv2.GaussianBlur(truth * truth, (0, 0), 1.5) - mean * mean, 0)
-    return 1 / (2 * variance + np.float32(0.03**2))
+    return np.asarray(1 / (2 * variance + 0.03**2), np.float32)
 
 
 def record(planes: Sequence[gate.Passage], truth: Sequence[Array], mix: Mix, label: str) -> Record:
@@ -120,11 +123,11 @@ def record(planes: Sequence[gate.Passage], truth: Sequence[Array], mix: Mix, lab
     parts = (planes[0].plain - truth[0], planes[0].network - planes[0].plain, planes[0].evened - planes[0].network)
     weights = (np.ones_like(truth[0]), _importance(truth[0]))
     luma = [[_cells(w * parts[a] * parts[b], cell) for a, b in PAIRS] for w in weights]
-    chroma = 0
+    chroma = np.zeros((3, *luma[0][0].shape), np.float32)
     for plane, original in zip(planes[1:], truth[1:], strict=True):
         p, d = plane.plain - original, plane.evened - plane.plain
-        chroma = chroma + np.stack([_cells(a * b, cell // 2) for a, b in ((p, p), (p, d), (d, d))])
-    return Record(gate.measure(planes), np.array(luma, np.float32), np.asarray(chroma, np.float32), mix, label)
+        chroma += np.stack([_cells(a * b, cell // 2) for a, b in ((p, p), (p, d), (d, d))])
+    return Record(gate.measure(planes), np.array(luma, np.float32), chroma, mix, label)
 
 
 def values(y: NDArray[np.uint8], uv: NDArray[np.uint8]) -> list[Array]:

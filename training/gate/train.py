@@ -61,7 +61,7 @@ class Table:
 
         def cut(values: Tensor, rows: int) -> Tensor:
             return torch.cat([
-                part for band in values.split(CROP, rows) for part in band.split(CROP, rows + 1)
+                part for band in torch.split(values, CROP, rows) for part in torch.split(band, CROP, rows + 1)
             ])  # fmt: skip
 
         pieces = (32 // CROP) ** 2
@@ -102,6 +102,9 @@ def mistaken(label: str, mix: str) -> bool:
 
 class Predictor(nn.Module):
     """What native code computes: see ``vsanimup/native/gate.cpp``."""
+
+    centre: Tensor
+    scale: Tensor
 
     def __init__(self, table: Table) -> None:
         super().__init__()
@@ -176,7 +179,7 @@ def fit(table: Table, role: str, steps: int, seed: int, batch: int = 48) -> Pred
         loss = loss_of(gains(some, model(some.inputs, some.tasks), role), role).mean()
         mean += (float(loss.detach()) - mean) / min(step + 1, 300)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         if step % 500 == 499:
@@ -194,7 +197,7 @@ def group_of(label: str) -> str:
 def report(table: Table, model: Predictor, role: str) -> str:
     """Gains by label: of the whole change, of the shares; the worst frame, and how many are worse than plain."""
     ours, whole = [], []
-    for some in torch.arange(len(table.labels)).split(256):
+    for some in torch.split(torch.arange(len(table.labels)), 256):
         part = table.take(some)
         shares = model(part.inputs, part.tasks)
         ours.append(gains(part, shares, role))
