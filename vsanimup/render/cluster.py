@@ -33,7 +33,7 @@ PATIENCE = 600.0
 """Seconds to wait for a scheduler that went away, and for workers to come."""
 AHEAD = 2
 """Chunks given out for each thread: those that wait at the scheduler begin at once when a worker has time."""
-CONNECT = 20.0
+CONNECT = 10.0
 """Seconds to wait for a scheduler's first answer."""
 FETCH = 300.0
 """Seconds that a chunk may take to travel."""
