@@ -62,7 +62,7 @@ def check(wheel: Path, tag: str) -> str:
     if kind == "win":
         told = show("delvewheel", "show", str(wheel))
         demand("need to be copied into the wheel" not in told or "No external dependencies" in told, told)
-    elif kind == "linux":
+    elif tag.startswith("manylinux"):  # for musl it looks for libc.so, which is a text where there is glibc
         told = show("auditwheel", "show", str(wheel))
         demand(f'"{tag}"' in told, told)
     return found
@@ -101,6 +101,8 @@ def check_library(data: bytes, tag: str, kind: str) -> str:
     return f"{machine}, needs {', '.join(sorted(needs))}"
 
 
+MARKS = {"__dso_handle", "_mh_dylib_header"}
+"""Names that zig's linker gives to a library's beginning, and exports."""
 Facts = tuple[str, set[str], set[str], tuple[int, ...]]
 """Machine, libraries it needs, names it exports, least version of the system."""
 
@@ -130,7 +132,8 @@ def pe(library: lief.PE.Binary) -> Facts:
 def macho(library: lief.MachO.Binary) -> Facts:
     """macOS, by its load commands."""
     types = {lief.MachO.Header.CPU_TYPE.X86_64: "x86_64", lief.MachO.Header.CPU_TYPE.ARM64: "aarch64"}
-    exported = {str(symbol.name).removeprefix("_") for symbol in library.exported_symbols}
+    exports = library.dyld_info.exports if library.has_dyld_info else library.dyld_exports_trie.exports
+    exported = {str(export.symbol.name).removeprefix("_") for export in exports} - MARKS
     own = {str(library.get(lief.MachO.LoadCommand.TYPE.ID_DYLIB).name)}
     needs = {str(each.name) for each in library.libraries} - own
     version = library.build_version.minos
