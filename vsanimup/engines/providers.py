@@ -36,7 +36,7 @@ class ProviderEngine:
         return dict(zip(self._outputs, results, strict=True))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ProviderBackend(OnnxRuntimeBackend):
     """A provider that the installed onnxruntime may have or not. Taken by its name only, never by ``auto``."""
 
