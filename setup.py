@@ -77,6 +77,8 @@ def build_by_zig(library: Path, temporary: Path, macros: dict[str, str]) -> None
     """Cross-compile, with zig's C++ library linked in."""
     defines = [f"-D{name}={value}" for name, value in macros.items()]
     link = LINK if SUFFIX == ".so" else []
+    if SUFFIX == ".dylib":  # see zig_macos_new.cpp
+        link = ["-DANIMUP_ZIG_MACOS", "-fvisibility-global-new-delete=source"]
     command = [sys.executable, "-m", "ziglang", "c++", "-target", TARGETS[TARGET], "-shared", "-s", "-Werror"]
     command += [*COMPILE, *link, *defines, "-isystem", header_folder(), *native_files("*.cpp"), "-o", str(library)]
     subprocess.run(command, check=True, cwd=ROOT)

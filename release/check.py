@@ -62,7 +62,7 @@ def check(wheel: Path, tag: str) -> str:
     if kind == "win":
         told = show("delvewheel", "show", str(wheel))
         demand("need to be copied into the wheel" not in told or "No external dependencies" in told, told)
-    elif kind == "linux":
+    elif tag.startswith("manylinux"):  # for musl it looks for libc.so, which is a text where there is glibc
         told = show("auditwheel", "show", str(wheel))
         demand(f'"{tag}"' in told, told)
     return found
@@ -101,6 +101,8 @@ def check_library(data: bytes, tag: str, kind: str) -> str:
     return f"{machine}, needs {', '.join(sorted(needs))}"
 
 
+MARKS = {"__dso_handle", "_mh_dylib_header"}
+"""Names that zig's linker gives to a library's beginning, and exports."""
 Facts = tuple[str, set[str], set[str], tuple[int, ...]]
 """Machine, libraries it needs, names it exports, least version of the system."""
 
@@ -123,15 +125,20 @@ def newest(versions: Iterable[str]) -> tuple[int, ...]:
 def pe(library: lief.PE.Binary) -> Facts:
     """Windows."""
     machine = {lief.PE.Header.MACHINE_TYPES.AMD64: "x86_64"}[library.header.machine]
-    exported = {str(entry.name) for entry in library.get_export().entries}
+    table = library.get_export()
+    exported = {str(entry.name) for entry in table.entries} if table else set()
     return machine, {str(each.name) for each in library.imports}, exported, (0,)
 
 
 def macho(library: lief.MachO.Binary) -> Facts:
     """macOS, by its load commands."""
     types = {lief.MachO.Header.CPU_TYPE.X86_64: "x86_64", lief.MachO.Header.CPU_TYPE.ARM64: "aarch64"}
-    exported = {str(symbol.name).removeprefix("_") for symbol in library.exported_symbols}
-    own = {str(library.get(lief.MachO.LoadCommand.TYPE.ID_DYLIB).name)}
-    needs = {str(each.name) for each in library.libraries} - own
-    version = library.build_version.minos
-    return types[library.header.cpu_type], needs, exported, tuple(version[:2])
+    table = library.dyld_info or library.dyld_exports_trie
+    names = [export.symbol.name for export in table.exports if export.symbol] if table else []
+    exported = {str(name).removeprefix("_") for name in names} - MARKS
+    own = lief.MachO.LoadCommand.TYPE.ID_DYLIB
+    needs = {str(each.name) for each in library.libraries if each.command != own}
+    version = library.build_version
+    if version is None:
+        raise Faulty("the plugin does not say for which macOS it is")
+    return types[library.header.cpu_type], needs, exported, tuple(version.minos[:2])

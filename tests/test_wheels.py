@@ -28,14 +28,41 @@ with result.get_frame(1) as frame:
 
 
 @pytest.mark.parametrize("system", TARGETS)
-def test_compiles_for(system: str) -> None:
-    """Every native source is right C++ for Windows and macOS by their own headers, without a warning."""
+def test_compiles_for(system: str, tmp_path: Path) -> None:
+    """Every native source compiles for Windows and macOS with their own headers, without a warning."""
     include = Path(vs.__file__).parent / "include"
     macros = ["-DVS_USE_API_42", "-DANIMUP_VERSION_MAJOR=0", "-DANIMUP_VERSION_MINOR=0"]
-    command = [sys.executable, "-m", "ziglang", "c++", "-target", TARGETS[system], "-std=c++17", "-fsyntax-only"]
-    command += ["-Wall", "-Wextra", "-Werror", *macros, "-isystem", str(include), *map(str, NATIVE.glob("*.cpp"))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-m", "ziglang", "c++", "-target", TARGETS[system], "-std=c++17", "-c"]
+    command += ["-Wall", "-Wextra", "-Werror", *macros, "-isystem", str(include)]
+    for source in NATIVE.glob("*.cpp"):
+        made = tmp_path / f"{source.stem}.o"
+        done = subprocess.run([*command, str(source), "-o", str(made)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert made.stat().st_size
+
+
+EXPORTS = '__attribute__((visibility("default"))) int {name}(void) {{ return 1; }}\n'
+
+
+@pytest.mark.parametrize(
+    ("target", "names", "reason"),
+    [
+        ("aarch64-macos.11.0", [check.ENTRY], ""),
+        ("aarch64-macos.13.0", [check.ENTRY], r"needs version \(13, 0\) of the system, which is more than \(11, 0\)"),
+        ("aarch64-macos.11.0", [check.ENTRY, "other"], "exports .*other"),
+        ("x86_64-macos.11.0", [check.ENTRY], "is for x86_64"),
+    ],
+)
+def test_load_commands_of_macos(target: str, names: list[str], reason: str, tmp_path: Path) -> None:
+    source, made = tmp_path / "plugin.c", tmp_path / "plugin.dylib"
+    source.write_text("".join(EXPORTS.format(name=name) for name in names))
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-shared", str(source), "-o", str(made)]
+    subprocess.run(command, check=True, capture_output=True)
+    if not reason:
+        assert "libSystem" in check.check_library(made.read_bytes(), "macosx_11_0_arm64", "macosx")
+        return
+    with pytest.raises(check.Faulty, match=reason):
+        check.check_library(made.read_bytes(), "macosx_11_0_arm64", "macosx")
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +113,11 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     """A new environment that holds the wheel and what it depends on, and whose PATH has nothing else."""
     folder = tmp_path_factory.mktemp("bare")
     uv = shutil.which("uv") or pytest.fail("uv is needed, which runs the tests")
-    quiet = {"capture_output": True, "cwd": ROOT}
     exported = ["export", "--frozen", "--no-emit-project", "--no-hashes", "--no-default-groups", "-o"]
-    subprocess.run([uv, *exported, folder / "locked.txt"], check=True, **quiet)
-    subprocess.run([uv, "venv", "--python", sys.executable, folder / "venv"], check=True, **quiet)
+    make = ["venv", "--python", sys.executable, folder / "venv"]
     install = ["pip", "install", "--python", folder / "venv", "--no-build", "-r", folder / "locked.txt", wheel]
-    subprocess.run([uv, *install], check=True, **quiet)
+    for arguments in ([*exported, folder / "locked.txt"], make, install):
+        subprocess.run([uv, *arguments], check=True, capture_output=True, cwd=ROOT)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "UV", "VIRTUAL"))}
     yield folder / "venv", {**kept, "PATH": str(folder / "venv" / "bin"), "HOME": str(folder)}
     shutil.rmtree(folder / "venv")
