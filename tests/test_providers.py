@@ -93,9 +93,7 @@ def test_report_has_no_personal_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: home)
     monkeypatch.setattr("platform.node", lambda: "ada-pc")
     checks = [
-        doctor.Check(
-            name="vspipe", state="fail", found=f"{home}/v/bin/vspipe: none on ada-pc", remedy=f"cd {home}"
-        ),
+        doctor.Check(name="vspipe", state="fail", found=f"{home}/v/bin/vspipe: none on ada-pc", remedy=f"cd {home}"),
         doctor.Check(name="free disk", state="ok", found=f"3 GB in {Path.cwd()}/x, {sys.prefix}/bin"),
     ]
     told = doctor.report(checks)
