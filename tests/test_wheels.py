@@ -77,7 +77,7 @@ def tag_of(wheel: Path) -> str:
 def changed(wheel: Path, folder: Path, **files: bytes | None) -> Path:
     """A copy of a wheel with other files of these endings; None leaves them out."""
     copy = folder / wheel.name
-    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(copy, "w") as new:
+    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(copy, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as new:
         for name in old.namelist():
             ending = name.rpartition(".")[2]
             data = files.get(ending, old.read(name))
