@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import importlib.util
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,19 @@ import vapoursynth as vs
 from hypothesis import settings
 
 core = vs.core
+if importlib.util.find_spec("torch") is None:  # with the dependency group "test" alone
+    needs = r"^(from|import) (torch|export|training|diffusers|transformers|tests(\.| import )(animatelcm|ipt|lcm))"
+    needs_torch = re.compile(needs, re.MULTILINE)
+    files = Path(__file__).parent.glob("test_*.py")
+    collect_ignore = [path.name for path in files if needs_torch.search(path.read_text("utf-8"))]
+
+
+def pytest_report_header() -> str:
+    """What is left out, so that nobody takes it for tested."""
+    left_out = globals().get("collect_ignore", [])
+    return f"without torch, left out: {', '.join(sorted(left_out))}" if left_out else ""
+
+
 settings.register_profile("animup", deadline=None)  # a busy machine is no failure
 settings.load_profile("animup")
 
