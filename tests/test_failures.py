@@ -66,7 +66,7 @@ def failing(monkeypatch):
 @pytest.mark.usefixtures("failing")
 def test_an_engine_error_is_reported_and_not_remembered():
     clip = moving(length=4)
-    result = core.animup.Restore(clip, num_streams=1)
+    result = core.animup.Restore(clip, task="denoise", num_streams=1)
     with pytest.raises(vs.Error, match=r"^Restore: the device is on fire"):
         result.get_frame(1)
     assert digests(result)

@@ -117,8 +117,8 @@ def test_the_window_is_used():
     truth = planes_of(still.get_frame(0))[0].astype(float)
     source = [plane / 255 for plane in planes_of(still.get_frame(0))]
     noisy = drawn(still * 5, lambda n, i, shape: source[i] + np.random.default_rng((n, i)).normal(0, 0.05, shape))
-    alone = planes_of(core.animup.Restore(noisy[2]).get_frame(0))[0].astype(float)
-    among = planes_of(core.animup.Restore(noisy).get_frame(2))[0].astype(float)
+    alone = planes_of(restored(noisy[2]).get_frame(0))[0].astype(float)
+    among = planes_of(restored(noisy).get_frame(2))[0].astype(float)
     assert ((among - truth) ** 2).mean() < 0.9 * ((alone - truth) ** 2).mean()
 
 

@@ -75,15 +75,15 @@ def test_half_the_tile_once(tight, told):
     what tiles change."""
     clip = moving(width=190, height=130, length=4)
     whole = tight(1 << 30) and None
-    whole = [planes_of(f) for f in core.animup.Restore(clip, num_streams=2).frames()]
+    whole = [planes_of(f) for f in core.animup.Restore(clip, task="denoise", num_streams=2).frames()]
     made = tight(150 * 150)
     del made[:]
-    found = core.animup.Restore(clip, num_streams=2)
+    found = core.animup.Restore(clip, task="denoise", num_streams=2)
     halved = [planes_of(f) for f in found.frames()]
     assert [size for size in made if size[0] * size[1] > 150 * 150] == made[:1] and len(made) == 2
     assert len(told) == 1 and "out of memory; tiles of " in told[0] and "tilesize" in told[0]
     tight(1 << 30)
-    wanted = [planes_of(f) for f in core.animup.Restore(clip, tilesize=list(made[1])).frames()]
+    wanted = [planes_of(f) for f in core.animup.Restore(clip, task="denoise", tilesize=list(made[1])).frames()]
     for planes, same, near in zip(halved, wanted, whole, strict=True):
         for plane, exact, like in zip(planes, same, near, strict=True):
             assert np.array_equal(plane, exact)
@@ -94,7 +94,7 @@ def test_half_the_tile_once(tight, told):
 def test_twice_is_an_error(tight):
     tight(1000)
     clip = moving(width=190, height=130, length=2)
-    result = core.animup.Restore(clip, num_streams=1)
+    result = core.animup.Restore(clip, task="denoise", num_streams=1)
     for _ in range(2):
         with pytest.raises(vs.Error, match=r"^Restore: .*out of memory; tiles of \d+x\d+ do not fit: give a smaller"):
             result.get_frame(0)

@@ -108,7 +108,7 @@ def test_internal_functions_refuse_to_be_called() -> None:
     with pytest.raises(vs.Error, match="KeyError"):
         core.animup.internal_block(
             core.std.BlankClip(), callback=-1, function="F", block=1, grid=1, before=0, after=0, width=2, height=2,
-            format=vs.GRAY8, drawings=0, streams=1, cached_blocks=1, prefetch=0, group=0,
+            format=vs.GRAY8, streams=1, cached_blocks=1, prefetch=0, group=0,
         )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from vsanimup.engines import BACKENDS
 
 WAYS = {
     "restore": (lambda clip: core.animup.Restore(clip, task="denoise"), {"lite-restore": 3}),
-    "upscale": (core.animup.Upscale, {"lite-upscale": 3}),
+    "upscale": (core.animup.Upscale, {"lite-upscale": 1}),
     "one pass": (lambda clip: core.animup.Upscale(clip, task="denoise"), {"lite-one-pass": 3}),
     "both": (lambda clip: core.animup.Upscale(core.animup.Restore(clip, task="denoise")),
              {"lite-restore": 3, "lite-upscale": 1}),

@@ -107,7 +107,7 @@ def test_refuses_other_formats(format):
 
 
 WAYS = [
-    pytest.param("Restore", {"task": "deblock"}, 12, id="restore"),
+    pytest.param("Restore", {"task": "deblock"}, 16, id="restore"),
     pytest.param("Upscale", {}, 0, id="upscale"),
     pytest.param("Upscale", {"task": "deblock"}, 7, id="one-pass"),
 ]

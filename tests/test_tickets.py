@@ -68,7 +68,7 @@ def runs_of(lengths, around=2):
 def chain(clip, streams, drawings):
     """Two nodes with windows, one behind the other, that keep hardly any block."""
     for block, reach in ((1, 2), (3, 1)):
-        how = {"drawings": True} if drawings and block == 1 else {"block": block}
+        how = {"drawings": clip} if drawings and block == 1 else {"block": block}
         clip = block_node(clip, total, function="T", before=reach, after=reach, streams=streams, cached_blocks=3, **how)
     return clip
 
@@ -164,8 +164,8 @@ def test_freeing_a_clip_ends_what_runs():
     assert process.given_up.wait(PATIENCE) and freed.wait(PATIENCE)
 
 
-@pytest.mark.parametrize("how", [{"block": 4, "grid": 3}, {"drawings": True}])
-def test_endless_clips(how):
+@pytest.mark.parametrize("drawings", [False, True])
+def test_endless_clips(drawings):
     """The longest clip that VapourSynth has: nothing goes over its end, and nothing takes time by its length."""
     last = ENDLESS - 1
     seen = {}
@@ -177,18 +177,21 @@ def test_endless_clips(how):
     def spans(n):
         return max(0, n - 9), n, n, min(last, n + 9)
 
-    clip = block_node(numbered(ENDLESS, spans), process, function="T", before=2, after=3, prefetch=False, **how)
+    source = numbered(ENDLESS, spans)
+    how = {"drawings": source} if drawings else {"block": 4, "grid": 3}
+    clip = block_node(source, process, function="T", before=2, after=3, prefetch=False, **how)
     for n in (0, last, last - 2, last - 1, ENDLESS // 2, 1):
         clip.get_frame(n).close()
     for first, inputs in seen.items():
-        cell = 12 if "grid" in how else 1
+        cell = 1 if drawings else 12
         begin = first // cell * cell
         assert inputs == list(range(max(0, begin - 2), min(last, begin + cell - 1 + 3) + 1))
 
 
 def test_one_frame_is_a_clip():
-    for how in ({"block": 5, "grid": 2}, {"drawings": True}, {}):
-        clip = block_node(numbered(1, lambda n: (0, 0, 0, 0)), total, function="T", before=3, after=3, streams=3, **how)
+    source = numbered(1, lambda n: (0, 0, 0, 0))
+    for how in ({"block": 5, "grid": 2}, {"drawings": source}, {}):
+        clip = block_node(source, total, function="T", before=3, after=3, streams=3, **how)
         assert [value(clip.get_frame(0)) for _ in range(3)] == [0, 0, 0]
 
 
@@ -199,14 +202,15 @@ def test_properties_that_contradict_each_other():
     clip = numbered(40, told.__getitem__)
     for seed in range(8):
         numbers = random.Random(seed).sample(range(40), 40)
-        result = block_node(clip, total, function="T", before=1, after=1, drawings=True, streams=3, cached_blocks=2)
+        result = block_node(clip, total, function="T", before=1, after=1, drawings=clip, streams=3, cached_blocks=2)
         waiting = [result.get_frame_async(n) for n in numbers]
         assert all(value(future.result(PATIENCE)) >= 0 for future in waiting)
 
 
 def test_filters_that_write_to_one_copy_of_a_drawing_leave_the_others():
     spans = runs_of([6])
-    result = block_node(numbered(6, spans.__getitem__), total, function="T", drawings=True)
+    clip = numbered(6, spans.__getitem__)
+    result = block_node(clip, total, function="T", drawings=clip)
 
     def write(n, f):
         frame = f.copy()

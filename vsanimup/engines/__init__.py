@@ -29,9 +29,10 @@ __all__ = [
     "choose", "on_host",
 ]  # fmt: skip
 
-_ALL: tuple[Backend, ...] = (TensorRtBackend(), CudaBackend(), CpuBackend(), *PROVIDERS)
-BACKENDS = {backend.name: backend for backend in _ALL}
-"""All backends by name, best first. ``cpu`` always works, so that those behind it are taken by name only."""
+_AUTO: tuple[Backend, ...] = (TensorRtBackend(), CudaBackend(), CpuBackend())
+"""Those that ``"auto"`` looks at, best first; the others are taken by name only."""
+BACKENDS = {backend.name: backend for backend in (*_AUTO, *PROVIDERS)}
+"""All backends by name."""
 LOG = logging.getLogger("vsanimup.engines")
 
 
@@ -42,7 +43,7 @@ def choose(name: str) -> Backend:
     """
     if name == "auto":
         reasons: list[str] = []
-        for backend in BACKENDS.values():
+        for backend in (BACKENDS[each.name] for each in _AUTO):
             reason = backend.unavailable()
             if reason is None:
                 _tell(backend.name, tuple(reasons))

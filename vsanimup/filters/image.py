@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import vapoursynth as vs
 
-from vsanimup.bridge import SPAN, Job, block_node
+from vsanimup.bridge import Job, block_node
 from vsanimup.engines import Array, Engine
 from vsanimup.errors import AnimupError
 from vsanimup.filters.inference import memory_of_tile
@@ -18,7 +18,7 @@ from vsanimup.filters.lite import Settings
 from vsanimup.filters.once import Once
 from vsanimup.filters.planes import converted
 from vsanimup.filters.samples import UNSPECIFIED, Picture, average, is_full, matrix_by_height, scales
-from vsanimup.filters.spans import with_spans
+from vsanimup.filters.spans import spans_of
 from vsanimup.models.image import ImageNetwork
 from vsanimup.spatial.halving import Halving, halved
 from vsanimup.spatial.rgb import to_rgb, to_yuv
@@ -167,14 +167,14 @@ def image_clip(
     result = vs.core.get_video_format(kinds[fine])
     most = memory_of_tile(settings.backend.memory(settings.device_id), settings.num_streams)
     grid = grid_of(network, clip.width, clip.height, settings, overlap_given, most)
-    spanned = with_spans(
+    spans = spans_of(
         work, function, drawings=settings.drawings, scenecut=settings.scenecut, reach=0, restored_reach=0,
         streams=settings.num_streams,
     )  # fmt: skip
     done = block_node(
-        spanned, ImageProcess(work, network, settings, grid, result), function=function, drawings=True,
+        work, ImageProcess(work, network, settings, grid, result), function=function, drawings=spans,
         format=result.id, streams=settings.num_streams, cached_blocks=settings.num_streams + 2, **size,
-    ).std.RemoveFrameProps(SPAN)  # fmt: skip
+    )  # fmt: skip
     if settings.strength < 1:  # each copy of a drawing keeps a share of its own noise
         before = work.resize.Bicubic(format=result.id)
         done = vs.core.std.Merge(before, done, weight=settings.strength).std.CopyFrameProps(done)

@@ -27,7 +27,7 @@ from vsanimup.filters.samples import (
     scales,
 )
 from vsanimup.filters.smooth import STEP, even_out
-from vsanimup.filters.spans import with_spans
+from vsanimup.filters.spans import spans_of
 from vsanimup.models import Model
 from vsanimup.temporal.drawings import FAINT, NOISIEST
 
@@ -187,7 +187,7 @@ def lite_node(
         return lite_node(clip, function, model, settings, fine.id, mix, again).resize.Bicubic(format=target.id)
     radius = model.radius if mix is None else model.of(model.specialist(dict(mix))).radius
     around = max(radius, STEADY_REACH) if settings.steady else radius
-    spanned = with_spans(
+    spans = spans_of(
         clip, function, drawings=settings.drawings, scenecut=settings.scenecut, reach=around,
         restored_reach=around if again else radius, streams=settings.num_streams,
         # what enlarges alone is not to take grain for noise
@@ -196,14 +196,13 @@ def lite_node(
     process = LiteProcess(clip, model, settings, target, mix)
     threads = settings.num_streams + 1  # one may wait for an equal picture that another computes
     result = block_node(
-        spanned, process, function=function, drawings=True, before=radius, after=radius, format=target.id,
+        clip, process, function=function, drawings=spans, before=radius, after=radius, format=target.id,
         width=clip.width * model.scale, height=clip.height * model.scale, streams=threads, cached_blocks=threads + 4,
     )  # fmt: skip
     if settings.steady:
         result.std.SetVideoCache(mode=1, fixedsize=1, maxsize=2 * settings.num_streams + 4 * STEADY_REACH + 2)
+        result = result.std.CopyFrameProps(spans, props=SPAN)
         result = vs.core.animup.internal_steady(result, threshold=settings.steady, reach=STEADY_REACH)
-    else:
-        result = result.std.RemoveFrameProps(SPAN)
     if model.scale == 1 and (mix is None or settings.strength < 1):
         return _in_part(clip if clip.format.id == target.id else clip.resize.Bicubic(format=target.id), result,
                         settings.strength, mix)  # fmt: skip
@@ -219,8 +218,12 @@ def _in_part(source: vs.VideoNode, restored: vs.VideoNode, strength: float, mix:
     if mix is not None:
         return result
 
-    def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
-        interlaced = f.props.get("_FieldBased", 0) in (1, 2)  # which is refused where frames are computed
-        return result if f.props.get(PROPERTY) or interlaced else source
+    written = source.std.SetFrameProps(_Matrix=matrix_by_height(source.height))
 
-    return vs.core.std.FrameEval(result, choose, prop_src=source, clip_src=[result, source])
+    def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
+        if f.props.get(PROPERTY) or f.props.get("_FieldBased", 0) in (1, 2):  # interlaced: refused where it is computed
+            return result
+        implied = source.format.num_planes > 1 and f.props.get("_Matrix", UNSPECIFIED) == UNSPECIFIED
+        return written if implied else source
+
+    return vs.core.std.FrameEval(result, choose, prop_src=source, clip_src=[result, source, written])

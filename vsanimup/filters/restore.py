@@ -18,7 +18,7 @@ from vsanimup.models.image import ImageNetwork, find_image
 SMOOTH = 4.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma: of use alone, and no harm before Upscale."""
 
-STEADY = 12.0
+STEADY = 16.0
 """The same of differences between neighbouring frames; Upscale behind it does without."""
 
 

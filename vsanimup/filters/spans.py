@@ -12,11 +12,11 @@ MEMORY = 512 << 20
 """Bytes that source frames held for comparing them may take."""
 
 
-def with_spans(
+def spans_of(
     clip: vs.VideoNode, function: str, *, drawings: bool, scenecut: bool, reach: int, restored_reach: int, streams: int,
     noisiest: float = NOISIEST,
 ) -> vs.VideoNode:  # fmt: skip
-    """``clip`` with the properties :data:`vsanimup.bridge.SPAN` on each frame.
+    """A tiny clip, as long as ``clip``, whose frames tell by the properties :data:`vsanimup.bridge.SPAN` of its frames.
 
     ``drawings`` looks for runs of frames that show one drawing; without, each frame is one, as each restored frame is.
     Surroundings are up to ``reach`` frames (``restored_reach`` where frames were restored) on each side of it, within
@@ -38,7 +38,7 @@ def _looked_at(
 ) -> vs.VideoNode:
     """The same, whatever was done to the frames. Frame n depends on its cell of frames, and ``reach`` more beyond."""
     if not drawings and not reach:
-        return clip.std.RemoveFrameProps(SPAN)
+        return clip.std.BlankClip(width=1, height=1, format=vs.GRAY8, keep=True)  # each frame for itself
 
     def process(job: Job) -> None:
         (output,) = job.outputs
@@ -59,8 +59,7 @@ def _looked_at(
         size = clip.width * clip.height * int(clip.format.bytes_per_sample) * clip.format.num_planes
         held = max(cell + 2, min(cell + CELL + streams, MEMORY // size))
         clip.std.SetVideoCache(mode=1, fixedsize=1, maxsize=held)
-    spans = block_node(
+    return block_node(
         clip, process, function=function, grid=CELL if drawings else 1, before=reach, after=reach, width=1, height=1,
         format=vs.GRAY8, streams=streams, cached_blocks=2 * CELL,
     )  # fmt: skip
-    return clip.std.CopyFrameProps(spans, props=SPAN)

@@ -1,6 +1,6 @@
 // The one kind of node: it computes a clip in blocks of frames, by a Python callback.
 //
-// A block is `block` frames of a fixed grid or, where the source's frames tell of drawings (span.hpp), the run of
+// A block is `block` frames of a fixed grid or, where another clip's frames tell of drawings (span.hpp), the run of
 // frames that show one drawing: computed once, and served to all of them. A node is three VapourSynth filters that
 // share one BlockNode; two of them give empty tickets for frames:
 //   fetch  asks for the source frames of the block that frame n belongs to, and puts the block into the queue. Never
@@ -65,7 +65,6 @@ struct BlockSettings {
     std::string function;  // what error messages start with
     int block, before, after, streams, cached_blocks;
     int grid;       // a block's source frames are those of all blocks in its cell of the grid, in blocks
-    bool drawings;  // blocks are runs of frames that show one drawing; `block` and `grid` are 1
     bool prefetch;
     int64_t group;  // nodes that are stopped together, by stop_nodes()
     VSVideoInfo output;
@@ -79,8 +78,10 @@ struct Callback {
 
 class BlockNode : public std::enable_shared_from_this<BlockNode> {
   public:
-    // Takes over `source` and the callback's references. Returns the filter, or nullptr.
-    static VSNode *create(BlockSettings settings, Callback callback, VSNode *source, VSCore *core, const VSAPI *vsapi);
+    // Takes over `source`, `drawings`, whose frames tell of those of `source` (null: blocks lie on the grid), and the
+    // callback's references. Returns the filter, or nullptr.
+    static VSNode *create(BlockSettings settings, Callback callback, VSNode *source, VSNode *drawings, VSCore *core,
+                          const VSAPI *vsapi);
 
     ~BlockNode();
     void stop(const char *reason);  // waiting requests fail, blocks are dropped, threads end
@@ -112,7 +113,8 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
         int ticket = -1;  // the one that it waits for
     };
 
-    BlockNode(BlockSettings settings, Callback callback, VSNode *source, VSCore *core, const VSAPI *vsapi);
+    BlockNode(BlockSettings settings, Callback callback, VSNode *source, VSNode *drawings, VSCore *core,
+              const VSAPI *vsapi);
 
     static const VSFrame *VS_CC main_get_frame(int n, int reason, void *instance, void **frame_data,
                                                VSFrameContext *context, VSCore *core, const VSAPI *vsapi);
@@ -161,7 +163,7 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
     Callback callback_;
     const VSAPI *const vsapi_;
     VSCore *const core_;
-    VSNode *const source_;                        // owned by the fetch filter
+    VSNode *const source_, *const drawings_;      // owned by the fetch filter
     VSNode *fetch_ = nullptr, *await_ = nullptr;  // owned by the main filter
     Frame ticket_;
 

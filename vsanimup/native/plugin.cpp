@@ -172,13 +172,14 @@ bool take_callback(int64_t key, Callback &callback, std::string &error) {
 
 const char internal_block_arguments[] =
     "clip:vnode;callback:int;function:data;block:int;grid:int;before:int;after:int;width:int;height:int;format:int;"
-    "drawings:int;streams:int;cached_blocks:int;prefetch:int;group:int;";
+    "drawings:vnode:opt;streams:int;cached_blocks:int;prefetch:int;group:int;";
 
 // A node of our kind; the arguments were checked by bridge.py, those that could crash are checked again.
 void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, const VSAPI *vsapi) {
     auto number = [&](const char *name) { return vsapi->mapGetIntSaturated(in, name, 0, nullptr); };
     g_vsapi = vsapi;
     BlockSettings settings;
+    int no_drawings = 0;
     settings.function = vsapi->mapGetData(in, "function", 0, nullptr);
     settings.block = number("block");
     settings.grid = number("grid");
@@ -186,7 +187,7 @@ void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, con
     settings.after = number("after");
     settings.streams = number("streams");
     settings.cached_blocks = number("cached_blocks");
-    settings.drawings = number("drawings") != 0;
+    VSNode *drawings = vsapi->mapGetNode(in, "drawings", 0, &no_drawings);
     settings.prefetch = number("prefetch") != 0;
     settings.group = vsapi->mapGetInt(in, "group", 0, nullptr);
 
@@ -198,8 +199,10 @@ void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, con
         error = "clip must have one format and size throughout";
     else if (settings.block < 1 || settings.grid < 1 || settings.before < 0 || settings.after < 0 || settings.streams < 1 || settings.cached_blocks < 1)
         error = "block, grid, streams and cached_blocks must be at least 1, before and after at least 0";
-    else if (settings.drawings && (settings.block != 1 || settings.grid != 1))
+    else if (drawings && (settings.block != 1 || settings.grid != 1))
         error = "drawings go with block and grid of 1";
+    else if (drawings && vsapi->getVideoInfo(drawings)->numFrames != source.numFrames)
+        error = "drawings must be told of as many frames as clip has";
     VSVideoInfo &vi = settings.output;
     vi.width = number("width");
     vi.height = number("height");
@@ -212,12 +215,13 @@ void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, con
     VSNode *node = nullptr;
     const std::string function = settings.function;
     if (error.empty() && take_callback(vsapi->mapGetInt(in, "callback", 0, nullptr), callback, error)) {
-        node = BlockNode::create(std::move(settings), callback, clip, core, vsapi);
-        clip = nullptr;
+        node = BlockNode::create(std::move(settings), callback, clip, drawings, core, vsapi);
+        clip = drawings = nullptr;
         if (!node)
             error = "VapourSynth could not create the filter";
     }
     vsapi->freeNode(clip);
+    vsapi->freeNode(drawings);
     if (node)
         vsapi->mapConsumeNode(out, "clip", node, maAppend);
     else

@@ -1,4 +1,4 @@
-// What a source frame's properties tell of the drawing that it shows.
+// What a frame's properties tell of the drawing that it shows.
 #pragma once
 
 #include <VapourSynth4.h>
