@@ -13,10 +13,11 @@ np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("av")
 pytest.importorskip("PIL")
+torch = pytest.importorskip("torch")
 
 from PIL import Image, ImageFont  # noqa: E402
 
-from training import cels, clips, compose, corpus, degrade, lettering, looks, pictures, textures  # noqa: E402
+from training import cels, clips, compose, corpus, dataset, degrade, faults, lettering, looks, pictures, textures  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +155,24 @@ def test_film_damage_is_drawn_from_its_outlines(tmp_path: Path) -> None:
     assert pictures.damage(tmp_path, tmp_path) == 2, "specks are left out"
     mask = cv2.imread(str(tmp_path / "damage" / "damage_b_dust_0.png"), cv2.IMREAD_GRAYSCALE)
     assert abs(mask.astype(float).sum() / 255 - 300) < 30 and mask.max() == 255 and mask[0].max() == 0
+
+
+def test_real_damage_lies_on_single_frames_and_leaves_the_rest_alone() -> None:
+    y, shapes = torch.full((5, 96, 96), 0.5), [torch.ones(40, 12), torch.ones(9, 9)]
+    made = [faults.dirt(y, shapes, np.random.default_rng(seed)) for seed in range(6)]
+    assert all(bad.shape == y.shape and float(bad.min()) >= 0 and float(bad.max()) <= 1 for bad in made)
+    hits = torch.stack([bad != y for bad in made]).float()
+    assert 0.001 < float(hits.mean()) < 0.4
+    assert float((hits[:, 1:] * hits[:, :-1]).mean()) < 0.5 * float(hits.mean()), "other places in every frame"
+
+
+def test_shapes_of_damage_are_packed_for_training(library: corpus.Library, tmp_path: Path) -> None:
+    for name, side in (("damage_a_dust_0", 9), ("damage_a_hair_1", 30)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((side, side), 200, np.uint8))
+    library.damage = sorted(tmp_path.glob("*.png"))
+    clips.write_damage(library, tmp_path / clips.DAMAGE)
+    assert [tuple(shape.shape) for shape in dataset.damage(tmp_path)] == [(9, 9), (30, 30)]
+    library.damage = []
 
 
 def test_pictures_are_filed_by_class_and_refused_where_evaluation_uses_them(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ from training.corpus import Library
 from training.degrade import CODEC_KINDS, STRENGTHS, TASK_CODECS, Planes, degrade, encoded, pick_kinds, to_planes
 
 WINDOW = 7
+DAMAGE = "damage.npz"
+"""Shapes of film damage, beside the clips."""
 VAL_COUNT = 24
 CLASSES: dict[str, tuple[tuple[str, ...], str]] = {
     **{kind: ((kind,), "plain") for kind in ("cutout", "cels", "lines", "film", "painted", "photo", "fur", "type")},
@@ -98,6 +100,15 @@ def _job(corpus: Path, kind: str | None, task: str | None, split: str, path: Pat
     return write_clip(_libraries[corpus, split], path, seed, kind, task)
 
 
+def write_damage(library: Library, path: Path, most: int = 3000) -> None:
+    """Packs shapes of film damage for training: ``shape_N`` uint8 [rows, columns]."""
+    paths = library.damage[:: max(1, len(library.damage) // most)]
+    shapes = {f"shape_{n}": cv2.imread(str(p), cv2.IMREAD_GRAYSCALE) for n, p in enumerate(paths)}
+    partial = path.with_name(f".{path.stem}.part.npz")
+    np.savez_compressed(partial, **shapes)  # type: ignore[arg-type]
+    os.replace(partial, path)
+
+
 def cases_of(number: int) -> tuple[tuple[str, str], ...]:
     """Kinds of faults of a validation clip by strength; the encoders go round."""
     codecs = [CODEC_KINDS[(number + shift) % len(CODEC_KINDS)] for shift in (0, 1, 3)]
@@ -135,6 +146,9 @@ def build(
     jobs = [("val", out / f"val_{i:03d}.npz", seed * 10_000_019 + 5_000_000 + i) for i in range(VAL_COUNT)]
     jobs += [("train", out / f"train_{i:05d}.npz", seed * 10_000_019 + i) for i in range(count)]
     jobs = [job for job in jobs if not job[1].exists()]
+    library = Library(corpus, "train")
+    if library.damage and not (out / DAMAGE).exists():
+        write_damage(library, out / DAMAGE)
     began = time.monotonic()
     with ProcessPoolExecutor(workers) as pool:
         for done, job in enumerate([pool.submit(_job, corpus, kind, task, *job) for job in jobs], 1):

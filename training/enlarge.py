@@ -1,7 +1,7 @@
 """Train the enlarging network on alone: ``python -m training.enlarge --data CLIPS --out RUN``.
 
-It begins as the one that is shipped, and learns on single frames that are clean, a few of which went through an encoder:
-what is soft, painted, dithered or grainy in the truth is to stay so.
+It begins as the one that is shipped, and learns on single frames that are clean, a few of which went through an
+encoder: what is soft, painted, dithered or grainy in the truth is to stay so.
 """
 
 from __future__ import annotations
