@@ -28,6 +28,8 @@ COMPOSITE = {"dechroma": 1.0, "deblock": 0.5, "denoise": 0.5}
 """Task mix of composite video (kind ``composite``)."""
 CODEC_TASKS = {"mpeg2": "deblock", "asp": "deblock", "jpeg": "deblock", "web": "destream", "hevc": "destream"}
 """What mends an encoder's faults: H.264 and HEVC have filters in their loop, which turn blocks into smears."""
+BOTH = "codecs"
+"""What networks for the codecs of both these tasks are called."""
 CODEC_SHARES = {"mpeg2": 0.33, "web": 0.40, "asp": 0.14, "hevc": 0.09, "jpeg": 0.04}
 """Shares of the windows of real encoders."""
 SHARES = {"codec": 0.58, "tape": 0.2, "composite": 0.08, "faults": 0.14}

@@ -21,7 +21,7 @@ import typer
 from torch import Tensor
 
 from training import options
-from training.dataset import CODEC_TASKS, Batch, Batches, Rng, mix_vector, validation
+from training.dataset import BOTH, CODEC_TASKS, Batch, Batches, Rng, mix_vector, validation
 from training.degrade import TASK_CODECS
 from training.faults import FAULTS
 from training.loop import Losses, Networks, Schedule, fit, lites, load_checkpoint
@@ -29,7 +29,7 @@ from training.losses import distance, psnr, ssim
 from training.network import ALIGN, evened_out
 from training.shipped import shipped
 from training.train import SMOOTH
-from vsanimup.models import SHIPPED
+from vsanimup.models import SHIPPED, open_model
 
 FAULT_SHARE = 0.06
 """Share of the windows with other faults over a codec's."""
@@ -37,12 +37,6 @@ RESTORED_WEIGHT = 0.5
 """Weight of the loss of the small restored picture beside that of the large one."""
 RESTORE_SMOOTH = 4 / 219
 """Threshold of the sigma filter behind restoring, the default of ``Restore``'s argument ``smooth``."""
-
-
-BOTH = "codecs"
-"""What ``--task`` calls both kinds of codecs."""
-FOLDER = {BOTH: "destream"}
-"""Shipped specialists that networks for a task begin as, where they are not called as the task is."""
 
 
 class Codecs(Batches):
@@ -61,10 +55,10 @@ class Codecs(Batches):
 
 def begun(models: Path, task: str, one_pass: bool) -> Networks:
     """The networks of the model folders in ``models``, or those that are beside them for the task already."""
-    task = FOLDER.get(task, task)
+    task = "destream" if task == BOTH else task
     names = {"one_pass": "lite-one-pass"} if one_pass else {"restore": "lite-restore", "upscale": "lite-upscale"}
-    folders = {name: models / folder for name, folder in names.items()}
-    return Networks({name: shipped(f / task if (f / task).is_dir() else f) for name, f in folders.items()})
+    found = {name: open_model(models / folder) for name, folder in names.items()}
+    return Networks({name: shipped(model.folder / model.specialists.get(task, "")) for name, model in found.items()})
 
 
 Picture = tuple[Tensor, Tensor]
