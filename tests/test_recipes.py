@@ -15,7 +15,9 @@ RECIPES = sorted((Path(recipe.__file__).parent / "recipes").glob("*.toml"))
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipes_name_modules_that_are_there(path: Path, tmp_path: Path) -> None:
-    for stage in recipe.read(path):
+    stages, begins = recipe.read(path)
+    assert begins, "all shipped networks began as earlier ones"
+    for stage in stages:
         module = stage["module"].split()[0].replace(".", "/")
         assert (Path(recipe.__file__).parents[1] / f"{module}.py").exists() or module == "export"
         made = recipe.command(stage, tmp_path)
@@ -41,6 +43,23 @@ def test_a_stage_that_failed_is_run_again_and_one_that_ended_is_not(
     recipe.main(path, tmp_path)
     recipe.main(path, tmp_path)
     assert ran == ["training.a", "training.b", "training.b"]
+
+
+def test_earlier_weights_come_from_the_checkout(tmp_path: Path) -> None:
+    root, work = tmp_path / "checkout", tmp_path / "work"
+    weights = root / recipe.MODELS / "lite" / "network.onnx"
+    weights.parent.mkdir(parents=True)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(root)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for text in ("old", "new"):
+        weights.write_text(text)
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "-q", "-m", text], check=True)
+    recipe.earlier("HEAD~1", work, root)
+    assert [path.name for path in work.iterdir()] == ["before"]
+    assert (work / "before" / "lite" / "network.onnx").read_text() == "old"
+    with pytest.raises(AnimupError, match="commit nothere cannot be read"):
+        recipe.earlier("nothere", tmp_path / "other", root)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def alone(tmp_path):
     """Copies of the shipped models that have no specialists."""
     for model in shipped():
         folder = shutil.copytree(
-            model.folder, tmp_path / model.name, ignore=shutil.ignore_patterns("destream", "deblock")
+            model.folder, tmp_path / model.name, ignore=shutil.ignore_patterns(*model.specialists.values())
         )
         change(folder, specialists={})
     return tmp_path
@@ -39,7 +39,8 @@ def change(folder, **fields):
 def test_full_weight_calls_for_the_specialist(mix, task):
     for model in shipped():
         assert model.specialist(mix) == task
-        assert model.of(model.specialist(mix)).folder == (model.folder / task if task else model.folder)
+        folder = model.folder / model.specialists[task] if task else model.folder
+        assert model.of(model.specialist(mix)).folder == folder
 
 
 def test_every_model_has_one_for_each_kind_of_codec():
@@ -50,7 +51,7 @@ def test_every_model_has_one_for_each_kind_of_codec():
 
 def test_two_at_once_call_for_the_model_itself(tmp_path):
     folder = shutil.copytree(SHIPPED / "lite-restore", tmp_path / "mine")
-    change(folder, specialists={"destream": "destream", "deblur": "destream"})
+    change(folder, specialists={"destream": "codecs", "deblur": "codecs"})
     model = open_model(folder)
     assert model.specialist({"destream": 1.0, "deblur": 1.0}) is None and model.specialist({"deblur": 1.0}) == "deblur"
 
@@ -63,10 +64,10 @@ def test_it_alone_serves_its_task(alone, precision):
         def run(model, task, filter=filter):
             return digests(getattr(core.animup, filter)(clip, model=str(model), task=task, precision=precision)[2])
 
-        own = run(SHIPPED / name, "destream")
-        assert own == run(SHIPPED / name / "destream", "destream") != run(alone / name, "destream")
+        own, folder = run(SHIPPED / name, "destream"), open_model(SHIPPED / name).of("destream").folder
+        assert own == run(folder, "destream") != run(alone / name, "destream")
         assert run(SHIPPED / name, "denoise+0.5*deblock") == run(alone / name, "denoise+0.5*deblock")
-        assert run(SHIPPED / name, "destream+denoise") == run(SHIPPED / name / "destream", "destream+denoise")
+        assert run(SHIPPED / name, "destream+denoise") == run(folder, "destream+denoise")
 
 
 @pytest.mark.parametrize("task", ["destream", "deblock"])
@@ -78,7 +79,7 @@ def test_enlarging_knows_what_restored(alone, format, task):
     enlarged = core.animup.Upscale(restored)
     assert "AnimupRestored" not in enlarged.get_frame(1).props
     assert enlarged.get_frame(1).props["AnimupMix"] == f"{task}=1.00"
-    assert digests(enlarged) == digests(core.animup.Upscale(restored, model=str(SHIPPED / "lite-upscale" / task)))
+    assert digests(enlarged) == digests(core.animup.Upscale(restored, model=str(SHIPPED / "lite-upscale" / "codecs")))
     assert digests(enlarged) != digests(core.animup.Upscale(restored, model=str(alone / "lite-upscale")))
     for other in (core.animup.Restore(clip, task="denoise"), core.animup.Restore(clip, task=task, strength=0.5)):
         assert "AnimupRestored" not in other.get_frame(1).props
@@ -131,15 +132,15 @@ def test_what_is_clean_names_none():
 @pytest.mark.parametrize("damage", ["missing", "altered", "other", "nameless"])
 def test_damage_is_named_when_the_filter_is_made(tmp_path, damage):
     folder = shutil.copytree(SHIPPED / "lite-restore", tmp_path / "mine")
-    wanted = r"destream"
+    wanted = r"codecs"
     if damage == "missing":
-        shutil.rmtree(folder / "destream")
+        shutil.rmtree(folder / "codecs")
     elif damage == "altered":
-        (folder / "destream" / "network.int8.onnx").write_bytes(b"x")
-        wanted = r"destream.network\.int8\.onnx is damaged"
+        (folder / "codecs" / "network.int8.onnx").write_bytes(b"x")
+        wanted = r"codecs.network\.int8\.onnx is damaged"
     elif damage == "other":
-        change(folder / "destream", radius=3)
-        wanted = "destream cannot stand in for lite-restore; get the model again"
+        change(folder / "codecs", radius=3)
+        wanted = "codecs cannot stand in for lite-restore; get the model again"
     else:
         change(folder, specialists={"destream": "../lite-upscale"})
         wanted = r"file names must be plain, got '\.\./lite-upscale'"
