@@ -11,7 +11,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def model_folder(out: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
         new = Path(temporary) / "new"
         new.mkdir()
         yield new
-        paths = sorted(new.iterdir())
+        paths = sorted(path for path in new.iterdir() if path.is_file())
         for path in paths:
             sync(path)
         hashes = {path.name: sha256(path) for path in paths}
@@ -78,10 +78,13 @@ def model_folder(out: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
         shutil.rmtree(Path(temporary) / "old", ignore_errors=True)
 
 
-def write_model(out: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
+def write_model(
+    out: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any], folders: Iterable[str] = ()
+) -> None:
     """Write ``files`` and a manifest with their SHA-256 to the folder ``out``, replacing what is there.
 
-    The folder is built beside ``out`` under a temporary name, read back, and put in place by renaming.
+    The folders in it that are named by ``folders`` stay. It is built beside ``out`` under a temporary name, read back,
+    and put in place by renaming.
     """
     with model_folder(out, manifest) as new:
         for name, data in files.items():
@@ -89,3 +92,5 @@ def write_model(out: Path, files: Mapping[str, bytes], manifest: Mapping[str, An
             sync(new / name)
             if (new / name).read_bytes() != data:
                 raise OSError(f"{new / name} does not hold what was written to it")
+        for name in folders:
+            shutil.copytree(out / name, new / name)

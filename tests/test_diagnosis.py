@@ -10,7 +10,7 @@ import pytest
 import vapoursynth as vs
 from conftest import drawn
 
-from training.degrade import Planes, asp, encode, halve, hevc, jpeg, mpeg2, noise, to_planes, vhs, web
+from training.degrade import STRENGTHS, Planes, asp, encode, halve, hevc, jpeg, mpeg2, noise, to_planes, vhs, web
 from vsanimup.diagnosis import CELL, MIXES, PROPERTY, decision, estimate, graph, mix_text, parse_mix_text, probe
 from vsanimup.diagnosis.measures import measure, tiles
 from vsanimup.errors import AnimupError
@@ -131,7 +131,7 @@ def test_flat_ones_are_clean() -> None:
 
 @pytest.mark.parametrize("codec", [mpeg2, web, asp, jpeg, hevc])
 def test_codecs(clean: Planes, codec: object) -> None:
-    coded = codec(clean, np.random.default_rng(3))  # type: ignore[operator]
+    coded = codec(clean, np.random.default_rng(3), STRENGTHS["middle"])  # type: ignore[operator]
     assert estimate(floats(coded)) == (STREAM if codec in (web, hevc) else CODEC)
 
 
@@ -141,7 +141,7 @@ def test_mild_compression_is_not_missed(clean: Planes) -> None:
 
 
 def test_grid_off_the_corner(clean: Planes) -> None:
-    coded = encode(clean, "mpeg2video", {"global_quality": str(6 * 118), "flags": "+qscale"})
+    coded = encode(clean, "mpeg2video", {"qmin": "6", "qmax": "6"})
     assert estimate([(f[0][6:, 10:], f[1][3:, 5:], f[2][3:, 5:]) for f in floats(coded)]) == CODEC
 
 

@@ -13,6 +13,7 @@ from conftest import core
 from export import lite as export_lite
 from export.folder import write_model
 from training.dataset import Batches, map_clip, mix_vector, read_clip, window_indices
+from training.enlarge import main as enlarge
 from training.faults import FAULTS, lay
 from training.layers import Conv, Round, free_of
 from training.loop import DEAD, activity_of, keep_level, load_checkpoint, revive, rounding_at
@@ -22,6 +23,7 @@ from training.network import ALIGN, TOKEN, Head, Lite, LiteConfig, TaskConv, eve
 from training.one_pass import CONFIG, begun
 from training.one_pass import main as train_one_pass
 from training.shipped import shipped
+from training.specialise import Codecs
 from training.specialise import begun as begun_specialist
 from training.specialise import main as specialise
 from training.train import main as train
@@ -396,6 +398,29 @@ def test_specialists_go_on_from_the_models_and_into_their_folders(clips, tmp_pat
     for name, net in nets.items():
         there = shipped(made / export_lite.FOLDERS[name] / "destream")
         assert all(torch.equal(a, b) for a, b in zip(net.parameters(), there.parameters(), strict=True))
+
+
+def test_one_pair_for_both_kinds_of_codecs_takes_the_place_of_two(clips, tmp_path):
+    run(clips, tmp_path / "run", 4, round_from=0)
+    made, checkpoint = tmp_path / "models", tmp_path / "run" / "checkpoint.pt"
+    export_lite.main(checkpoint=checkpoint, out=made)
+    export_lite.main(specialist=[f"{task}={checkpoint}" for task in ("destream", "deblock")], out=made)
+    options = {"data": clips, "models": made, "batch": 2, "crop": 2 * ALIGN, "every": 4, "threads": 1, "steps": 4}
+    specialise(task="codecs", out=tmp_path / "own", **options)
+    assert {"web psnr", "mpeg2 psnr"} <= log_of(tmp_path / "own")[-1]["scores"].keys()
+    export_lite.main(specialist=[f"codecs={tmp_path / 'own' / 'checkpoint.pt'}"], out=made)
+    # a model that is exported again keeps its specialists
+    enlarge(out=tmp_path / "upscale", **options)
+    assert {"psnr", "lowest psnr"} <= log_of(tmp_path / "upscale")[-1]["scores"].keys()
+    export_lite.main(checkpoint=tmp_path / "upscale" / "checkpoint.pt", out=made)
+    for name in ("lite-restore", "lite-upscale"):
+        model = open_model(made / name)
+        assert model.specialists == {"deblock": "codecs", "destream": "codecs"}
+        assert {p.name for p in model.folder.iterdir() if p.is_dir()} == {"codecs"}
+        assert model.of("deblock").name == f"{name}-codecs"
+    kinds = {Codecs(clips, radius=0, crop=ALIGN, batch=1, plain=1, steps=1, seed=s)._faults(np.random.default_rng(s))[0]
+             for s in range(20)}  # fmt: skip
+    assert kinds <= {"web", "hevc"}
 
 
 def test_an_export_of_nothing_is_refused(tmp_path):

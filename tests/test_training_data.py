@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,11 @@ np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("av")
 pytest.importorskip("PIL")
+torch = pytest.importorskip("torch")
 
-from PIL import Image  # noqa: E402
+from PIL import Image, ImageFont  # noqa: E402
 
-from training import cels, clips, compose, corpus, degrade  # noqa: E402
+from training import cels, clips, compose, corpus, dataset, degrade, faults, lettering, looks, pictures, textures  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,15 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cv2.imwrite(str(root / "art" / f"{name}.png"), image)
         if i < 4:
             cv2.imwrite(str(root / "scenes" / f"{name}.png"), cv2.resize(image[..., :3], (800, 700)))
+    for folder in ("painted", "photos"):
+        (root / folder).mkdir()
+        for name in ("hills", "woods"):
+            picture = cv2.GaussianBlur(rng.integers(0, 255, (600, 800, 3), dtype=np.uint8), (0, 0), 2)
+            cv2.imwrite(str(root / folder / f"{name}.png"), cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX))
+    (root / "fonts").mkdir()
+    font = ImageFont.load_default(20)
+    assert isinstance(font, ImageFont.FreeTypeFont) and isinstance(font.path, io.BytesIO)
+    (root / "fonts" / "Plain.ttf").write_bytes(font.path.getvalue())
     np.save(root / "runs" / "film_00000.npy", rng.integers(0, 255, (13, 360, 640, 3), dtype=np.uint8))
     return root
 
@@ -79,8 +91,108 @@ def test_compose_is_a_function_of_the_seed(drawn: Path, library: corpus.Library,
 def test_every_kind_of_clip_is_made(library: corpus.Library, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in compose.KIND_SHARES:
         monkeypatch.setattr(compose, "KIND_SHARES", {kind: 1.0})
-        clip = compose.compose(library, 4)
-        assert clip.kind == kind and len(clip.frames) == compose.FRAMES
+        clip = compose.compose(library, 4, count=3)
+        assert clip.kind == kind and len(clip.frames) == 3
+
+
+@pytest.mark.parametrize("look", looks.LOOK_SHARES)
+def test_a_look_belongs_to_the_truth(library: corpus.Library, look: str) -> None:
+    plain, dressed = (compose.compose(library, 6, kind="lines", look=name) for name in ("plain", look))
+    changed = np.abs(plain.frames[5].astype(float) - dressed.frames[5]).mean()
+    assert dressed.look == look and (changed > 0.1) == (look != "plain")
+    detail = [np.abs(cv2.Laplacian(c.frames[5].astype(np.float32), cv2.CV_32F)).mean() for c in (plain, dressed)]
+    if look in ("soft", "focus"):
+        assert detail[1] < detail[0]
+    if look in ("grain", "paper", "dither"):
+        assert detail[1] > detail[0]
+
+
+@pytest.mark.parametrize("look", sorted(set(looks.LOOKS) - {"grain"}))
+def test_a_held_drawing_keeps_its_look(look: str) -> None:
+    frame = np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    made = looks.LOOKS[look](np.random.default_rng(2))([frame] * 3)
+    assert len({id(f) for f in made}) == 1
+
+
+def test_grain_of_film_is_new_in_every_frame() -> None:
+    frame = np.full((64, 64, 3), 120, np.uint8)
+    clips_of = [looks.grain(np.random.default_rng(seed))([frame] * 3) for seed in range(20)]
+    fresh = [not np.array_equal(made[0], made[1]) for made in clips_of]
+    assert 0.5 < np.mean(fresh) < 1, "one in five is held with the drawing"
+    assert all(abs(float(made[0].mean()) - 120) < 1 for made in clips_of)
+
+
+def test_type_rolls_by_its_speed(library: corpus.Library) -> None:
+    grounds = [np.full((256, 256, 3), 10, np.uint8)] * 6
+    made = [lettering.roll(library, grounds, np.random.default_rng(seed), []) for seed in range(12)]
+    assert all((frames[0] != 10).mean() > 0.01 for frames in made), "there is type"
+    still = [all(np.array_equal(a, b) for a, b in itertools.pairwise(frames)) for frames in made]
+    assert 0 < sum(still) < 12, "some stands, some moves"
+
+
+def test_fur_follows_the_colours_below() -> None:
+    plate = np.zeros((200, 200, 3), np.uint8)
+    plate[:, 100:] = (200, 120, 40)
+    combed = textures.fur(plate, np.random.default_rng(0)).astype(float)
+    assert combed[:, :80].mean() < combed[:, 120:].mean() - 50
+    assert np.abs(np.diff(combed[:, 120:, 0])).mean() > 1
+
+
+def test_a_plate_is_never_enlarged(library: corpus.Library) -> None:
+    names = list[str]()
+    plate = textures.plate_of(library, "painted", 640, np.random.default_rng(3), names)
+    assert plate.shape == (640, 640, 3) and names[0] in library.painted
+    assert np.array_equal(plate[600:640], plate[599:559:-1]), "what lacks is mirrored"
+
+
+def test_film_damage_is_drawn_from_its_outlines(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "damage").mkdir()
+    corners = [{"x": 100, "y": 50}, {"x": 130, "y": 50}, {"x": 130, "y": 60}, {"x": 100, "y": 60}]
+    shapes = {"0": {"points": corners, "label": {"name": "Dust"}}, "1": {"points": corners[:2], "label": {"name": "x"}},
+              "2": {"points": [{"x": n, "y": n * n} for n in range(3)], "label": {"name": "Dust"}}}  # fmt: skip
+    (tmp_path / "scans" / "Scan (1).json").write_text(json.dumps(shapes))
+    assert pictures.damage(tmp_path, tmp_path) == 2, "specks are left out"
+    mask = cv2.imread(str(tmp_path / "damage" / "damage_b_dust_0.png"), cv2.IMREAD_GRAYSCALE)
+    assert abs(mask.astype(float).sum() / 255 - 300) < 30 and mask.max() == 255 and mask[0].max() == 0
+
+
+def test_real_damage_lies_on_single_frames_and_leaves_the_rest_alone() -> None:
+    y, shapes = torch.full((5, 96, 96), 0.5), [torch.ones(40, 12), torch.ones(9, 9)]
+    made = [faults.dirt(y, shapes, np.random.default_rng(seed)) for seed in range(6)]
+    assert all(bad.shape == y.shape and float(bad.min()) >= 0 and float(bad.max()) <= 1 for bad in made)
+    hits = torch.stack([bad != y for bad in made]).float()
+    assert 0.001 < float(hits.mean()) < 0.4
+    assert float((hits[:, 1:] * hits[:, :-1]).mean()) < 0.5 * float(hits.mean()), "other places in every frame"
+
+
+def test_shapes_of_damage_are_packed_for_training(library: corpus.Library, tmp_path: Path) -> None:
+    for name, side in (("damage_a_dust_0", 9), ("damage_a_hair_1", 30)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((side, side), 200, np.uint8))
+    library.damage = sorted(tmp_path.glob("*.png"))
+    clips.write_damage(library, tmp_path / clips.DAMAGE)
+    assert [tuple(shape.shape) for shape in dataset.damage(tmp_path)] == [(9, 9), (30, 30)]
+    library.damage = []
+
+
+def test_pictures_are_filed_by_class_and_refused_where_evaluation_uses_them(tmp_path: Path) -> None:
+    for folder in (*corpus.FOLDERS, "skipped", "in"):
+        (tmp_path / folder).mkdir()
+    rng = np.random.default_rng(0)
+    noise = cv2.resize(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8), (800, 600))
+    found = []
+    for stem, kind in (("swamp-02", "painted"), ("swamp-01", "painted"), ("dune", "photos"), ("plain", "photos")):
+        path = tmp_path / "in" / f"{stem}.png"
+        cv2.imwrite(str(path), noise if stem != "plain" else np.full_like(noise, 90))
+        found.append((f"x_{stem}", kind, path, 0.8))
+    corpus.file_pictures(found, tmp_path)
+    filed = {p.name for kind in ("painted", "photos", "scenes", "art") for p in (tmp_path / kind).iterdir()}
+    assert filed == {"x_swamp-01.png", "x_dune.png"}
+    assert cv2.imread(str(tmp_path / "photos" / "x_dune.png")).shape == (480, 640, 3)
+
+
+def test_whole_sources_are_kept_for_validation() -> None:
+    assert {corpus.split_of(f"{source}_{n}") for source in corpus.VALIDATION_ONLY for n in "abcdef"} == {"val"}
 
 
 def test_cels_are_flat_tones_between_dark_lines() -> None:
@@ -159,6 +271,22 @@ def test_clean_lies_exactly_on_the_sharp_clip(sharp: degrade.Planes) -> None:
     assert abs(x) < 0.1 and abs(y) < 0.1
 
 
+@pytest.mark.parametrize("kind", degrade.CODEC_KINDS)
+def test_an_encoders_strengths_reach_from_unseen_to_ruin(sharp: degrade.Planes, kind: str) -> None:
+    low = degrade.halve(sharp).y
+    scores = [
+        np.mean([psnr(degrade.encoded(sharp, kind, np.random.default_rng(seed), span).y, low) for seed in range(2)])
+        for span in ((0.0, 0.0), (0.5, 0.5), (1.0, 1.0))
+    ]
+    assert scores[0] > 37 and scores[0] > scores[1] + 3 > scores[2] + 5, scores
+
+
+def test_a_clip_tells_what_was_done_to_it(sharp: degrade.Planes) -> None:
+    bad = degrade.degrade(sharp, "web", np.random.default_rng(3))
+    assert bad.history[0] in degrade.FILTERS and bad.history[-1].startswith("libx264 crf=")
+    assert bad.window(2, 3).history == bad.history
+
+
 @pytest.mark.parametrize("kind", degrade.KINDS[1:])
 def test_degraded_clips_keep_count_order_place_and_level(sharp: degrade.Planes, kind: str) -> None:
     low = degrade.halve(sharp)
@@ -192,6 +320,16 @@ def test_degrading_is_a_function_of_the_seed(sharp: degrade.Planes) -> None:
         "head-0.png",
         "jolly_walker.svg",
         "x/jolly_walker/layer.png",
+        "usr/share/games/wesnoth/1.16/data/core/images/story/landscape-bridge_sun.jpg",
+        "story/landscape-bridge.jpg",
+        "story/landscape-battlefield.jpg",
+        "story/landscape-battlefield_nohumans.jpg",
+        "story/swamp-02.jpg",
+        "AnitaDataset/frame_0001.png",
+        "robmikh/showorder/popeye.png",
+        "Real-ESRGAN/inputs/0014.jpg",
+        "APISR/assets/visual.png",
+        "Real-CUGAN/demo.png",
     ],
 )
 def test_evaluation_sources_are_refused(name: str) -> None:
@@ -234,8 +372,9 @@ def test_writing_is_resumable_and_leaves_no_partial_file(drawn: Path, tmp_path: 
     assert path.read_bytes() == first and [p.name for p in tmp_path.iterdir()] == [path.name]
     with np.load(path) as data:
         assert data["hr_y"].shape == (7, 512, 512) and data["hr_uv"].shape == (7, 2, 256, 256)
-        assert data["lr_y"].shape == (4, 7, 256, 256) and data["lr_uv"].shape == (4, 7, 2, 128, 128)
-        assert data["kinds"][0] == "clean" and data["kinds"][2] == "vhs" and data["cut"].shape == (7,)
+        assert data["lr_y"].shape == (5, 7, 256, 256) and data["lr_uv"].shape == (5, 7, 2, 128, 128)
+        assert data["kinds"][0] == "clean" and data["kinds"][3] in ("vhs", "composite") and data["cut"].shape == (7,)
+        assert len(data["history"]) == 5 and str(data["look"]) in looks.LOOK_SHARES
     path.unlink()
     assert clips.write_clip(library, path, 2) and path.read_bytes() == first
 

@@ -12,18 +12,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training import cels
+from training import cels, lettering, textures
 from training.corpus import Library
+from training.drawing import U8, Rng, affine, bend, cutout, gradient, place, recolour, resize
+from training.looks import LOOK_SHARES, LOOKS
 
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
-Rng = np.random.Generator
 View = tuple[float, float, float]
 """Corner x, corner y (pixels of the plate) and zoom."""
 
 SIZE = 512
 FRAMES = 13
-KIND_SHARES = {"cutout": 0.36, "film": 0.19, "cels": 0.23, "lines": 0.08, "static": 0.09, "flat": 0.05}
+KIND_SHARES = {
+    "cutout": 0.20, "film": 0.13, "cels": 0.19, "lines": 0.06, "static": 0.05, "flat": 0.03, "painted": 0.13,
+    "photo": 0.08, "fur": 0.05, "type": 0.08,
+}  # fmt: skip
+"""Shares of the kinds of content; each may have any look of ``looks.py``."""
+NEEDS = {"film": "runs", "painted": "painted", "photo": "photos", "type": "fonts"}
+"""What of the corpus a kind cannot do without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,125 +41,10 @@ class Clip:
     """[T], 1 where a new scene starts at that frame (never at frame 0)."""
     kind: str
     """One of ``KIND_SHARES``."""
+    look: str
+    """One of ``LOOK_SHARES``: what belongs to the picture besides."""
     sources: tuple[str, ...]
     """Names of the corpus files in it."""
-
-
-def recolour(image: U8, rng: Rng) -> U8:
-    """Turns hues and scales saturation and value a little; ``image`` RGB or RGBA."""
-    hsv = cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2HSV)
-    index = np.arange(256)
-    hue = ((index + int(rng.integers(0, 180))) % 180).astype(np.uint8)
-    saturation = np.clip(index * rng.uniform(0.5, 1.2), 0, 255).astype(np.uint8)
-    value = np.clip(255 * (index / 255) ** rng.uniform(0.75, 1.35), 0, 255).astype(np.uint8)
-    turned = np.dstack([hue[hsv[..., 0]], saturation[hsv[..., 1]], value[hsv[..., 2]]])
-    rgb = np.asarray(cv2.cvtColor(turned, cv2.COLOR_HSV2RGB), np.uint8)
-    return rgb if image.shape[2] == 3 else np.dstack([rgb, image[..., 3]])
-
-
-def ink(image: U8, width: float, rng: Rng) -> U8:
-    """Draws ink along the outline and the inner edges of an RGBA cut-out, ``width`` pixels wide."""
-    alpha = image[..., 3]
-    size = max(1, round(width / 2))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * size + 1, 2 * size + 1))
-    outline = cv2.subtract(cv2.dilate(alpha, disc), cv2.erode(alpha, disc))
-    smooth = cv2.bilateralFilter(np.ascontiguousarray(image[..., :3]), 5, 40, 3)
-    dot = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size + 1, size + 1))
-    inner = cv2.dilate(cv2.Canny(smooth, 50, 130), dot)
-    both = cv2.GaussianBlur(cv2.max(outline, cv2.min(inner, alpha)), (0, 0), 0.8)
-    line = both.astype(np.float32)[..., None] / 255
-    colour = np.array(rng.uniform(0, 50, 3) * (rng.random() < 0.5), np.float32)
-    rgb = image[..., :3] * (1 - line) + colour * line
-    full = np.maximum(alpha, (line[..., 0] * 255).astype(np.uint8))
-    return np.dstack([rgb.astype(np.uint8), full])
-
-
-def premultiply(image: U8) -> U8:
-    """RGBA with straight alpha to RGBA with colour multiplied by alpha."""
-    alpha = image[..., 3:].astype(np.uint16)
-    return np.dstack([((image[..., :3] * alpha + 127) // 255).astype(np.uint8), image[..., 3]])
-
-
-def resize(image: U8, width: int, height: int) -> U8:
-    """Area average when shrinking, Lanczos when enlarging."""
-    shrinking = width <= image.shape[1]
-    how = cv2.INTER_AREA if shrinking else cv2.INTER_LANCZOS4
-    return np.asarray(cv2.resize(image, (max(width, 2), max(height, 2)), interpolation=how), np.uint8)
-
-
-def cutout(library: Library, side: float, rng: Rng, names: list[str], inked: float = 0.35) -> U8:
-    """One random cut-out, premultiplied RGBA, its longest side *twice* ``side`` pixels, varied."""
-    name = library.art[int(rng.integers(len(library.art)))]
-    names.append(name)
-    image = library.picture("art", name)
-    scale = 2 * side / max(image.shape[:2])
-    image = resize(image, round(image.shape[1] * scale), round(image.shape[0] * scale))
-    image = np.pad(image, ((6, 6), (6, 6), (0, 0)))
-    if rng.random() < 0.45:
-        image = recolour(image, rng)
-    if rng.random() < inked:
-        image = ink(image, float(rng.uniform(2, 6)), rng)
-    if rng.random() < 0.5:
-        image = np.ascontiguousarray(image[:, ::-1])
-    return premultiply(image)
-
-
-def over(canvas: U8, layer: U8) -> None:
-    """Lays premultiplied RGBA over RGB, in place."""
-    if layer.shape[2] == 4:
-        keep = 255 - layer[..., 3:].astype(np.uint16)
-        under = (canvas * keep + 127) // 255
-        np.copyto(canvas, np.minimum(under + layer[..., :3], 255).astype(np.uint8))
-
-
-def place(canvas: U8, layer: U8, matrix: F32) -> None:
-    """Warps ``layer`` (premultiplied RGBA at double size) into ``canvas`` (RGB, single size), in place.
-
-    ``matrix`` [2, 3] takes layer pixels to canvas pixels, both at double size.
-    """
-    height, width = layer.shape[:2]
-    corners = matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]], np.float32)
-    low = np.maximum(np.floor(corners.min(1) / 2).astype(int) - 2, 0)
-    high = np.minimum(np.ceil(corners.max(1) / 2).astype(int) + 2, (canvas.shape[1], canvas.shape[0]))
-    if (high - low).min() < 1:
-        return
-    moved = matrix.copy()
-    moved[:, 2] -= 2 * low
-    size = (int(high[0] - low[0]), int(high[1] - low[1]))
-    warped = cv2.warpAffine(layer, moved, (2 * size[0], 2 * size[1]), flags=cv2.INTER_LINEAR)
-    small = np.asarray(cv2.resize(warped, size, interpolation=cv2.INTER_AREA), np.uint8)
-    over(canvas[low[1] : high[1], low[0] : high[0]], small)
-
-
-def affine(layer: U8, at: tuple[float, float], turn: float, stretch: float, scale: float) -> F32:
-    """The matrix that puts the middle of a double-size layer at ``at`` (canvas pixels), turned (radians),
-    squashed by ``stretch`` with its area kept, and scaled."""
-    cosine, sine = np.cos(turn), np.sin(turn)
-    linear = np.array([[cosine, -sine], [sine, cosine]]) @ np.diag([scale * stretch, scale / stretch])
-    middle = np.array([layer.shape[1], layer.shape[0]]) / 2
-    return np.column_stack([linear, 2 * np.array(at) - linear @ middle]).astype(np.float32)
-
-
-def bend(layer: U8, amount: float, phase: float, waves: tuple[float, float]) -> U8:
-    """Another drawing of the same thing: a smooth bend by up to ``amount`` pixels."""
-    rows = np.arange(layer.shape[0], dtype=np.float32)[:, None]
-    columns = np.arange(layer.shape[1], dtype=np.float32)[None]
-    x = columns + np.float32(amount) * np.sin(rows * np.float32(waves[0]) + np.float32(phase))
-    y = rows + np.float32(amount * 0.6) * np.sin(columns * np.float32(waves[1]) + np.float32(phase * 1.3))
-    bent = cv2.remap(layer, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR)
-    return np.asarray(bent, np.uint8)
-
-
-def gradient(width: int, height: int, rng: Rng) -> U8:
-    """A smooth gradient between two colours, RGB, dithered so that it holds no bands."""
-    first, second = rng.uniform(10, 250, 3), rng.uniform(10, 250, 3)
-    angle = rng.uniform(0, 2 * np.pi)
-    across, down = np.linspace(-1, 1, width)[None], np.linspace(-1, 1, height)[:, None]
-    field = np.cos(angle) * across + np.sin(angle) * down
-    if rng.random() < 0.3:
-        field = np.hypot(across - rng.uniform(-1, 1), down)
-    part = ((field - field.min()) / np.ptp(field))[..., None]
-    return np.asarray(first + (second - first) * part + rng.random((height, width, 1)), np.uint8)
 
 
 def background(library: Library, width: int, height: int, rng: Rng, names: list[str]) -> U8:
@@ -254,6 +144,13 @@ class Layer:
         self.fixed = bool(rng.random() < 0.5)
         self._bent: tuple[int, U8] = (-1, self.image)
 
+    def defocus(self, sigma: float) -> None:
+        """Blurs the drawing by ``sigma`` pixels."""
+        room = int(5 * sigma) + 1
+        padded = np.pad(self.image, ((room, room), (room, room), (0, 0)))
+        self.image = np.asarray(cv2.GaussianBlur(padded, (0, 0), 2 * sigma), np.uint8)
+        self._bent = (-1, self.image)
+
     def step(self, t: int) -> int:
         """The frame at which the drawing shown at frame ``t`` first came."""
         return (t + self.phase) // self.hold * self.hold
@@ -273,16 +170,20 @@ class Layer:
 
 
 def scene(
-    library: Library, count: int, rng: Rng, names: list[str], plate: U8 | None = None, drawn: float = 0.0
-) -> list[U8]:
+    library: Library, count: int, rng: Rng, names: list[str], plate: U8, drawn: float = 0.0, blurred: float = 0.0,
+    near: bool = False, most: int = 5,
+) -> list[U8]:  # fmt: skip
     """Layered cut-outs over a plate, filmed by a camera; the layers are held independently of each other.
 
-    ``drawn`` is the share of the layers that ``cels.py`` draws.
+    ``drawn`` is the share of the layers that ``cels.py`` draws. With ``blurred`` (pixels) the plate is out of focus, or
+    with ``near`` all layers are; there are up to ``most`` of them, none only where at most two are asked for.
     """
-    if plate is None:
-        plate = background(library, SIZE + 128, SIZE + 128, rng, names)
+    if blurred and not near:
+        plate = np.asarray(cv2.GaussianBlur(plate, (0, 0), blurred), np.uint8)
     camera = Camera.draw(count, rng, plate.shape[1], plate.shape[0])
-    layers = [Layer(library, rng, names, drawn) for _ in range(int(rng.choice([1, 2, 3, 4, 5])))]
+    layers = [Layer(library, rng, names, drawn) for _ in range(int(rng.integers(0 if most < 3 else 1, most + 1)))]
+    for layer in layers if blurred and near else ():
+        layer.defocus(blurred)
     gain = np.ones(count)
     if rng.random() < 0.08:
         gain = np.linspace(1, float(rng.uniform(0.3, 0.9)), count)[:: int(rng.choice([-1, 1]))]
@@ -373,29 +274,54 @@ def flat(count: int, rng: Rng) -> list[U8]:
     return frames
 
 
-def compose(library: Library, seed: int, count: int = FRAMES, kind: str | None = None) -> Clip:
-    """The clip of a seed: ``count`` frames (at most 13 for film), of a kind of ``KIND_SHARES`` or any.
+def ground(library: Library, kind: str, rng: Rng, names: list[str]) -> U8:
+    """The plate of a clip of a kind."""
+    side = SIZE + 128
+    if kind == "lines":
+        return line_plate(library, side, rng, names)
+    if kind in ("painted", "photo"):
+        return textures.plate_of(library, "painted" if kind == "painted" else "photos", side, rng, names)
+    if kind == "fur":
+        folder = "photos" if rng.random() < 0.5 else "painted"
+        plate = background(library, side, side, rng, names)
+        plate = textures.plate_of(library, folder, side, rng, names) if rng.random() < 0.7 else plate
+        return textures.fur(plate, rng)
+    if kind == "type" and rng.random() < 0.3:
+        tone = rng.integers(0, 40) if rng.random() < 0.7 else rng.integers(0, 256, 3)
+        return np.full((side, side, 3), tone, np.uint8)
+    if kind == "type" and rng.random() < 0.5:
+        return textures.plate_of(library, "painted", side, rng, names)
+    plate = background(library, side, side, rng, names)
+    return cels.plate(plate, rng) if kind == "cels" else plate
+
+
+def compose(library: Library, seed: int, count: int = FRAMES, kind: str | None = None, look: str | None = None) -> Clip:
+    """The clip of a seed: ``count`` frames (at most 13 for film), of a kind of ``KIND_SHARES`` or any, and a look.
 
     The seed and the corpus decide all.
     """
     rng = np.random.default_rng([seed, 77])
-    shares = {k: v for k, v in KIND_SHARES.items() if k != "film" or library.runs}
-    total = sum(shares.values())
-    any_kind = str(rng.choice(list(shares), p=[share / total for share in shares.values()]))
+    shares = {k: v for k, v in KIND_SHARES.items() if k not in NEEDS or getattr(library, NEEDS[k])}
+    any_kind = str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
     kind = any_kind if kind is None else kind
+    any_look = str(rng.choice(list(LOOK_SHARES), p=list(LOOK_SHARES.values())))
+    look = any_look if look is None else look
     names: list[str] = []
 
     def part(length: int) -> list[U8]:
         if kind == "film":
             return film(library, length, rng, names)
-        if kind == "lines":
-            return scene(library, length, rng, names, line_plate(library, SIZE + 128, rng, names))
-        if kind == "cels":
-            ground = background(library, SIZE + 128, SIZE + 128, rng, names)
-            return scene(library, length, rng, names, cels.plate(ground, rng), drawn=0.6)
         if kind == "flat":
             return flat(length, rng)
-        return scene(library, 1, rng, names) * length if kind == "static" else scene(library, length, rng, names)
+        plate = ground(library, kind, rng, names)
+        blurred = float(np.exp(rng.uniform(np.log(1.2), np.log(8)))) if look == "focus" else 0.0
+        near = bool(rng.random() < 0.25)
+        drawn = {"cels": 0.6, "painted": 0.1, "photo": 0.1, "fur": 0.2}.get(kind, 0.0)
+        most = {"painted": 2, "photo": 2, "fur": 2, "type": 1}.get(kind, 5)
+        still = kind == "static"
+        frames = scene(library, 1 if still else length, rng, names, plate, drawn, blurred, near, most)
+        frames = frames * length if still else frames
+        return lettering.roll(library, frames, rng, names) if kind == "type" else frames
 
     cut = np.zeros(count, np.int8)
     if rng.random() < 0.15 and count >= 8:
@@ -404,4 +330,6 @@ def compose(library: Library, seed: int, count: int = FRAMES, kind: str | None =
         frames = part(at) + part(count - at)
     else:
         frames = part(count)
-    return Clip(frames=frames, cut=cut, kind=kind, sources=tuple(dict.fromkeys(names)))
+    if look in LOOKS:
+        frames = LOOKS[look](rng)(frames)
+    return Clip(frames=frames, cut=cut, kind=kind, look=look, sources=tuple(dict.fromkeys(names)))

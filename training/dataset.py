@@ -24,12 +24,16 @@ Rng = np.random.Generator
 
 TAPE = {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0}
 """Task mix of a captured tape (kind ``vhs``)."""
+COMPOSITE = {"dechroma": 1.0, "deblock": 0.5, "denoise": 0.5}
+"""Task mix of composite video (kind ``composite``)."""
 CODEC_TASKS = {"mpeg2": "deblock", "asp": "deblock", "jpeg": "deblock", "web": "destream", "hevc": "destream"}
 """What mends an encoder's faults: H.264 and HEVC have filters in their loop, which turn blocks into smears."""
+BOTH = "codecs"
+"""What networks for the codecs of both these tasks are called."""
 CODEC_SHARES = {"mpeg2": 0.33, "web": 0.40, "asp": 0.14, "hevc": 0.09, "jpeg": 0.04}
 """Shares of the windows of real encoders."""
-SHARES = {"codec": 0.65, "tape": 0.26, "faults": 0.09}
-"""Shares of the windows: real encoders, tapes, and the faults of ``faults.py``."""
+SHARES = {"codec": 0.58, "tape": 0.2, "composite": 0.08, "faults": 0.14}
+"""Shares of the windows: real encoders, tapes, composite video, and the faults of ``faults.py``."""
 BACKBONE_SHARE = 0.08
 """Share of the windows that train the backbone alone, without task biases."""
 CLEAN_SHARE = 0.06
@@ -129,6 +133,15 @@ def map_clip(path: Path) -> dict[str, Array]:
     return arrays
 
 
+def damage(folder: Path) -> list[Tensor]:
+    """Shapes of film damage beside the clips, 0..1; none where there is no such file."""
+    path = folder / "damage.npz"
+    if not path.exists():
+        return []
+    with np.load(path) as shapes:
+        return [torch.from_numpy(shapes[name].astype(np.float32) / 255) for name in shapes.files]
+
+
 class Batches(Dataset[Batch]):
     """Item ``step`` is the batch of that step: ``batch`` windows of ``batch`` clips, and ``plain`` single frames.
 
@@ -149,6 +162,7 @@ class Batches(Dataset[Batch]):
         self._small = small
         self._keep = keep
         self._clips: OrderedDict[Path, dict[str, Array]] = OrderedDict()
+        self._shapes = damage(folder)
 
     def __len__(self) -> int:
         return self.steps
@@ -193,6 +207,8 @@ class Batches(Dataset[Batch]):
         codec = str(rng.choice(list(CODEC_SHARES), p=list(CODEC_SHARES.values())))
         if source == "tape":
             return "vhs", [], TAPE
+        if source == "composite":
+            return "composite", [], COMPOSITE
         if source == "codec":
             return codec, [], {CODEC_TASKS[codec]: 1.0}
         tasks = [str(t) for t in rng.choice(list(FAULTS), size=1 if rng.random() < 0.6 else 2, replace=False)]
@@ -232,7 +248,7 @@ class Batches(Dataset[Batch]):
         low, high = min(frames), max(frames) + 1
         y, uv = self._cut(clip["lr_y"][variant][low:high], clip["lr_uv"][variant][low:high], place)
         if tasks and not clean:
-            y, uv = lay(tasks, y, uv, rng)
+            y, uv = lay(tasks, y, uv, rng, self._shapes)
         order = torch.tensor(frames) - low
         y, uv = y[order], uv.reshape(-1, 2, *uv.shape[1:])[order].flatten(0, 1)
         this = slice(centre, centre + 1)
@@ -283,7 +299,8 @@ def validation(folder: Path, radius: int, align: int) -> Iterator[Case]:
         ys = [to_luma(y[frames][:, :size, :size]) for y in clip["lr_y"]]
         uvs = [to_chroma(uv[frames][..., : size // 2, : size // 2]).flatten(0, 1) for uv in clip["lr_uv"]]
         for y, uv, kind in zip(ys, uvs, clip["kinds"], strict=True):
-            mix = TAPE if kind == "vhs" else {CODEC_TASKS.get(str(kind), "deblock"): 1.0}
+            analogue = {"vhs": TAPE, "composite": COMPOSITE}
+            mix = analogue.get(str(kind)) or {CODEC_TASKS.get(str(kind), "deblock"): 1.0}
             yield Case(str(kind), y[None], uv[None], goal, sharp, mix_vector(mix)[None])
         task = list(FAULTS)[number % len(FAULTS)]
         y, uv = lay([task], ys[0], uvs[0], np.random.default_rng(number))

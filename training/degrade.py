@@ -6,6 +6,7 @@ with chroma sited left. Nothing here moves the picture or changes its overall br
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,9 +35,15 @@ FILTERS = {
     "lanczos": Pillow.Resampling.LANCZOS,
 }
 CODEC_KINDS = ("mpeg2", "web", "asp", "hevc", "jpeg")
-KINDS = ("clean", *CODEC_KINDS, "vhs")
-TASK_CODECS = {"destream": {"web": 0.8, "hevc": 0.2}, "deblock": {"mpeg2": 0.75, "asp": 0.17, "jpeg": 0.08}}
+KINDS = ("clean", *CODEC_KINDS, "vhs", "composite")
+TASK_CODECS = {"destream": {"web": 0.7, "hevc": 0.3}, "deblock": {"mpeg2": 0.6, "asp": 0.2, "jpeg": 0.2}}
 """Encoders whose faults a task removes, and their shares where it is trained for alone."""
+
+Span = tuple[float, float]
+"""Part of an encoder's strengths, 0 what nobody sees and 1 ruin, of which one is drawn."""
+WHOLE: Span = (0.0, 1.0)
+LIGHT: Span = (0.0, 0.3)
+STRENGTHS = {"light": LIGHT, "middle": (0.3, 0.65), "heavy": (0.65, 1.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +54,16 @@ class Planes:
     """Luma, uint8 [T, H, W]."""
     uv: U8
     """Chroma, uint8 [T, 2, H/2, W/2]."""
+    history: tuple[str, ...] = ()
+    """What was done to it, in order."""
+
+    def then(self, y: U8, uv: U8, *done: str) -> Planes:
+        """Other planes with this clip's history and what was done."""
+        return Planes(y=y, uv=uv, history=(*self.history, *done))
 
     def window(self, start: int, length: int) -> Planes:
         """The frames ``start .. start + length - 1``."""
-        return Planes(y=self.y[start : start + length], uv=self.uv[start : start + length])
+        return self.then(self.y[start : start + length], self.uv[start : start + length])
 
 
 def per_drawing(frames: Sequence[U8], convert: Callable[[U8], tuple[U8, U8]]) -> Planes:
@@ -97,7 +110,7 @@ def halve(clip: Planes, kind: str = "bicubic") -> Planes:
             box = (0.75, 0, 0.75 + plane.shape[1], plane.shape[0])
             planes.append(np.asarray(picture.resize((width // 2, height // 2), resample, box=box)))
         uvs.append(np.stack(planes))
-    return Planes(y=np.stack(ys), uv=np.stack(uvs))
+    return clip.then(np.stack(ys), np.stack(uvs), kind)
 
 
 _FULL_Y = np.clip((np.arange(256) - 16) * 255 / 219 + 0.5, 0, 255).astype(np.uint8)
@@ -106,21 +119,18 @@ _LIMITED_Y = (np.arange(256) * 219 / 255 + 16.5).astype(np.uint8)
 _LIMITED_C = ((np.arange(256) - 128) * 224 / 255 + 128.5).astype(np.uint8)
 
 
-def encode(clip: Planes, codec: str, options: dict[str, str], full_range: bool = False) -> Planes:
+def encode(clip: Planes, codec: str, options: dict[str, str]) -> Planes:
     """Encodes the clip and decodes it again: the same count, order and size, with the codec's own faults."""
-    pixels = "yuvj420p" if full_range else "yuv420p"
+    pixels = "yuv420p"
     count, height, width = clip.y.shape
     encoder = cast(VideoCodecContext, av.CodecContext.create(codec, "w"))
     encoder.width, encoder.height, encoder.pix_fmt = width, height, pixels
     encoder.time_base, encoder.framerate = Fraction(1, 24), Fraction(24)
     encoder.thread_count = 1
     encoder.options = options
-    if "global_quality" in options:
-        encoder.qscale = True
     decoder = cast(VideoCodecContext, av.CodecContext.create(_DECODER.get(codec, codec), "r"))
     decoder.thread_count = 1
-    luma, chroma = (_FULL_Y[clip.y], _FULL_C[clip.uv]) if full_range else (clip.y, clip.uv)
-    flat = np.concatenate([luma.reshape(count, -1), chroma.reshape(count, -1)], axis=1)
+    flat = np.concatenate([clip.y.reshape(count, -1), clip.uv.reshape(count, -1)], axis=1)
     packets = []
     for index in range(count):
         frame = av.VideoFrame.from_ndarray(flat[index].reshape(-1, width), format=pixels)
@@ -134,39 +144,47 @@ def encode(clip: Planes, codec: str, options: dict[str, str], full_range: bool =
     size = height * width
     y = back[:, :size].reshape(clip.y.shape)
     uv = back[:, size:].reshape(clip.uv.shape)
-    return Planes(y=_LIMITED_Y[y], uv=_LIMITED_C[uv]) if full_range else Planes(y=y, uv=uv)
+    return clip.then(y, uv, " ".join([codec, *(f"{k}={v}" for k, v in options.items() if k in _TOLD)]))
 
 
 _DECODER = {"libx264": "h264", "libx265": "hevc"}
+_TOLD = ("crf", "b", "qmin", "g", "preset")
+"""Options that a clip's history tells."""
 
 
 def _fixed(quantiser: float) -> dict[str, str]:
-    """Options of libavcodec's own encoders for one quantiser throughout."""
-    return {"global_quality": str(int(quantiser * 118)), "flags": "+qscale"}
+    """Options of libavcodec's own encoders for one quantiser throughout.
+
+    Not ``global_quality``: that waits for a quality on every frame, which PyAV does not set, and encodes at 2.
+    """
+    return {"qmin": str(round(quantiser)), "qmax": str(round(quantiser))}
 
 
-def _quantiser(low: float, centre: float, high: float, rng: Rng) -> float:
-    return float(rng.triangular(low, centre, high))
+def _fixed_or_rate(clip: Planes, strength: float, rng: Rng) -> dict[str, str]:
+    """A quantiser of 2 to 31 throughout, or a bitrate of 1 to 0.04 bits a pixel."""
+    if rng.random() < 0.7:
+        return _fixed(2 * 15.5**strength)
+    rate = round(24 * clip.y.shape[1] * clip.y.shape[2] * 0.04**strength)
+    return {"b": str(rate), "maxrate": str(round(1.5 * rate)), "bufsize": str(rate)}
 
 
-def mpeg2(clip: Planes, rng: Rng, gentle: bool = False) -> Planes:
-    """DVD-like: a little blur, as most masters of the time have, then MPEG-2 with B-frames and a short GOP."""
-    quantiser = _quantiser(2, 3, 6, rng) if gentle else _quantiser(2, 5, 14, rng)
-    options = {"g": str(int(rng.integers(6, 16))), "bf": "2", **_fixed(quantiser)}
-    soft = float(rng.uniform(0.35, 0.8) if rng.random() < 0.75 else rng.uniform(0, 0.35))
-    return encode(blur(clip, soft), "mpeg2video", options)
+def mpeg2(clip: Planes, rng: Rng, span: Span = WHOLE) -> Planes:
+    """DVD-like: MPEG-2 with B-frames and a short GOP."""
+    strength = float(rng.uniform(*span))
+    options = {"g": str(int(rng.integers(6, 16))), "bf": "2", **_fixed_or_rate(clip, strength, rng)}
+    return encode(clip, "mpeg2video", options)
 
 
-def asp(clip: Planes, rng: Rng, gentle: bool = False) -> Planes:
+def asp(clip: Planes, rng: Rng, span: Span = WHOLE) -> Planes:
     """MPEG-4 ASP (DivX, XviD)."""
-    quantiser = _quantiser(2, 3, 6, rng) if gentle else _quantiser(2, 5, 14, rng)
+    strength = float(rng.uniform(*span))
     group, between = int(rng.choice([8, 12, 48, 250])), int(rng.choice([0, 1, 2]))
-    return encode(clip, "mpeg4", {"g": str(group), "bf": str(between), **_fixed(quantiser)})
+    return encode(clip, "mpeg4", {"g": str(group), "bf": str(between), **_fixed_or_rate(clip, strength, rng)})
 
 
-def web(clip: Planes, rng: Rng, gentle: bool = False) -> Planes:
-    """H.264 as video sites make it."""
-    crf = _quantiser(20, 23, 27, rng) if gentle else _quantiser(23, 31, 38, rng)
+def web(clip: Planes, rng: Rng, span: Span = WHOLE) -> Planes:
+    """H.264 as video sites make it, crf 12 to 38."""
+    crf = 12 + 26 * float(rng.uniform(*span))
     options = {"crf": f"{crf:.1f}", "preset": str(rng.choice(["veryfast", "faster", "medium"]))}
     if rng.random() < 0.3:
         options["tune"] = "animation"
@@ -175,20 +193,40 @@ def web(clip: Planes, rng: Rng, gentle: bool = False) -> Planes:
     return encode(clip, "libx264", options)
 
 
-def hevc(clip: Planes, rng: Rng, gentle: bool = False) -> Planes:
-    """H.265."""
-    crf = _quantiser(22, 25, 29, rng) if gentle else _quantiser(25, 32, 40, rng)
+def hevc(clip: Planes, rng: Rng, span: Span = WHOLE) -> Planes:
+    """H.265, crf 16 to 42."""
+    crf = 16 + 26 * float(rng.uniform(*span))
     quiet = "log-level=none:pools=none:frame-threads=1:wpp=0:rc-lookahead=5:bframes=3"
     return encode(clip, "libx265", {"crf": f"{crf:.1f}", "preset": "ultrafast", "x265-params": quiet})
 
 
-def jpeg(clip: Planes, rng: Rng, gentle: bool = False) -> Planes:
-    """Every frame a JPEG; strength by MJPEG quantiser (about quality 30 to 90)."""
-    quantiser = _quantiser(2, 3, 5, rng) if gentle else _quantiser(2, 5, 18, rng)
-    return encode(clip, "mjpeg", _fixed(quantiser), full_range=True)
+_JPEG_LUMA = np.array([
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56,
+    14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
+    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+])  # fmt: skip
+_JPEG_CHROMA = np.full((8, 8), 99)
+_JPEG_CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+"""Quantisers of JPEG at quality 50 (ITU-T T.81, annex K)."""
 
 
-_CODECS: dict[str, Callable[[Planes, Rng, bool], Planes]] = {
+def _jpeg_plane(plane: U8, table: NDArray[np.int_], quality: float) -> U8:
+    scale = 50 / quality if quality < 50 else 2 - quality / 50
+    steps = np.clip(np.floor(table.reshape(-1) * scale + 0.5), 1, 255).astype(int).tolist()
+    data = io.BytesIO()
+    Pillow.fromarray(plane).save(data, "jpeg", qtables=[steps])
+    return np.asarray(Pillow.open(data), np.uint8)
+
+
+def jpeg(clip: Planes, rng: Rng, span: Span = WHOLE) -> Planes:
+    """Every frame a JPEG of quality 95 to 25, full range as JPEG has it."""
+    quality = round(95 - 70 * float(rng.uniform(*span)))
+    y = np.stack([_jpeg_plane(frame, _JPEG_LUMA, quality) for frame in _FULL_Y[clip.y]])
+    uv = np.stack([[_jpeg_plane(plane, _JPEG_CHROMA, quality) for plane in pair] for pair in _FULL_C[clip.uv]])
+    return clip.then(_LIMITED_Y[y], _LIMITED_C[uv], f"jpeg quality={quality}")
+
+
+_CODECS: dict[str, Callable[[Planes, Rng, Span], Planes]] = {
     "mpeg2": mpeg2, "web": web, "asp": asp, "hevc": hevc, "jpeg": jpeg,
 }  # fmt: skip
 
@@ -198,7 +236,7 @@ def blur(clip: Planes, sigma: float) -> Planes:
     if sigma < 0.2:
         return clip
     y = np.stack([np.asarray(cv2.GaussianBlur(frame, (0, 0), sigma), np.uint8) for frame in clip.y])
-    return Planes(y=y, uv=clip.uv)
+    return clip.then(y, clip.uv, f"blur={sigma:.2f}")
 
 
 def _grain(shape: tuple[int, ...], sigma: float, spread: float, rng: Rng) -> F32:
@@ -216,7 +254,7 @@ def noise(clip: Planes, sigma: float, chroma_sigma: float, spread: float, rng: R
     """Fresh noise on every frame; ``sigma`` in 8-bit steps, ``spread`` in pixels along the line."""
     y = np.clip(clip.y + _grain(clip.y.shape, sigma, spread, rng) + np.float32(0.5), 1, 254)
     uv = np.clip(clip.uv + _grain(clip.uv.shape, chroma_sigma, spread, rng) + np.float32(0.5), 1, 254)
-    return Planes(y=y.astype(np.uint8), uv=uv.astype(np.uint8))
+    return clip.then(y.astype(np.uint8), uv.astype(np.uint8), f"noise={sigma:.1f}")
 
 
 def vhs(clip: Planes, rng: Rng) -> Planes:
@@ -233,31 +271,81 @@ def vhs(clip: Planes, rng: Rng) -> Planes:
         planes = [cv2.GaussianBlur(p.astype(np.float32), (0, 0), sigmaX=smear, sigmaY=0.5) for p in uv]
         size = (uv.shape[2], uv.shape[1])
         uvs.append([cv2.warpAffine(p, drift, size, borderMode=cv2.BORDER_REPLICATE) for p in planes])
-    tape = Planes(y=np.stack(ys).astype(np.uint8), uv=(np.stack(uvs) + np.float32(0.5)).astype(np.uint8))
-    luma, chroma = float(rng.triangular(3, 7, 14)), float(rng.uniform(1, 9))
+    uv = (np.stack(uvs) + np.float32(0.5)).astype(np.uint8)
+    tape = clip.then(np.stack(ys).astype(np.uint8), uv, f"tape halo={halo:.2f} smear={smear:.1f}")
+    luma, chroma = float(rng.triangular(1, 6, 14)), float(rng.uniform(0.5, 9))
     tape = noise(tape, luma, chroma, float(rng.choice([0.0, 0.0, 0.6, 1.0])), rng)
     capture = str(rng.choice(["asp", "mpeg2", "web"], p=[0.75, 0.15, 0.1]))
-    return _CODECS[capture](tape, rng, rng.random() < 0.7)
+    return _CODECS[capture](tape, rng, (0.0, 0.35) if rng.random() < 0.7 else (0.2, 0.7))
 
 
-def pick_kinds(rng: Rng, task: str | None = None) -> tuple[str, str, str, str]:
-    """Four kinds of a clip: clean, a codec (mostly mpeg2 and web), vhs, and any; or clean and three of a task's."""
+def encoded(clip: Planes, kind: str, rng: Rng, span: Span) -> Planes:
+    """The half of a sharp clip after one encoder and nothing else."""
+    return _CODECS[kind](halve(clip), rng, span)
+
+
+def composite(clip: Planes, rng: Rng) -> Planes:
+    """Through NTSC or PAL composite video and a plain decoder: dot crawl, rainbows, bled colours.
+
+    The picture is a part of a whole raster, sample for sample. Needs the VapourSynth plugin ``composite``
+    (``vapoursynth-composite`` on PyPI); raises ``RuntimeError`` where it is not installed.
+    """
+    import vapoursynth as vs
+
+    core = vs.core
+    if not hasattr(core, "composite"):
+        raise RuntimeError("composite video needs the VapourSynth plugin composite: pip install vapoursynth-composite")
+    standard = str(rng.choice(["ntsc", "pal"]))
+    rows, columns = (480 if standard == "ntsc" else 576), 720
+    count, height, width = clip.y.shape
+    top, left = (rows - height) // 4 * 2, (columns - width) // 4 * 2
+    before = int(rng.integers(4))  # the carrier's phase runs over four frames
+    # whole lines of the raster, so that nothing rings at the picture's edge
+    around = ((0, 0), (top, rows - height - top), (left, columns - width - left))
+    y = np.pad(clip.y, around, "edge")
+    half = tuple((a // 2, b // 2) for a, b in around)
+    planes = [y, *(np.pad(clip.uv[:, c], half, "edge") for c in range(2))]
+
+    def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
+        made = f.copy()
+        for plane, values in enumerate(planes):
+            np.copyto(np.asarray(made[plane]), values[max(n - before, 0)])
+        return made
+
+    blank = core.std.BlankClip(None, columns, rows, vs.YUV420P8, before + count)
+    signal = core.std.ModifyFrame(blank, blank, fill).std.SetFrameProps(_FieldBased=1, _Matrix=6, _ChromaLocation=0)
+    crude = 1 if rng.random() < 0.6 else 2
+    decoded = core.composite.Decode(
+        core.composite.Encode(signal, standard=standard), standard=standard, width=columns, dimensions=crude
+    ).std.SetFrameProps(_FieldBased=0)
+    small = core.resize.Bicubic(decoded, format=vs.YUV420P8, chromaloc_s="left", range_s="limited")
+    ys, uvs = np.empty_like(clip.y), np.empty_like(clip.uv)
+    for t in range(count):
+        frame = small.get_frame(before + t)
+        ys[t] = np.asarray(frame[0])[top : top + height, left : left + width]
+        for c in range(2):
+            part = np.asarray(frame[1 + c])
+            uvs[t, c] = part[top // 2 : (top + height) // 2, left // 2 : (left + width) // 2]
+    return clip.then(ys, uvs, f"{standard} dimensions={crude}")
+
+
+def pick_kinds(rng: Rng, task: str | None = None) -> tuple[str, ...]:
+    """Kinds of a clip: clean, two codecs, a tape or composite video, and any codec; or clean and four of a task's."""
     if task is not None:
         shares = TASK_CODECS[task]
-        one, two, three = (str(kind) for kind in rng.choice(list(shares), 3, p=list(shares.values())))
-        return "clean", one, two, three
-    first = str(rng.choice(CODEC_KINDS, p=[0.38, 0.36, 0.12, 0.09, 0.05]))
-    others = [kind for kind in KINDS[1:] if kind != first]
-    weights = np.array([{"mpeg2": 5, "web": 5, "vhs": 3}.get(kind, 1.5) for kind in others])
-    return "clean", first, "vhs", str(rng.choice(others, p=weights / weights.sum()))
+        return "clean", *(str(kind) for kind in rng.choice(list(shares), 4, p=list(shares.values())))
+    either = [str(rng.choice(list(shares), p=list(shares.values()))) for shares in TASK_CODECS.values()]
+    analogue = "composite" if rng.random() < 0.3 else "vhs"
+    return "clean", *either, analogue, str(rng.choice(CODEC_KINDS))
 
 
-def degrade(clip: Planes, kind: str, rng: Rng, halves: dict[str, Planes] | None = None) -> Planes:
+def degrade(clip: Planes, kind: str, rng: Rng, halves: dict[str, Planes] | None = None, span: Span = WHOLE) -> Planes:
     """The half-size ``kind`` of a sharp clip (planes at full size), with strengths drawn from ``rng``.
 
-    ``clean`` is the antialiased bicubic half. The others are resized by various filters, may carry noise and
-    an earlier generation of another codec, and are encoded as a clip, so B-frames and GOPs are real.
-    ``halves`` remembers this clip's halves by filter, for callers that make several kinds of one clip.
+    ``clean`` is the antialiased bicubic half. The others are resized by various filters, may be softened, carry noise
+    and an earlier generation of another codec, each drawn apart from the encoder's strength (within ``span``), and
+    are encoded as a clip, so B-frames and GOPs are real. ``halves`` remembers this clip's halves by filter, for
+    callers that make several kinds of one clip.
     """
     halves = {} if halves is None else halves
     how = "bicubic" if kind == "clean" else str(rng.choice(list(FILTERS), p=[0.6, 0.15, 0.1, 0.15]))
@@ -268,11 +356,15 @@ def degrade(clip: Planes, kind: str, rng: Rng, halves: dict[str, Planes] | None 
         return small
     if kind == "vhs":
         return vhs(small, rng)
-    if rng.random() < 0.2:
+    if kind == "composite":
+        small = composite(small, rng)
+        if rng.random() < 0.3:
+            small = noise(small, float(rng.uniform(0.5, 4)), float(rng.uniform(0, 4)), 0.0, rng)
+        return _CODECS[str(rng.choice(["mpeg2", "asp", "web"]))](small, rng, (0.0, 0.4))
+    if rng.random() < 0.25:
         small = blur(small, float(rng.uniform(0.3, 0.9)))
-    if rng.random() < 0.12:
+    if rng.random() < 0.1:
         small = noise(small, float(rng.uniform(0.7, 4)), float(rng.uniform(0, 3)), 0.0, rng)
-    if rng.random() < 0.2:
-        earlier = str(rng.choice(["mpeg2", "asp", "web"]))
-        small = _CODECS[earlier](small, rng, True)
-    return _CODECS[kind](small, rng, False)
+    if rng.random() < 0.18:
+        small = _CODECS[str(rng.choice(["mpeg2", "asp", "web"]))](small, rng, (0.0, 0.45))
+    return _CODECS[kind](small, rng, span)

@@ -17,9 +17,9 @@ import av
 import cv2
 import numpy as np
 
-from training.compose import U8, Rng, bend, over, premultiply, resize
 from training.corpus import Library
 from training.degrade import noise, to_planes
+from training.drawing import U8, Rng, bend, over, premultiply, resize
 
 WIDTH, HEIGHT, RATE = 640, 360, 24
 BIG = 2

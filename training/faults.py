@@ -8,7 +8,7 @@ and drawn anew in every frame, haze is ``J t + A (1 - t)`` with a smooth transmi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -133,6 +133,31 @@ def descratch(y: Tensor, uv: Tensor, rng: Rng) -> Window:
     return y, uv
 
 
+def dirt(y: Tensor, shapes: Sequence[Tensor], rng: Rng) -> Tensor:
+    """Real shapes of dust, hairs and scratches (``[rows, columns]``, 0..1), other ones in every frame."""
+    rows, columns = y.shape[-2:]
+    y = y.clone()
+    dense = float(np.exp(rng.uniform(np.log(0.3), np.log(4)))) * rows * columns / 9000
+    for frame in range(len(y)):
+        for _ in range(int(rng.poisson(dense))):
+            shape = shapes[int(rng.integers(len(shapes)))]
+            share = float(np.exp(rng.uniform(np.log(0.12), np.log(0.5))))
+            size = [max(2, round(n * share)) for n in shape.shape]
+            mask = F.interpolate(shape[None, None], size=size, mode="area")[0, 0]
+            mask = torch.rot90(mask, int(rng.integers(4)))
+            mask = mask.flip(0) if rng.random() < 0.5 else mask
+            mask = mask * (_between(0.35, 1, rng) / float(mask.max().clamp_min(0.2)))
+            top, left = (int(rng.integers(1 - n, side)) for n, side in zip(mask.shape, (rows, columns), strict=True))
+            place = tuple(
+                slice(max(at, 0), min(at + n, side))
+                for at, n, side in zip((top, left), mask.shape, (rows, columns), strict=True)
+            )
+            part = mask[place[0].start - top : place[0].stop - top, place[1].start - left : place[1].stop - left]
+            tone = float(rng.choice([0.03, 0.97]))
+            y[frame][place] += part.clamp(0, 1) * (tone - y[frame][place])
+    return y
+
+
 def deband(y: Tensor, uv: Tensor, rng: Rng) -> Window:
     """Too few levels: smooth ramps become steps."""
     levels = float(rng.choice([20, 28, 36, 48, 64]))
@@ -197,10 +222,15 @@ FAULTS: dict[str, Callable[[Tensor, Tensor, Rng], Window]] = {
 """Faults by the task that removes them; ``deblock``'s come from real encoders, see ``degrade.py``."""
 
 
-def lay(tasks: list[str], y: Tensor, uv: Tensor, rng: Rng) -> Window:
-    """Lay the faults of ``tasks`` over a window, in the order of film, weather, optics, wire; rounded to 8 bits."""
+def lay(tasks: list[str], y: Tensor, uv: Tensor, rng: Rng, shapes: Sequence[Tensor] = ()) -> Window:
+    """Lay the faults of ``tasks`` over a window, in the order of film, weather, optics, wire; rounded to 8 bits.
+
+    Where ``shapes`` of film damage are known (:func:`dirt`), three windows in four with damage have those.
+    """
     for task in ("dehaze", "derain", "desnow", "descratch", "deblur", "dehalo", "dechroma", "denoise", "deband"):
-        if task in tasks:
+        if task == "descratch" and task in tasks and len(shapes) and rng.random() < 0.75:
+            y = dirt(y, shapes, rng)
+        elif task in tasks:
             y, uv = FAULTS[task](y, uv, rng)
     y = ((y * 219 + 16).round().clamp(1, 254) - 16) / 219
     return y, ((uv * 224 + 128).round().clamp(1, 254) - 128) / 224

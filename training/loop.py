@@ -43,6 +43,9 @@ WATCH_UNTIL = 0.85
 AVERAGE = 0.999
 """Share of the running average of the weights that a step leaves."""
 
+KEEP_SECONDS = 480.0
+"""Time after which a checkpoint is written between validations."""
+
 Networks = torch.nn.ModuleDict
 """The networks of a run by name, all of them :class:`Lite`."""
 Losses = dict[str, Tensor]
@@ -257,6 +260,7 @@ def fit(
     running: dict[str, float] = defaultdict(float)
     revived = 0
     began, first = time.monotonic(), step
+    kept_at = began
     begin = int(schedule.round_from * steps)
     narrow = partial(torch.autocast, device.type, torch.bfloat16, enabled=schedule.bf16)
     for sample in loader:
@@ -271,11 +275,13 @@ def fit(
         follow(list(average.parameters()), list(nets.parameters()), AVERAGE, step)
         for name, loss in losses.items():
             running[name] += float(loss.detach())
-        if step % schedule.every and step not in (steps, stop):
+        ends = step % schedule.every == 0 or step in (steps, stop)
+        if not ends and time.monotonic() - kept_at < KEEP_SECONDS:
             continue
         for kept, buffer in zip(average.buffers(), nets.buffers(), strict=True):
             kept.copy_(buffer)
         set_rounding(average, Round.ROUND if step > begin + WATCH_STEPS else Round.OFF)
+        kept_at = time.monotonic()
         seconds = (time.monotonic() - began) / (step - first)
         if step % schedule.every == 0 and step < schedule.revive_until * steps:
             torch.manual_seed(schedule.seed + step)  # a run that goes on does as one that was never stopped
@@ -285,6 +291,8 @@ def fit(
             "optimizers": [optimizer.state_dict() for optimizer in both], "step": step,
             "config": {name: net.config.to_dict() for name, net in lites(nets).items()},
         })  # fmt: skip
+        if not ends:
+            continue
         with narrow():
             scores = validate(average)
         entry = {

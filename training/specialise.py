@@ -2,6 +2,8 @@
 
 ``python -m training.specialise --data CLIPS --out RUN [--task deblock] [--one-pass]``
 
+With ``--task codecs`` one pair of networks is trained for both kinds of codecs, each with its own task bias.
+
 What codecs leave wants other weights than anything else, more of them than task biases can hold (docs/networks.md).
 So a network may have another one beside it for such a task, which begins as the shipped one, biases and all, or as the
 one that is shipped for the task already: restoring and enlarging together, or the one pass. All windows are of the
@@ -19,7 +21,7 @@ import typer
 from torch import Tensor
 
 from training import options
-from training.dataset import Batch, Batches, Rng, mix_vector, validation
+from training.dataset import BOTH, CODEC_TASKS, Batch, Batches, Rng, mix_vector, validation
 from training.degrade import TASK_CODECS
 from training.faults import FAULTS
 from training.loop import Losses, Networks, Schedule, fit, lites, load_checkpoint
@@ -27,7 +29,7 @@ from training.losses import distance, psnr, ssim
 from training.network import ALIGN, evened_out
 from training.shipped import shipped
 from training.train import SMOOTH
-from vsanimup.models import SHIPPED
+from vsanimup.models import SHIPPED, open_model
 
 FAULT_SHARE = 0.06
 """Share of the windows with other faults over a codec's."""
@@ -44,17 +46,19 @@ class Codecs(Batches):
     task = "destream"
 
     def _faults(self, rng: Rng) -> tuple[str, list[str], dict[str, float]]:
-        shares = TASK_CODECS[self.task]
+        task = str(rng.choice(list(TASK_CODECS))) if self.task == BOTH else self.task
+        shares = TASK_CODECS[task]
         codec = str(rng.choice(list(shares), p=list(shares.values())))
         tasks = [str(rng.choice(list(FAULTS)))] if rng.random() < FAULT_SHARE else []
-        return codec, tasks, {self.task: 1.0} | dict.fromkeys(tasks, 1.0)
+        return codec, tasks, {task: 1.0} | dict.fromkeys(tasks, 1.0)
 
 
 def begun(models: Path, task: str, one_pass: bool) -> Networks:
     """The networks of the model folders in ``models``, or those that are beside them for the task already."""
+    task = "destream" if task == BOTH else task
     names = {"one_pass": "lite-one-pass"} if one_pass else {"restore": "lite-restore", "upscale": "lite-upscale"}
-    folders = {name: models / folder for name, folder in names.items()}
-    return Networks({name: shipped(f / task if (f / task).is_dir() else f) for name, f in folders.items()})
+    found = {name: open_model(models / folder) for name, folder in names.items()}
+    return Networks({name: shipped(model.folder / model.specialists.get(task, "")) for name, model in found.items()})
 
 
 Picture = tuple[Tensor, Tensor]
@@ -93,9 +97,10 @@ def validate(nets: Networks, data: Path, task: str) -> dict[str, float]:
     """Mean luma PSNR in dB and SSIM of the large picture, PSNR of the small one, by codec."""
     scores: dict[str, list[float]] = {}
     for case in validation(data, radius_of(nets), ALIGN):
-        if case.kind not in TASK_CODECS[task]:
+        own = CODEC_TASKS.get(case.kind)
+        if own is None or task not in (own, BOTH):
             continue
-        (y, _), small = run(nets, case.y, case.uv, mix_vector({task: 1.0})[None])
+        (y, _), small = run(nets, case.y, case.uv, mix_vector({own: 1.0})[None])
         found = {"psnr": psnr(y, case.sharp_y), "ssim": float(ssim(y.clamp(0, 1), case.sharp_y))}
         if small is not None:
             found["restored"] = psnr(small[0], case.goal_y)
@@ -107,7 +112,7 @@ def validate(nets: Networks, data: Path, task: str) -> dict[str, float]:
 def main(
     data: options.Data,
     out: options.Out,
-    task: Annotated[str, typer.Option(help="destream or deblock")] = "destream",
+    task: Annotated[str, typer.Option(help="destream, deblock, or codecs for both")] = "destream",
     models: Annotated[Path, typer.Option(help="folder of the model folders to begin from")] = SHIPPED,
     start: Annotated[Path | None, typer.Option(help="checkpoint to begin from in place of these")] = None,
     one_pass: Annotated[bool, typer.Option(help="the network of one pass, not the two")] = False,
@@ -127,8 +132,8 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    if task not in TASK_CODECS:
-        raise typer.BadParameter(f"--task must be one of {', '.join(TASK_CODECS)}, got {task!r}")
+    if task not in (*TASK_CODECS, BOTH):
+        raise typer.BadParameter(f"--task must be one of {', '.join((*TASK_CODECS, BOTH))}, got {task!r}")
     nets = (
         (begun(models, task, one_pass) if start is None else load_checkpoint(start))
         .train()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ import typer
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.dataset import BOTH, CODEC_TASKS
 from training.layers import Conv, Round
 from training.loop import lites, load_checkpoint
 from training.network import ALIGN, TOKEN, Lite, TaskConv
@@ -257,17 +259,30 @@ def between(net: Lite, other: Lite, share: float) -> Lite:
     return mean
 
 
+def specialists_of(folder: Path) -> dict[str, str]:
+    """Tasks and folders of the specialists in a model's folder, none where there is no such model."""
+    path = folder / MANIFEST
+    return dict(json.loads(path.read_text(encoding="utf-8")).get("specialists", {})) if path.exists() else {}
+
+
 def add_specialist(folder: Path, task: str, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
-    """Put a network for one task into the folder of the model that it stands in for, which names it last."""
+    """Put a network for one task, or for both kinds of codecs, into the folder of the model that it stands in for.
+
+    The model's manifest names it last; folders that it names no more are removed.
+    """
     write_model(folder / task, files, manifest)
     path = folder / MANIFEST
     own = json.loads(path.read_text(encoding="utf-8"))
-    own["specialists"] = own.get("specialists", {}) | {task: task}
+    before = set(own.get("specialists", {}).values())
+    served = sorted(set(CODEC_TASKS.values())) if task == BOTH else (task,)
+    own["specialists"] = own.get("specialists", {}) | dict.fromkeys(served, task)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
     sync(partial)
     partial.replace(path)
     sync(folder)
+    for name in before - set(own["specialists"].values()):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def main(
@@ -277,7 +292,9 @@ def main(
     specialist: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="TASK=PATH", help="checkpoint.pt of training.specialise for a task; of several, the mean is taken"
+            metavar="TASK=PATH",
+            help="checkpoint.pt of training.specialise for a task, or for both kinds of codecs as codecs=PATH; of "
+            "several, the mean is taken",
         ),
     ] = None,
     share: Annotated[
@@ -287,7 +304,7 @@ def main(
 ) -> None:
     """Export the lite networks trained by training.train, training.one_pass and training.specialise.
 
-    Specialists go into the folders of the models that they stand in for.
+    A model keeps the specialists that it has; new ones go into the folders of the models that they stand in for.
     """
     nets: dict[str, Lite] = {}
     if checkpoint is not None:
@@ -299,7 +316,7 @@ def main(
     found: dict[tuple[str, str], list[Lite]] = {}
     for text in specialist or ():
         task, _, path = text.partition("=")
-        if task not in TASKS or not path:
+        if task not in (*TASKS, BOTH) or not path:
             raise typer.BadParameter(f"--specialist must be TASK=PATH with one of {', '.join(TASKS)}, got {text!r}")
         for name, net in lites(load_checkpoint(Path(path))).items():
             found.setdefault((task, name), []).append(net)
@@ -317,7 +334,8 @@ def main(
     others = [exported(net, f"{name} for {task}") for task, name, net in beside]
     for name, net in nets.items():
         files, manifest = folder_of(net, networks[name], FOLDERS[name], licence)
-        write_model(out / FOLDERS[name], files, manifest)
+        kept = specialists_of(out / FOLDERS[name])
+        write_model(out / FOLDERS[name], files, manifest | ({"specialists": kept} if kept else {}), set(kept.values()))
         print(f"{out / FOLDERS[name]}: {sum(map(len, files.values()))} bytes, {manifest['parameters']} parameters")
     for (task, name, net), made in zip(beside, others, strict=True):
         files, manifest = folder_of(net, made, f"{FOLDERS[name]}-{task}", licence)

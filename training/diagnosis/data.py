@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.dataset import CODEC_TASKS, read_clip, to_chroma, to_luma
-from training.degrade import CODEC_KINDS, Planes, asp, halve, hevc, jpeg, mpeg2, noise, web
+from training.degrade import CODEC_KINDS, LIGHT, WHOLE, Planes, asp, halve, hevc, jpeg, mpeg2, noise, web
 from training.faults import lay
 from vsanimup.diagnosis.decision import RUN
 from vsanimup.diagnosis.measures import measure
@@ -91,7 +91,7 @@ def _mild_tape(clip: Mapping[str, NDArray[np.uint8]], rng: Rng) -> Clip:
     )
     worn = noise(worn, float(rng.triangular(1, 4, 7)), float(rng.uniform(0, 5)), float(rng.choice([0.0, 0.6])), rng)
     capture = (asp, mpeg2, web)[int(rng.choice(3, p=[0.75, 0.15, 0.1]))]
-    coded = capture(worn, rng, False)
+    coded = capture(worn, rng)
     return _floats(coded.y, coded.uv)
 
 
@@ -145,7 +145,7 @@ def examples(clip: Mapping[str, NDArray[np.uint8]], rng: Rng) -> Iterator[Exampl
         yield "clean (full size)", "clean", _floats(part.y, part.uv)
     else:
         codec = (mpeg2, web, asp, hevc, jpeg)[int(rng.choice(5, p=[0.25, 0.35, 0.2, 0.1, 0.1]))]
-        coded = codec(part, rng, bool(rng.random() < 0.6))
+        coded = codec(part, rng, LIGHT if rng.random() < 0.6 else WHOLE)
         done, before = _floats(coded.y, coded.uv), _floats(part.y, part.uv)
         yield f"{codec.__name__} (full size)", codec_state(codec.__name__) if _changed(done, before) else "clean", done
 
