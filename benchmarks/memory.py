@@ -65,9 +65,9 @@ def read_chain(chain: str, width: int, height: int) -> int:
 
     clip = blank.std.ModifyFrame(blank, draw)
     if chain in ("restore", "both"):
-        clip = core.animup.Restore(clip)
+        clip = core.animup.Restore(clip, task="denoise")  # the made-up clip needs nothing, says "auto"
     if chain != "restore":
-        clip = core.animup.Upscale(clip, **({"task": "auto"} if chain == "one-pass" else {}))
+        clip = core.animup.Upscale(clip, **({"task": "denoise"} if chain == "one-pass" else {}))
     for _ in clip.frames():
         pass
     return peak()

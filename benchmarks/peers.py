@@ -37,7 +37,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--runs", type=positive, default=5, metavar="N", help="speed: turns of each peer (default 5)")
     add("--stretch", type=positive, default=48, metavar="N", help="speed: frames a turn of a filter chain")
     add("--hold", type=positive, default=1, metavar="N", help="speed: show each drawing N frames (2: twos)")
-    add("--task", default="auto", help="of the filters, for the time that its networks take (default auto)")
+    add("--task", default="denoise", help="speed: what the filters do, by which networks (default denoise)")
     add("--tile", type=natural, metavar="N", help="tile size of every network, 0 the whole frame")
     add("--models", type=Path, metavar="FOLDER", help="take the networks out of wheels in FOLDER")
     add("--with", type=Path, dest="earlier", metavar="FILE", help="start from an earlier --json file")
@@ -90,18 +90,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.plot:
         report.check_plot()
     results: Results = report.load(options.earlier) if options.earlier else {}
-    peers, chains = contenders(options)
     if options.only != "quality":
-        measure_speed(options, peers, chains, results)
+        measure_speed(options, *contenders(options, options.task), results)
     if options.only != "speed":
+        peers, chains = contenders(options, "auto")
         measure_quality(options, peers + chains[:3], results)
     report.show(results, Console())
     if options.plot:
         report.plot(results, options.plot)
 
 
-def contenders(options: argparse.Namespace) -> tuple[list[Contender], list[Contender]]:
-    """The peers asked for, and ours: two filters, one pass, floats, and the way of clean sources."""
+def contenders(options: argparse.Namespace, task: str) -> tuple[list[Contender], list[Contender]]:
+    """The peers asked for, and ours by a task: two filters, one pass, floats, and the way of clean sources."""
     from benchmarks import contenders as c
     from benchmarks.networks import ModelFiles
 
@@ -121,9 +121,9 @@ def contenders(options: argparse.Namespace) -> tuple[list[Contender], list[Conte
         say(f"animup is not measured: {missing}")
         return peers, []
     return peers, [
-        chain(c.OURS, c.Ours(task=options.task), "degraded"),
-        chain(c.OURS_ONE_PASS, c.Ours(task=options.task, one_pass=True), "degraded"),
-        chain(c.OURS_FLOAT, c.Ours(task=options.task, precision="fp32"), "degraded"),
+        chain(c.OURS, c.Ours(task=task), "degraded"),
+        chain(c.OURS_ONE_PASS, c.Ours(task=task, one_pass=True), "degraded"),
+        chain(c.OURS_FLOAT, c.Ours(task=task, precision="fp32"), "degraded"),
         chain(c.OURS_CLEAN, c.Ours(), c.CLEAN),
     ]
 

@@ -1,8 +1,9 @@
 """How fast a preview answers: a random seek beside reading on, ``python -m benchmarks.seek``.
 
-Both filters with default arguments, or others of their own (``--restore``, ``--upscale``), on a pan in which every
-frame is a new drawing. A seek is one frame asked for alone, far from the last one; its cost is also given in linear
-frames, so that a slow machine cancels out. ``played`` are seeks away from a clip that was being read on.
+Both filters, on a pan in which every frame is a new drawing. ``Restore`` is told a task, since ``auto`` finds nothing
+to do in that clip; else arguments are the defaults, or those of ``--restore`` and ``--upscale``. A seek is one frame
+asked for alone, far from the last one; its cost is also given in linear frames, so that a slow machine cancels out.
+``played`` are seeks away from a clip that was being read on.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def main(
     sizes: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the source, several with commas.")] = SIZES,
     seeks: Annotated[int, typer.Option(min=1, help="Seeks whose median is taken.")] = 10,
     frames: Annotated[int, typer.Option(min=1, help="Linear frames timed.")] = 48,
-    restore: Annotated[str, typer.Option(help="Arguments of Restore, as JSON.")] = "{}",
+    restore: Annotated[str, typer.Option(help="Arguments of Restore, as JSON.")] = '{"task": "denoise"}',
     upscale: Annotated[str, typer.Option(help="Arguments of Upscale, as JSON.")] = "{}",
 ) -> None:
     """Print the table."""

@@ -95,7 +95,7 @@ def test_integers_draw_the_picture_that_floats_draw():
             "task='deblock': model='lite-upscale' enlarges alone; use Restore",
         ),
         ({"prompt": "noise", "model": "lite-upscale"}, "prompt='noise': model='lite-upscale' enlarges alone"),
-        ({"task": "deblock", "strength": 0.5}, "strength go with AnimateLCM"),
+        ({"task": "deblock", "strength": 0.5}, "strength=0.5 goes with AnimateLCM"),
         ({"task": "deblock", "model": "lite-restore"}, "restores, but this filter needs one that enlarges by 2"),
     ],
 )
