@@ -464,7 +464,7 @@ def test_engines_are_built_ahead_as_a_filter_cuts_its_frames(tmp_path):
     seen = set()
     for total, streams in ((24, 2), (4, 2), (4, 1), (2, 2)):
         room = DeviceMemory(total=total * gigabyte, free=total * gigabyte)
-        backend = SimpleNamespace(name="tensorrt", builds=True, memory=lambda _, room=room: room)
+        backend = SimpleNamespace(name="tensorrt", builds=True, integers=False, memory=lambda _, room=room: room)
         inference = Inference(
             model, width=frame[0], height=frame[1], has_chroma=True, tilesize=None, overlap=(OVERLAP, OVERLAP),
             backend=backend, device_id=0, streams=streams,
