@@ -8,7 +8,7 @@ import vapoursynth as vs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import drawn, inked, planes_of
+from tests.conftest import drawn, inked, moving, planes_of
 from vsanimup.errors import AnimupError
 from vsanimup.filters import gate
 
@@ -226,3 +226,14 @@ def test_formats_and_odd_sizes(format):
 def test_wrong_argument(function, value):
     with pytest.raises(vs.Error, match=rf"{function}: gate must lie between 0 \(off\) and 1, got"):
         getattr(core.animup, function)(inked(96, 64, 1), gate=value)
+
+
+def test_shares_do_not_depend_on_the_evening_out_asked_for():
+    """Predictors were fitted with one threshold; by the others' pictures they would take nothing."""
+    clip = moving(vs.YUV420P8, width=96, height=64, length=1, noise=0.03)
+    source = planes_of(clip.get_frame(0))[0].astype(float)
+    changes = [
+        np.abs(planes_of(core.animup.Restore(clip, task="denoise", smooth=smooth).get_frame(0))[0] - source).mean()
+        for smooth in (0, 1, 4)
+    ]
+    assert min(changes) > 0.5 * max(changes) > 0.5

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 BITS = 10
-"""Of a float's mantissa of 23 that are kept: as many as TF32 has, with which GPUs compute. Wheels get a quarter smaller."""
+"""Of a float's mantissa of 23 that are kept: as many as TF32 has. Wheels get a quarter smaller."""
 LEAST = 64
 """Values that a tensor of weights has; what has fewer is left as it is."""
 

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from vsanimup.engines import Array
 from vsanimup.errors import AnimupError
 from vsanimup.filters.inference import Mix
 from vsanimup.filters.samples import Picture
+from vsanimup.filters.smooth import STEP, even_out
 from vsanimup.models import Model
 from vsanimup.tasks import TASKS
 
@@ -31,6 +32,8 @@ FILE: Final = Path(__file__).parent.parent / "models" / "gate.npz"
 ``ROLE_tasks`` ``[tasks, hidden]``, what each task adds to the first biases; all float32."""
 DIGEST: Final = "d2dff7d2a6aca651e198c6a1fc9f4cc5ec978744024475173328a80fd2f61ea1"
 """SHA-256 of the file; ``python -m training.gate.train`` prints it."""
+FITTED: Final = {"restore": 4.0, "upscale": 8.0, "once": 12.0}
+"""Threshold of the evening out, in steps of 8-bit luma, that each predictor was fitted with, and judges by."""
 CELL = 8
 """Luma samples of the source, across and down, that one share stands for; this and the next are native code's."""
 MEASURES = 17
@@ -144,14 +147,22 @@ def blend(plane: Passage, change: Array, evening: Array, cell: int) -> None:
 
 
 def limit(
-    picture: Picture, network: Sequence[Array], evened: Sequence[Array], model: Model, mix: Mix, gate: float
-) -> None:
+    picture: Picture, network: Sequence[Array], evened: Sequence[Array], smooth: float, model: Model, mix: Mix,
+    gate: float,
+) -> None:  # fmt: skip
     """Take, in place of ``evened``, what ``picture`` supports of what a model made of it by a task mix.
 
-    ``gate`` 0..1 is how far to go by the shares: 0 would take all.
+    ``evened`` is ``network`` evened out by the threshold ``smooth``, or, for 0, ``network`` itself. ``gate`` 0..1 is
+    how far to go by the shares: 0 would take all.
     """
+    role = role_of(model)
     planes = passages(picture, network, evened)
-    taken = shares(planes, *predictor(role_of(model), mix))
+    judged = planes
+    if smooth != FITTED[role]:
+        judged = [replace(plane, evened=plane.network.copy()) for plane in planes]
+        for plane in judged:
+            even_out(plane.evened, FITTED[role] * STEP)
+    taken = shares(judged, *predictor(role, mix))
     take(planes, 1 - np.float32(gate) * (1 - taken) if gate < 1 else taken)
 
 

@@ -155,7 +155,7 @@ class LiteProcess:
             for plane in evened:
                 even_out(plane, self._settings.smooth * STEP)
         if self._settings.gate:
-            limit(drawing, planes, evened, self._model, mix, self._settings.gate)
+            limit(drawing, planes, evened, self._settings.smooth, self._model, mix, self._settings.gate)
         return Picture(evened, [Scale()] * len(evened))
 
     def _made(self, job: Job, window: Sequence[Picture], source: FrameView, mix: Mix) -> list[Plane]:
