@@ -14,11 +14,14 @@ constexpr ptrdiff_t chunk = 256;  // samples in the works, so that sums stay in 
 ANIMUP_WIDE void add_tap(const float *tap, const float *middle, float *total, float *weight, ptrdiff_t length,
                          float threshold) {
     for (ptrdiff_t i = 0; i < length; i++) {
-        const float difference = tap[i] - middle[i];
-        const float left = threshold - std::fabs(difference);
-        const bool near = left > 0.0f;  // which what is no number never is: it stays where it is
-        total[i] += near ? left * difference : 0.0f;
-        weight[i] += near ? left : 0.0f;
+        // Within the threshold on both sides, beyond which the share is 0. What is no number is on neither side, so it
+        // counts as beyond. Written as minimum and maximum, which GCC vectorises: ten times as slow otherwise.
+        const float off = tap[i] - middle[i];
+        const float below = off < threshold ? off : threshold;
+        const float difference = below > -threshold ? below : -threshold;
+        const float share = threshold - std::fabs(difference);
+        total[i] += share * difference;
+        weight[i] += share;
     }
 }
 
