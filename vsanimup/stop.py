@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _thread = threading.local()
+_underway = 0
+_counting = threading.Lock()
 
 
 class Stop:
@@ -47,14 +49,24 @@ class Stop:
     @contextmanager
     def of_this_thread(self) -> Iterator[None]:
         """While in this context, :func:`current` finds it on this thread."""
+        global _underway  # noqa: PLW0603
+        with _counting:
+            _underway += 1
         before, _thread.stop = current(), self
         try:
             yield
         finally:
             _thread.stop = before
+            with _counting:
+                _underway -= 1
 
 
 def current() -> Stop:
     """What ends the computation of this thread; one that nobody sets where there is none."""
     found: Stop | None = getattr(_thread, "stop", None)
     return Stop() if found is None else found  # one that is not set yet is false
+
+
+def underway() -> int:
+    """Computations of this process that can be ended: threads within :meth:`Stop.of_this_thread`."""
+    return _underway

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vsanimup.engines.base import DeviceArray, DeviceMemory, Engine, Feed, Result, Size
 from vsanimup.engines.onnx_runtime import OnnxRuntimeBackend, session_options
 from vsanimup.errors import AnimupError, cut
-from vsanimup.stop import current
+from vsanimup.stop import current, underway
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -61,7 +61,8 @@ class _Cores:
                 self._changed.notify_all()
 
     def _crowded(self) -> bool:
-        return 2 * self._about > self._count
+        # a thread that prepares a run, or finishes one, is about to want a core
+        return 2 * max(self._about, underway()) > self._count
 
 
 _cores = _Cores(usable_cores())
