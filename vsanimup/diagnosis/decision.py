@@ -103,8 +103,8 @@ def _model() -> dict[str, Array]:
     return load(FILE, DIGEST)
 
 
-def load(path: Path, digest: str) -> dict[str, Array]:
-    """The arrays of a classifier's file whose SHA-256 is ``digest``.
+def load(path: Path, digest: str, otherwise: str = "name the task instead of task='auto'") -> dict[str, Array]:
+    """The arrays of a file whose SHA-256 is ``digest``; ``otherwise`` is what to do without it.
 
     Raises:
         AnimupError: It is missing or other than it should be.
@@ -116,7 +116,7 @@ def load(path: Path, digest: str) -> dict[str, Array]:
     if hashlib.sha256(data).hexdigest() != digest:
         raise AnimupError(
             f"{path} is damaged: its {len(data)} bytes do not have the expected SHA-256; install the package "
-            "again, or name the task instead of task='auto'"
+            f"again, or {otherwise}"
         )
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         return dict(arrays)

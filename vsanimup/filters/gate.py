@@ -9,8 +9,6 @@ between cells. All this is a pure function of these pictures, of whole frames, w
 from __future__ import annotations
 
 import functools
-import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +17,8 @@ from typing import Final
 import numpy as np
 
 from vsanimup import bridge
+from vsanimup.diagnosis.decision import load
 from vsanimup.engines import Array
-from vsanimup.errors import AnimupError
 from vsanimup.filters.inference import Mix
 from vsanimup.filters.samples import Picture
 from vsanimup.filters.smooth import STEP, even_out
@@ -115,17 +113,7 @@ def packed(arrays: Mapping[str, Array], role: str, mix: Mix) -> tuple[Array, tup
 @functools.cache
 def predictors() -> Mapping[str, Array]:
     """The arrays of :data:`FILE`. Raises :class:`AnimupError` when it is missing or damaged."""
-    try:
-        data = FILE.read_bytes()
-    except OSError as error:
-        raise AnimupError(f"{FILE} cannot be read ({error.strerror}); install the package again") from error
-    if hashlib.sha256(data).hexdigest() != DIGEST:
-        raise AnimupError(
-            f"{FILE} is damaged: its {len(data)} bytes do not have the expected SHA-256; install the package again, "
-            "or take the networks' whole change by gate=0"
-        )
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return dict(arrays)
+    return load(FILE, DIGEST, "take the networks' whole change by gate=0")
 
 
 def take(planes: Sequence[Passage], taken: Array) -> None:
