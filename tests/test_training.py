@@ -378,7 +378,7 @@ def test_specialists_go_on_from_the_models_and_into_their_folders(clips, tmp_pat
         assert own.name == f"{name}-destream" and own.read(export_lite.INT8) != model.read(export_lite.INT8)
         wanted = load_checkpoint(tmp_path / "own" / "checkpoint.pt")[name.removeprefix("lite-").replace("-", "_")]
         wanted.set_rounding(Round.CLIP)
-        assert export_lite.largest_difference(wanted, own.read(export_lite.FLOAT)) < 1e-4
+        assert export_lite.largest_difference(wanted, own.read(export_lite.FLOAT)) < 5e-4
     assert not list(made.rglob("*.partial"))
     export_lite.main(specialist=[f"destream={tmp_path / 'own' / 'checkpoint.pt'}"], share=0.25, out=made)
     for name in names:
