@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from export.animatelcm import command, onnx_files, parts
 from export.animatelcm.checkpoints import open_tensors, read_lora
-from export.animatelcm.layers import Pooling
+from vsanimup.architectures.animatelcm.layers import Pooling
 from vsanimup.errors import AnimupError
 
 

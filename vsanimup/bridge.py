@@ -386,12 +386,12 @@ def node_counts() -> tuple[int, int]:
 
 
 def even_out(address: int, rows: int, columns: int, stride: int, threshold: float, radius: int) -> None:
-    """See :func:`vsanimup.filters.smooth.even_out`, which checks what it passes on."""
+    """See :func:`vsanimup.video.sigma.even_out`, which checks what it passes on."""
     _functions().even_out(address, rows, columns, stride, threshold, radius)
 
 
 def enlarge(table: int, left: bool) -> None:
-    """This and the next three: see :mod:`vsanimup.filters.gate`, which checks what it passes on."""
+    """This and the next three: see :mod:`vsanimup.networks.lite.gate`, which checks what it passes on."""
     _functions().enlarge(table, left)
 
 

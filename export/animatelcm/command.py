@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vsanimup.doctor import free_memory
+from vsanimup.cli.doctor import free_memory
 from vsanimup.errors import AnimupError
 from vsanimup.sizes import show_bytes
 
@@ -89,10 +89,12 @@ def export(request: Request) -> Iterator[str]:
     request.check()
     import torch
 
+    from vsanimup.architectures.animatelcm import graphs
+    from vsanimup.architectures.animatelcm.layers import POSITIONS, Pooling
+
     from ..folder import called, model_folder, sha256
-    from . import graphs, layouts, parts
+    from . import layouts, parts
     from .checkpoints import merge, named, open_tensors, read_lora, weights_of
-    from .layers import POSITIONS, Pooling
     from .onnx_files import export as export_graph
 
     base = parts.open_base(request.base)

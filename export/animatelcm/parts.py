@@ -13,13 +13,13 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-from vsanimup.diffusion.tokenizer import MERGES, VOCABULARY, Tokenizer
+from vsanimup.architectures.animatelcm.graphs import CONTEXT, MotionModules, TextConfig, TextEncoder
+from vsanimup.architectures.animatelcm.layers import MOTION_HEADS, Pooling
 from vsanimup.errors import AnimupError
+from vsanimup.networks.animatelcm.tokenizer import MERGES, VOCABULARY, Tokenizer
 
 from . import layouts
 from .checkpoints import Tensors, config_of, load, named, open_tensors, weights_of
-from .graphs import CONTEXT, MotionModules, TextConfig, TextEncoder
-from .layers import MOTION_HEADS, Pooling
 
 LEVELS, LAYERS = 4, 2
 UNET, AUTOENCODER, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."

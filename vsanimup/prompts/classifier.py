@@ -19,7 +19,7 @@ from vsanimup.errors import AnimupError
 from vsanimup.prompts import text
 from vsanimup.tasks import TASKS
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "models"
 DATA = "classifier.npz"
 MANIFEST = "classifier.json"
 FORMAT = 1
