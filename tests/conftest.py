@@ -17,7 +17,8 @@ from hypothesis import settings
 
 core = vs.core
 if importlib.util.find_spec("torch") is None:  # with the dependency group "test" alone
-    packages = r"torch|export|training|vsanimup\.architectures|diffusers|transformers|tests(\.| import )(animatelcm|ipt|lcm)"
+    packages = r"torch|export|training|vsanimup\.architectures|diffusers|transformers"
+    packages += r"|tests(\.| import )(animatelcm|ipt|lcm)"
     needs_torch = re.compile(rf"^(from|import) ({packages})", re.MULTILINE)
     files = Path(__file__).parent.glob("test_*.py")
     collect_ignore = [path.name for path in files if needs_torch.search(path.read_text("utf-8"))]

@@ -2,8 +2,8 @@
 
 Each example is the measures of a short run of frames cut out of a clip file (see ``training/data/clips.py``), whose
 state is known. Faults come from the real encoders in the files and from ``training/data/degradations.py``. What is done
-to each run besides says nothing about its state and must not be taken for a sign of it: crops off the block grid, letterboxes,
-other levels, dithering, higher bit depths, other resizers, missing chroma, single frames.
+to each run besides says nothing about its state and must not be taken for a sign of it: crops off the block grid,
+letterboxes, other levels, dithering, higher bit depths, other resizers, missing chroma, single frames.
 
 Written is one ``.npz``: ``measures`` float32 [n, COUNT], ``states`` n names of MIXES, ``groups`` int64 [n]
 (number of the clip), ``kinds`` n strings for the report.

@@ -3,7 +3,8 @@
 ``python -m training.lite.one_pass --data CLIPS --out RUN --start CHECKPOINT``
 
 It begins as the enlarging network of a run of :mod:`training.lite.train`, and sees that run's faults with neither a
-picture of the small size nor a second network between: two thirds of the time of restoring and enlarging one after the other.
+picture of the small size nor a second network between: two thirds of the time of restoring and enlarging one after the
+other.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Measures the filters, as users have them, on the validation clips: ``python -m training.lite.validate --data VAL``.
 
 Every clip of ``training.data.clips --validation`` goes through ``Restore`` and ``Upscale`` with default arguments, or
-what ``--restore`` and ``--upscale`` add, in each of its strengths of faults; ``clean`` is ``Upscale`` alone and ``none``
-both filters on what is clean already. Beside it: the same input enlarged by Lanczos, nothing else done. PSNR and SSIM
-are of luma in the clip's middle frame, 8 samples cropped, chroma PSNR of both chroma planes. Above 45 dB nobody sees a
-difference, so differences count up to there. A case is *worse* that loses more than 0.1 dB or 0.002 SSIM to Lanczos.
+what ``--restore`` and ``--upscale`` add, in each of its strengths of faults; ``clean`` is ``Upscale`` alone and
+``none`` both filters on what is clean already. Beside it: the same input enlarged by Lanczos, nothing else done. PSNR
+and SSIM are of luma in the clip's middle frame, 8 samples cropped, chroma PSNR of both chroma planes. Above 45 dB
+nobody sees a difference, so differences count up to there. A case is *worse* that loses more than 0.1 dB or 0.002 SSIM
+to Lanczos.
 """
 
 from __future__ import annotations
