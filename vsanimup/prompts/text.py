@@ -24,13 +24,15 @@ FILLERS = JOINERS | {
     "el", "los", "las", "una", "en", "を", "の", "が", "は", "に", "して",
 }  # fmt: skip
 """Tokens that never name anything by themselves."""
+_DOING = frozenset("removal reduction filter repair cleanup correction fix pass cleaning smoothing suppression".split())
+"""Last words of what one does, as ``noise reduction`` is beside ``noise``."""
 
 _JOINED = re.compile(r"(?<=\w)['’`´](?=\w)|(?<=\b[^\W\d])[.](?=\d)|(?<=\w)-(?=\d)")
 _PREFIXED = re.compile(r"\b(\w{1,2}|over|anti)-(?=\w)")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _LONG = re.compile(r"(.)\1{2,}")
 _TOKENS = re.compile(
-    "[\u3041-\u309f]+|[\u30a0-\u30ff]+|[\u3400-\u9fff々]+|[^\\W_\u3041-\u30ff\u3400-\u9fff]+|[.,;!?、。…\n]|[+&/>]"
+    "\\d{1,3}%|[\u3041-\u309f]+|[\u30a0-\u30ff]+|[\u3400-\u9fff々]+|[^\\W_\u3041-\u30ff\u3400-\u9fff]+|[.,;!?、。…\n]|[+&/>]"
 )
 _SIGNS = dict.fromkeys(".;!?。…\n", ".") | dict.fromkeys(",、", ",") | dict.fromkeys("+&/>", "and")
 
@@ -79,12 +81,21 @@ def _letters(word: str) -> tuple[str, ...]:
     return tuple(marked[i : i + n] for n in (2, 3, 4, 5) for i in range(len(marked) - n + 1))
 
 
+@lru_cache(maxsize=4096)
+def _but_one(word: str) -> tuple[str, ...]:
+    """A word, and what is left of it without each of its letters: a word mistyped by one has some of them too."""
+    if not 4 <= len(word) <= 14:
+        return ()
+    return tuple({f"d={word}", *(f"d={word[:i]}{word[i + 1 :]}" for i in range(len(word)))})
+
+
 def word_features(tokens: Sequence[str], i: int) -> Iterator[str]:
     """What tells which fault word ``i`` names: its letters, and the words around it."""
     word, stem = tokens[i], tokens[i][:4]
     yield "bias"
     yield f"w={word}"
     yield from _letters(word)
+    yield from _but_one(word)
     for distance in (-2, -1, 1, 2):
         if 0 <= i + distance < len(tokens):
             yield f"{distance}={tokens[i + distance]}"
@@ -120,9 +131,14 @@ def degree_features(tokens: Sequence[str], spans: Sequence[Span], k: int, before
     far_right = right[cut:][:6] if k + 1 == len(spans) else ()
     own = next((t for t in tokens[span.start : span.end] if t not in FILLERS), "")
     kind = "de" if own.startswith("de") else "ing" if own.endswith("ing") else own[:3]
+    doing = kind in ("de", "ing") or tokens[span.end - 1] in _DOING
     yield "bias"
     yield f"own={own[:5]}"
     yield f"kind={kind}"
+    yield f"label={span.label}"
+    yield f"all={'_'.join(near_left[-4:])}|{doing}|{'_'.join(near_right[:4])}"
+    yield f"near={'_'.join(near_left[-2:])}|{doing}|{'_'.join(near_right[:1])}"
+    yield f"own={'_'.join(near_left[-2:])}|{span.label}|{'_'.join(near_right[:1])}"
     for name, part in (("l", near_left), ("L", far_left), ("r", near_right), ("R", far_right)):
         for token in part:
             yield f"{name}={token}"
@@ -132,6 +148,8 @@ def degree_features(tokens: Sequence[str], spans: Sequence[Span], k: int, before
     for i, token in enumerate(reversed(near_left[-3:])):
         yield f"l{i}={token}"
         yield f"l{i}={token}+{kind}"
+        yield f"l{i}={token}+{doing}"
+        yield f"l{i}={token}+{span.label}"
     for i, token in enumerate(near_right[:3]):
         yield f"r{i}={token}"
         yield f"r{i}={token}+{kind}"
