@@ -13,7 +13,7 @@ from vsanimup.prompts.text import FILLERS, Span, spans_of, words
 from vsanimup.tasks import TASKS
 
 FOLDER = Path(__file__).parent
-HELDOUT = ("heldout.tsv", "heldout_second.tsv", "heldout_third.tsv", "heldout_fourth.tsv")
+HELDOUT = ("heldout.tsv", "heldout_second.tsv", "heldout_third.tsv", "heldout_fourth.tsv", "heldout_fifth.tsv")
 """Files of prompts that nothing is trained on."""
 _AROUND = (
     "{0} in the {1}", "{0} on the {1} {2}", "{0} when the {1} {2}s", "{0} during the {1}", "{0} for the {1}",

@@ -18,6 +18,7 @@ import numpy as np
 from vsanimup.errors import AnimupError
 from vsanimup.prompts.classifier import ADDED, LABELS, MEDIA, Mention, shipped
 from vsanimup.prompts.shares import read
+from vsanimup.prompts.typing import mended
 from vsanimup.tasks import TASKS
 
 __all__ = ["LONGEST", "MEDIA", "TASKS", "mix_of"]
@@ -26,6 +27,8 @@ LONGEST = 1000
 """Characters a prompt may have."""
 THRESHOLD = 0.5
 """How sure the classifier must be that a word names a fault."""
+NOTHING = 0.95
+"""How sure it must be that a word names nothing, not to be looked at for typing errors."""
 HELP = f"name what to remove, one or more of {', '.join(TASKS)}, as in prompt='remove the blocking and a bit of noise'"
 
 ONLY_REMOVES = "prompts only say what to remove: leave that out, and add it behind this filter with another"
@@ -48,6 +51,10 @@ def mix_of(prompt: str) -> dict[str, float]:
     classifier = shipped()
     tokens, shares = read(prompt)
     sure = classifier.probabilities(tokens)
+    odd = [bool(nothing < NOTHING and nothing > 1 - THRESHOLD) for nothing in sure[:, 0]]
+    if any(odd):
+        tokens = [mended(token) if strange else token for token, strange in zip(tokens, odd, strict=True)]
+        sure = classifier.probabilities(tokens)
     found = classifier.mentions(tokens, sure, THRESHOLD, shares)
     shown = repr(prompt if len(prompt) <= 60 else f"{prompt[:59]}…")
     if any(mention.degree == ADDED for mention in found) or (not found and _ASKS_TO_ADD.match(" ".join(tokens))):

@@ -41,7 +41,7 @@ ADDED = -1.0
 """Degree of what a prompt asks to add."""
 DEGREES = (1.0, 0.5, 0.0, 0.75, ADDED)
 """How much of it is to go: all, some, nothing, most; or it is to come."""
-WORD_ROWS, DEGREE_ROWS = 1 << 14, 1 << 13
+WORD_ROWS, DEGREE_ROWS = 1 << 15, 1 << 16
 """Rows of the two tables of weights."""
 
 

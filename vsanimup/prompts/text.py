@@ -82,11 +82,11 @@ def _letters(word: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _but_one(word: str) -> tuple[str, ...]:
+def but_one(word: str) -> tuple[str, ...]:
     """A word, and what is left of it without each of its letters: a word mistyped by one has some of them too."""
     if not 4 <= len(word) <= 14:
         return ()
-    return tuple({f"d={word}", *(f"d={word[:i]}{word[i + 1 :]}" for i in range(len(word)))})
+    return tuple(dict.fromkeys((word, *(word[:i] + word[i + 1 :] for i in range(len(word))))))
 
 
 def word_features(tokens: Sequence[str], i: int) -> Iterator[str]:
@@ -95,7 +95,7 @@ def word_features(tokens: Sequence[str], i: int) -> Iterator[str]:
     yield "bias"
     yield f"w={word}"
     yield from _letters(word)
-    yield from _but_one(word)
+    yield from (f"d={part}" for part in but_one(word))
     for distance in (-2, -1, 1, 2):
         if 0 <= i + distance < len(tokens):
             yield f"{distance}={tokens[i + distance]}"
@@ -138,7 +138,7 @@ def degree_features(tokens: Sequence[str], spans: Sequence[Span], k: int, before
     yield f"label={span.label}"
     yield f"all={'_'.join(near_left[-4:])}|{doing}|{'_'.join(near_right[:4])}"
     yield f"near={'_'.join(near_left[-2:])}|{doing}|{'_'.join(near_right[:1])}"
-    yield f"own={'_'.join(near_left[-2:])}|{span.label}|{'_'.join(near_right[:1])}"
+    yield f"own={'_'.join(near_left[-2:])}|{span.label}|{doing}|{'_'.join(near_right[:1])}"
     for name, part in (("l", near_left), ("L", far_left), ("r", near_right), ("R", far_right)):
         for token in part:
             yield f"{name}={token}"
@@ -149,7 +149,7 @@ def degree_features(tokens: Sequence[str], spans: Sequence[Span], k: int, before
         yield f"l{i}={token}"
         yield f"l{i}={token}+{kind}"
         yield f"l{i}={token}+{doing}"
-        yield f"l{i}={token}+{span.label}"
+        yield f"l{i}={token}+{span.label}+{doing}"
     for i, token in enumerate(near_right[:3]):
         yield f"r{i}={token}"
         yield f"r{i}={token}+{kind}"
