@@ -6,12 +6,14 @@ it usually has) and how much of it is to go. The rules on top of it are these:
 * a fault asked for in several degrees gets the least of them, so ``but keep the grain`` wins;
 * a fault named by itself overrides what a medium implies;
 * the blocks of a stream are ``destream``'s, so with it there is no ``deblock``;
-* several media together give each fault the highest weight that one of them implies.
+* several media together give each fault the highest weight that one of them implies;
+* where nothing would be left to remove, ``no grain`` is what is to go, not what there is none of.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -36,6 +38,8 @@ _ASKS_TO_ADD = re.compile(
     r"((please|can|could|you|i|want|to|would|like|and|now) )*"
     r"(add|insert|simulate|emulate|imitate|mimic|overlay|give it|give the \w+) (?!me\b)"
 )
+_WITHOUT = {"no", "without", "zero"}
+_KEPT = {"keep", "leave", "stay", "preserve", "retain", "there", "has", "not", "dont", "never", "touch", "touching"}
 
 
 def mix_of(prompt: str) -> dict[str, float]:
@@ -51,8 +55,8 @@ def mix_of(prompt: str) -> dict[str, float]:
     classifier = shipped()
     tokens, shares = read(prompt)
     sure = classifier.probabilities(tokens)
-    odd = [bool(nothing < NOTHING and nothing > 1 - THRESHOLD) for nothing in sure[:, 0]]
-    if any(odd):
+    odd = (sure[:, 0] < NOTHING) & (sure[:, 1:].max(axis=1) < THRESHOLD)
+    if odd.any():
         tokens = [mended(token) if strange else token for token, strange in zip(tokens, odd, strict=True)]
         sure = classifier.probabilities(tokens)
     found = classifier.mentions(tokens, sure, THRESHOLD, shares)
@@ -60,6 +64,8 @@ def mix_of(prompt: str) -> dict[str, float]:
     if any(mention.degree == ADDED for mention in found) or (not found and _ASKS_TO_ADD.match(" ".join(tokens))):
         raise AnimupError(f"prompt {shown} asks to add something, and {ONLY_REMOVES}; {HELP}")
     mix = _mix(found)
+    if not mix and _WITHOUT & {*tokens} and not _KEPT & {*tokens}:
+        mix = _mix([replace(mention, degree=1.0) for mention in found if not mention.done])
     if mix:
         return mix
     if found:

@@ -52,6 +52,8 @@ class Mention:
     label: str
     degree: float
     """In 0..1 what is to go, or ADDED."""
+    done: bool
+    """Whether it is named by what one does against it."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,11 @@ class Classifier:
             rows = text.hashed(text.degree_features(tokens, spans, k, before), DEGREE_ROWS)
             before = int(self.degree[rows].sum(axis=0).argmax())
             degree = DEGREES[before]
-            if k in said and degree != ADDED:
-                degree = said[k] if degree else 1 - said[k]  # of what is to stay
-            found.append(Mention(LABELS[span.label], degree))
+            if degree == ADDED and text.LESS & {*tokens[spans[k - 1].end if k else 0 : span.end]}:
+                degree = 1.0
+            if degree != ADDED:
+                degree = said.get(k, degree)
+            found.append(Mention(LABELS[span.label], degree, text.does(tokens, span)))
         return found
 
 

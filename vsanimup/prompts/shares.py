@@ -16,13 +16,17 @@ _WORDS = {
     "a quarter": 25, "dreiviertel": 75, "drei viertel": 75, "trois quarts": 75, "tres cuartos": 75,
 }  # fmt: skip
 _NO_SIZE = r"(?![\w/])(?!\s*(?:inch|in\b|\"|hours?\b))"
-_PERCENT = re.compile(r"(?<![\w.,])(\d{1,3})(?:[.,]\d+)?\s*(?:%|per ?cent\b|pct\b|prozent\b|pour ?cent\b|por ciento\b)", re.I)
+_PERCENT = re.compile(
+    r"(?<![\w.,])(\d{1,3})(?:[.,]\d+)?\s*(?:%|per ?cent\b|pct\b|prozent\b|pour ?cent\b|por ciento\b)", re.I
+)
 _DECIMAL = re.compile(r"(?<![\w.,/])0?[.,](\d{1,3})(?![\w%])")
 _FRACTION = re.compile(r"(?<![\w./])([1-9])[/\u2044]([2-9])" + _NO_SIZE)
 _SPOKEN = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b{_NO_SIZE}", re.I)
 _TOKEN = re.compile(r"(\d{1,3})%")
 _LOWERING = {"reduce", "reduced", "lower", "cut", "down", "decrease", "bring", "get", "shrink", "less"}
 """Words with which ``to 30%`` is what is left."""
+_KEEPING = {"keep", "leave", "retain", "preserve", "stay", "stays", "remain", "remains", "left", "kept", "behalten"}
+"""Words with which a share is what is left."""
 
 
 def read(prompt: str) -> tuple[list[str], list[Share]]:
@@ -53,7 +57,7 @@ def given(tokens: Sequence[str], spans: Sequence[Span], shares: Sequence[Share])
     found: dict[int, float] = {}
     for at, share in shares:
         before = max((k for k, span in enumerate(spans) if span.end <= at), default=None)
-        behind = min((k for k, span in enumerate(spans) if span.start >= at), default=None)
+        behind = min((k for k, span in enumerate(spans) if span.end > at), default=None)
         near_before = before is not None and before not in found and not JOINERS & {*tokens[spans[before].end : at]}
         near_behind = behind is not None and not JOINERS & {*tokens[at : spans[behind].start]}
         of_next = tokens[at : at + 1] == ["of"]
@@ -62,7 +66,8 @@ def given(tokens: Sequence[str], spans: Sequence[Span], shares: Sequence[Share])
         else:
             chosen = behind if near_behind else before if before is not None else behind
         if chosen is not None:
-            clause = tokens[max((i + 1 for i in range(at) if tokens[i] in JOINERS), default=0) : at]
-            left_over = clause[-1:] == ["to"] and _LOWERING & {*clause}
-            found[chosen] = 1 - share if left_over else share
+            start = max((i + 1 for i in range(at) if tokens[i] in JOINERS), default=0)
+            end = next((i for i in range(at, len(tokens)) if tokens[i] in JOINERS), len(tokens))
+            lowered_to = tokens[at - 1 : at] == ["to"] and _LOWERING & {*tokens[start:at]}
+            found[chosen] = 1 - share if lowered_to or _KEEPING & {*tokens[start:end]} else share
     return found

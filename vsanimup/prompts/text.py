@@ -24,11 +24,22 @@ FILLERS = JOINERS | {
     "el", "los", "las", "una", "en", "を", "の", "が", "は", "に", "して",
 }  # fmt: skip
 """Tokens that never name anything by themselves."""
-_DOING = frozenset("removal reduction filter repair cleanup correction fix pass cleaning smoothing suppression".split())
+_DOING = frozenset({
+    "removal", "reduction", "filter", "repair", "cleanup", "correction", "fix", "pass", "cleaning", "smoothing",
+    "suppression",
+})  # fmt: skip
 """Last words of what one does, as ``noise reduction`` is beside ``noise``."""
+
+LESS = frozenset({"less", "fewer", "stop", "remove", "reduce"})
+"""Words before what is not to be added."""
 
 _JOINED = re.compile(r"(?<=\w)['’`´](?=\w)|(?<=\b[^\W\d])[.](?=\d)|(?<=\w)-(?=\d)")
 _PREFIXED = re.compile(r"\b(\w{1,2}|over|anti)-(?=\w)")
+_NOT_SHARP = re.compile(
+    r"\b(not|isnt|arent|wasnt|werent|aint|never|hardly) ((very|really|quite|that|all that|so|exactly|at all) )*"
+    r"(sharp|crisp|in focus)( enough)?( at all)?\b"
+)
+"""What is said by its contrary: it is one word to the classifier."""
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _LONG = re.compile(r"(.)\1{2,}")
 _TOKENS = re.compile(
@@ -42,7 +53,7 @@ def words(text: str) -> list[str]:
     text = unicodedata.normalize("NFKC", text).casefold()
     text = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", text)))
     text = _LONG.sub(r"\1\1", _PREFIXED.sub(r"\1", _JOINED.sub("", text)))
-    return [_SIGNS.get(token, token) for token in _TOKENS.findall(text)]
+    return [_SIGNS.get(token, token) for token in _TOKENS.findall(_NOT_SHARP.sub("blurry", text))]
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,12 @@ def word_features(tokens: Sequence[str], i: int) -> Iterator[str]:
             j += direction
 
 
+def does(tokens: Sequence[str], span: Span) -> bool:
+    """Whether a span is what one does, as ``denoising``, not what there is, as ``noise``."""
+    own = next((t for t in tokens[span.start : span.end] if t not in FILLERS), "")
+    return own.startswith("de") or own.endswith("ing") or tokens[span.end - 1] in _DOING
+
+
 def degree_features(tokens: Sequence[str], spans: Sequence[Span], k: int, before: int) -> Iterator[str]:
     """What tells how much of span ``k`` is to go: the words between it and its neighbours.
 
@@ -131,7 +148,7 @@ def degree_features(tokens: Sequence[str], spans: Sequence[Span], k: int, before
     far_right = right[cut:][:6] if k + 1 == len(spans) else ()
     own = next((t for t in tokens[span.start : span.end] if t not in FILLERS), "")
     kind = "de" if own.startswith("de") else "ing" if own.endswith("ing") else own[:3]
-    doing = kind in ("de", "ing") or tokens[span.end - 1] in _DOING
+    doing = does(tokens, span)
     yield "bias"
     yield f"own={own[:5]}"
     yield f"kind={kind}"
