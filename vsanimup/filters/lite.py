@@ -27,7 +27,7 @@ from vsanimup.filters.samples import (
     scales,
 )
 from vsanimup.filters.smooth import STEP, even_out
-from vsanimup.filters.spans import spans_of
+from vsanimup.filters.spans import spans_of, window
 from vsanimup.models import Model
 from vsanimup.temporal.drawings import FAINT, NOISIEST
 
@@ -138,10 +138,8 @@ class LiteProcess:
 
         Leaving out the other copies, for more of the drawings around, came out no better.
         """
-        radius, centre = self.inference.radius(mix), (first + last) // 2
-        start, end = min(frames), max(frames)
-        numbers = [min(max(n, start), end) for n in range(centre - radius, centre + radius + 1)]
-        return [drawing if n == centre else self._picture(frames[n]) for n in numbers]
+        numbers = window(frames, first, last, self.inference.radius(mix))
+        return [drawing if n == (first + last) // 2 else self._picture(frames[n]) for n in numbers]
 
     def _infer(self, job: Job, window: Sequence[Picture], mix: Mix) -> Picture:
         """The network's picture for a window."""
