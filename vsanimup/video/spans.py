@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import vapoursynth as vs
 
 from vsanimup.bridge import SPAN, Job, block_node
@@ -31,6 +33,15 @@ def spans_of(
         return restored if RESTORED in f.props else looked_at
 
     return vs.core.std.FrameEval(looked_at, choose, prop_src=clip, clip_src=[looked_at, restored])
+
+
+def window(frames: Collection[int], first: int, last: int, radius: int) -> list[int]:
+    """Numbers of the middle frame of the run ``first`` to ``last`` and of ``radius`` frames on each side of it.
+
+    Those beyond ``frames``, which a node is given, are the nearest of these: scenes and clips end there.
+    """
+    centre, start, end = (first + last) // 2, min(frames), max(frames)
+    return [min(max(n, start), end) for n in range(centre - radius, centre + radius + 1)]
 
 
 def _looked_at(

@@ -1,13 +1,13 @@
-"""Networks from one picture to one: model folders of kind ``image``, and ONNX files of other projects."""
+"""Networks from one picture, or a few in a row, to one: folders of kind ``image``, and ONNX files of other projects."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +32,17 @@ BYTES_PER_PIXEL = 16 << 10
 MOST_BATCH = 64
 MOST_SIDE = 8192
 """Pictures, and samples of a side, that a network of fixed size may take at most."""
+MOST_FRAMES = 31
+"""Pictures in a row that a network may take."""
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNetwork:
-    """What a network takes, ``[batch, channels, rows, columns]`` of values in 0..1, and gives: the same, enlarged."""
+    """What a network takes, ``[batch, frames * channels, rows, columns]`` of values in 0..1, and what it gives.
+
+    That is ``[batch, channels, rows, columns]``, the middle one of the pictures in a row, enlarged.
+    """
 
     path: Path
     """The ONNX file."""
@@ -47,6 +52,8 @@ class ImageNetwork:
     output: str
     channels: int
     """3 is RGB, 1 is luma."""
+    frames: int
+    """Pictures in a row, an odd number; 1 for most."""
     scale: int
     tile: tuple[int, int] | None
     """Width and height, where it takes no other."""
@@ -63,6 +70,11 @@ class ImageNetwork:
     bytes_per_pixel: int
     model: Model | None
     """The folder that it is of."""
+
+    @property
+    def radius(self) -> int:
+        """Frames that it sees on each side."""
+        return self.frames // 2
 
     def load(
         self, backend: Backend, device_id: int, tile: tuple[int, int], *, streams: int = 1, precision: str = "auto"
@@ -90,14 +102,15 @@ class ImageNetwork:
         return found
 
     def run(self, engine: Engine, pictures: Array) -> Array:
-        """Pictures ``[batch, channels, rows, columns]`` through an engine of :meth:`load`."""
+        """Pictures ``[batch, frames * channels, rows, columns]`` through an engine of :meth:`load`."""
         given: Any = pictures.astype(np.float16) if self.half else pictures
         results = engine.run({self.input: given})
         if self.output not in results:
             named = ", ".join(results)
             raise AnimupError(f"the network {self.path} gives {named} and no {self.output}, which {MANIFEST} names")
         result = on_host(results[self.output]).astype(np.float32, copy=False)
-        wanted = (*pictures.shape[:2], pictures.shape[2] * self.scale, pictures.shape[3] * self.scale)
+        batch, _, rows, columns = pictures.shape
+        wanted = (batch, self.channels, rows * self.scale, columns * self.scale)
         if result.shape != wanted:
             raise AnimupError(f"the network {self.path} gave {list(result.shape)} where {list(wanted)} was wanted")
         if not np.isfinite(result).all() and np.isfinite(pictures).all():
@@ -143,10 +156,18 @@ def _of_folder(model: Model) -> ImageNetwork:
             )
     if section["channels"] not in (1, 3) or section["overlap"] >= section["tile"]:
         raise AnimupError(f"{where}: {KIND}.channels must be 1 or 3 and {KIND}.overlap below {KIND}.tile")
+    frames = section.get("frames", 1)
+    odd = frames in range(1, MOST_FRAMES + 1, 2) and not isinstance(frames, bool)
+    if not odd or (frames > 1 and section["channels"] == 1):
+        raise AnimupError(
+            f"{where}: {KIND}.frames must be an odd number up to {MOST_FRAMES}, and 1 with one channel, "
+            f"got {shown(frames)}"
+        )
     tile = section["tile"]
     return ImageNetwork(
         path=model.path(section["file"]), name=model.name, input=section["input"], output=section["output"],
-        channels=section["channels"], scale=model.scale, tile=(tile, tile), multiple=1, batch=section["batch"],
+        channels=section["channels"], frames=frames, scale=model.scale, tile=(tile, tile), multiple=1,
+        batch=section["batch"],
         overlap=section["overlap"], half=False, axes=((0, "batch"),), bytes_per_pixel=model.bytes_per_pixel,
         model=model,
     )  # fmt: skip
@@ -182,11 +203,7 @@ def _inspect(path: Path, size: int, changed: int) -> ImageNetwork:
         if each.type not in FLOATS:
             raise AnimupError(f"{where}: {each.name} is {each.type}; float32 or float16 in 0..1 is needed")
     shape = given.shape
-    if len(shape) != 4 or shape[1] not in (1, 3):
-        more = "; a channel more for a noise map, as DPIR has it, cannot be given" if shape[1:2] in ([2], [4]) else ""
-        raise AnimupError(
-            f"{where}: {given.name} has the shape {shape}; [batch, 3 (RGB) or 1 (luma), rows, columns] is needed{more}"
-        )
+    channels, frames = _pictures(shape, f"{where}: {given.name}")
     fixed = [isinstance(side, int) and side > 0 for side in shape[2:]]
     if fixed[0] != fixed[1]:
         raise AnimupError(f"{where}: {given.name} has the shape {shape}, with only one side fixed; both or none may be")
@@ -198,13 +215,38 @@ def _inspect(path: Path, size: int, changed: int) -> ImageNetwork:
             "possible"
         )
     kind = FLOATS[given.type]
-    scale, multiple = try_sizes(session, (batch, shape[1]), tuple(shape[2:]) if fixed[0] else None, kind, where)
+    scale, multiple = try_sizes(
+        session, (batch, frames * channels), channels, tuple(shape[2:]) if fixed[0] else None, kind, where
+    )
     tile = (shape[3], shape[2]) if fixed[0] else None
     if scale > 4:
         raise AnimupError(f"{where} enlarges by {scale}; 1 to 4 are possible")
     axes = tuple((i, shape[i]) for i in (0, 2, 3) if isinstance(shape[i], str) and shape[i])
     return ImageNetwork(
-        path=path, name=path.name, input=given.name, output=result.name, channels=cast(int, shape[1]), scale=scale,
+        path=path, name=path.name, input=given.name, output=result.name, channels=channels, frames=frames, scale=scale,
         tile=tile, multiple=multiple, batch=BATCH if any_batch and tile else batch, overlap=None,
         half=kind is np.float16, axes=axes, bytes_per_pixel=BYTES_PER_PIXEL, model=None,
     )  # fmt: skip
+
+
+def _pictures(shape: Sequence[Any], where: str) -> tuple[int, int]:
+    """Channels of a picture, and pictures in a row, of a network whose input has this shape.
+
+    ``where`` begins errors. Raises :class:`AnimupError` for other shapes.
+    """
+    given = shape[1] if len(shape) == 4 else None
+    if given in (1, 3):
+        return int(given), 1
+    if isinstance(given, int) and given > 0 and given % 3 == 0:
+        frames = given // 3
+        if frames % 2 and frames <= MOST_FRAMES:
+            return 3, frames
+        raise AnimupError(
+            f"{where} has {given} channels, {frames} pictures of RGB in a row; an odd number up to {MOST_FRAMES} is "
+            "needed, the middle one of which comes out"
+        )
+    more = "; a channel more for a noise map, as DPIR has it, cannot be given" if given in (2, 4) else ""
+    raise AnimupError(
+        f"{where} has the shape {list(shape)}; [batch, 3 (RGB) or 1 (luma), rows, columns] is needed, or 3·k channels "
+        f"for k frames of RGB{more}"
+    )

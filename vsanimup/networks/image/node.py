@@ -1,4 +1,4 @@
-"""Running a network from one picture to one on a clip: RGB, or luma alone."""
+"""Running a network from one picture, or a few in a row, to one on a clip: RGB, or luma alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import vapoursynth as vs
 
-from vsanimup.bridge import Job, block_node
+from vsanimup.bridge import FrameView, Job, block_node
 from vsanimup.engines import Array, Engine
 from vsanimup.errors import AnimupError
 from vsanimup.networks.image.network import ImageNetwork
@@ -22,7 +22,7 @@ from vsanimup.video.formats import converted
 from vsanimup.video.likeness import RESTORED, matrix_of, refuse_interlaced
 from vsanimup.video.rgb import to_rgb, to_yuv
 from vsanimup.video.samples import UNSPECIFIED, Picture, average, is_full, matrix_by_height, scales
-from vsanimup.video.spans import spans_of
+from vsanimup.video.spans import spans_of, window
 
 
 def grid_of(network: ImageNetwork, width: int, height: int, settings: Settings, overlap_given: bool, most: int) -> Grid:
@@ -82,16 +82,20 @@ class ImageProcess:
     def __call__(self, job: Job) -> None:
         """Make the picture of the drawing that ``job``'s output frames show."""
         frames = {frame.n: frame for frame in job.inputs}
-        copies = [frames[output.n] for output in job.outputs]
-        for frame in copies:
+        for frame in frames.values():
             refuse_interlaced(frame)
-        drawing = average([Picture(frame.planes, scales(self._source, is_full(frame))) for frame in copies])
-        matrix = matrix_of(copies[0], self._height) if len(drawing.planes) > 1 and self._network.channels > 1 else 1
+        first, last = job.outputs[0].n, job.outputs[-1].n
+        copies = [frames[n] for n in range(first, last + 1)]
+        drawing, centre = average([self._picture(frame) for frame in copies]), (first + last) // 2
+        pictures = [
+            (drawing if n == centre else self._picture(frames[n]), self._matrix(frames[n]))
+            for n in window(frames, first, last, self._network.radius)
+        ]
         if copies[0].prop(RESTORED) is None:
-            result = self._infer(job, drawing, matrix)
+            result = self._infer(job, pictures)
         else:  # copies of a restored drawing are equal
-            key = drawing.digest() + bytes([matrix])
-            result = self._finished.get(key, lambda: self._infer(job, drawing, matrix))
+            key = b"".join(picture.digest() + bytes([matrix]) for picture, matrix in pictures)
+            result = self._finished.get(key, lambda: self._infer(job, pictures))
         target = scales(self._target, is_full(copies[0]))
         for scale, values, plane in zip(target, result, job.outputs[0].planes, strict=False):
             scale.write(values, plane)
@@ -99,18 +103,24 @@ class ImageProcess:
             if self._target.num_planes > 1 and output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
                 output.set_prop("_Matrix", matrix_by_height(self._height))
 
-    def _infer(self, job: Job, drawing: Picture, matrix: int) -> Array:
-        """The network's planes for one drawing, as values ``[planes, rows, columns]``."""
-        planes = len(drawing.planes)
+    def _picture(self, frame: FrameView) -> Picture:
+        return Picture(frame.planes, scales(self._source, is_full(frame)))
+
+    def _matrix(self, frame: FrameView) -> int:
+        """Its matrix, where colours are needed."""
+        return matrix_of(frame, self._height) if len(frame.planes) > 1 and self._network.channels > 1 else 1
+
+    def _infer(self, job: Job, pictures: Sequence[tuple[Picture, int]]) -> Array:
+        """The planes of the middle picture, as values ``[planes, rows, columns]``; with each comes its matrix."""
+        drawing, matrix = pictures[len(pictures) // 2]
         with self._places:
             if self._network.channels == 1:
                 return self._tiles(np.stack(drawing.planes[:1]), lambda: job.cancelled)
-            yuv = np.zeros((3, *drawing.planes[0].shape), np.float32)
-            yuv[:planes] = drawing.planes
-            return to_yuv(self._tiles(to_rgb(yuv, matrix), lambda: job.cancelled), matrix)[:planes]
+            row = np.concatenate([to_rgb(_yuv(picture), matrix) for picture, matrix in pictures])
+            return to_yuv(self._tiles(row, lambda: job.cancelled), matrix)[: len(drawing.planes)]
 
     def _tiles(self, picture: Array, cancelled: Callable[[], bool]) -> Array:
-        """A picture ``[channels, rows, columns]`` in 0..1 through the network, tile by tile."""
+        """Pictures ``[frames * channels, rows, columns]`` in 0..1 through the network, tile by tile."""
         return self._halving.run(lambda tiled: self._compute(tiled, picture, cancelled))
 
     def _compute(self, tiled: Tiled, picture: Array, cancelled: Callable[[], bool]) -> Array:
@@ -126,7 +136,7 @@ class ImageProcess:
         whole = np.empty((channels, grid.rows.padded, grid.columns.padded), np.float32)
         np.clip(picture, 0, 1, out=whole[:, :rows, :columns])
         surround(whole, 0, rows, columns)
-        blend = Blend(grid, channels, network.scale, 1)
+        blend = Blend(grid, network.channels, network.scale, 1)
         batch = np.zeros((network.batch, channels, tile[1], tile[0]), np.float32)
         places = list(grid)
         for first in range(0, len(places), network.batch):
@@ -139,6 +149,13 @@ class ImageProcess:
             for (row, column), result in zip(some, network.run(engine, batch), strict=False):
                 blend.add(row, column, result)
         return np.clip(blend.result(0, rows * network.scale, columns * network.scale), 0, 1)
+
+
+def _yuv(picture: Picture) -> Array:
+    """``[3, rows, columns]``, of a gray picture without colour."""
+    yuv = np.zeros((3, *picture.planes[0].shape), np.float32)
+    yuv[: len(picture.planes)] = picture.planes
+    return yuv
 
 
 def image_clip(
@@ -168,12 +185,13 @@ def image_clip(
     most = memory_of_tile(settings.backend.memory(settings.device_id), settings.num_streams)
     grid = grid_of(network, clip.width, clip.height, settings, overlap_given, most)
     spans = spans_of(
-        work, function, drawings=settings.drawings, scenecut=settings.scenecut, reach=0, restored_reach=0,
-        streams=settings.num_streams,
+        work, function, drawings=settings.drawings, scenecut=settings.scenecut, reach=network.radius,
+        restored_reach=network.radius, streams=settings.num_streams,
     )  # fmt: skip
     done = block_node(
         work, ImageProcess(work, network, settings, grid, result), function=function, drawings=spans,
-        format=result.id, streams=settings.num_streams, cached_blocks=settings.num_streams + 2, **size,
+        before=network.radius, after=network.radius, format=result.id, streams=settings.num_streams,
+        cached_blocks=settings.num_streams + 2, **size,
     )  # fmt: skip
     if settings.strength < 1:  # each copy of a drawing keeps a share of its own noise
         before = work.resize.Bicubic(format=result.id)

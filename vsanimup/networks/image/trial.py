@@ -21,11 +21,13 @@ FAR = (-1.0, 2.0)
 
 
 def try_sizes(
-    session: InferenceSession, shape: tuple[int, int], fixed: tuple[int, int] | None, kind: type[Any], where: str
-) -> tuple[int, int]:
-    """Enlargement, and what sides must divide by, of a network for pictures of ``shape`` (batch, channels).
+    session: InferenceSession, shape: tuple[int, int], channels: int, fixed: tuple[int, int] | None, kind: type[Any],
+    where: str,
+) -> tuple[int, int]:  # fmt: skip
+    """Enlargement, and what sides must divide by, of a network for inputs of ``shape`` (batch, channels).
 
-    ``fixed`` is (rows, columns) where it takes no other, ``kind`` the type of its input. ``where`` begins errors.
+    Its result has ``channels``. ``fixed`` is (rows, columns) where it takes no other, ``kind`` the type of its input.
+    ``where`` begins errors.
     Raises :class:`AnimupError` where it runs on no size, or its result is no picture or not always the same.
     """
     (given,), said = session.get_inputs(), ""
@@ -39,7 +41,7 @@ def try_sizes(
             said = cut(error)
             continue
         times = result.shape[2] // rows if result.ndim == 4 else 0
-        if times and result.shape == (*shape, rows * times, columns * times):
+        if times and result.shape == (shape[0], channels, rows * times, columns * times):
             _check(result, again, where)
             return times, step
         said = f"its result for {columns}x{rows} is no multiple of that, or has other channels"

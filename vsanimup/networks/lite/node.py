@@ -29,7 +29,7 @@ from vsanimup.video.samples import (
     scales,
 )
 from vsanimup.video.sigma import STEP, even_out
-from vsanimup.video.spans import spans_of
+from vsanimup.video.spans import spans_of, window
 
 STEADY_REACH = 1
 """Frames before and behind a drawing that it is evened out with: each is computed anew when somebody seeks."""
@@ -138,10 +138,8 @@ class LiteProcess:
 
         Leaving out the other copies, for more of the drawings around, came out no better.
         """
-        radius, centre = self.inference.radius(mix), (first + last) // 2
-        start, end = min(frames), max(frames)
-        numbers = [min(max(n, start), end) for n in range(centre - radius, centre + radius + 1)]
-        return [drawing if n == centre else self._picture(frames[n]) for n in numbers]
+        numbers = window(frames, first, last, self.inference.radius(mix))
+        return [drawing if n == (first + last) // 2 else self._picture(frames[n]) for n in numbers]
 
     def _infer(self, job: Job, window: Sequence[Picture], mix: Mix) -> Picture:
         """The network's picture for a window."""
