@@ -15,7 +15,7 @@ from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm import colour, noise
 from vsanimup.networks.animatelcm.model import CONTROL, HALVINGS, AnimateLcm
 from vsanimup.networks.animatelcm.schedule import Step
-from vsanimup.tiling.fallback import Halving, halved
+from vsanimup.tiling.fallback import Fallback, halved
 from vsanimup.tiling.tiles import Axis, Blend, Grid, plan
 
 TILE, OVERLAP = 512, 64
@@ -100,14 +100,14 @@ class Enhancer:
             else plan(width, height, tile=tilesize, overlap=overlap, align=model.align, most=0),
             TILE,
         )
-        self._halving = Halving(first, lambda: self._half(first), lambda tiled: tiled.grid)
+        self._fallback = Fallback(first, lambda: self._half(first), lambda tiled: tiled.grid)
         self._loading = threading.Lock()
         self._texts = self._encode_texts([prompt] if self._cfg == 1 else [prompt, negative_prompt])
 
     @property
     def grid(self) -> Grid:
         """The denoiser's tiles, in samples of pictures."""
-        return self._halving.tiled.grid
+        return self._fallback.tiled.grid
 
     def _tiled(self, grid: Grid, most: int, like: Tiled | None = None) -> Tiled:
         """For the denoiser's tiles ``grid`` and the autoencoder's of at most ``most`` samples along each axis."""
@@ -149,7 +149,7 @@ class Enhancer:
             raise ValueError(f"pictures {images.shape} and scenes {scenes.shape} do not fit")
         if not 1 <= frames <= self._model.most_frames:
             raise AnimupError(f"a window must have 1 to {self._model.most_frames} frames, got {frames}")
-        return self._halving.run(lambda tiled: self._enhance(tiled, images, scenes, cancelled))
+        return self._fallback.run(lambda tiled: self._enhance(tiled, images, scenes, cancelled))
 
     def _enhance(self, tiled: Tiled, images: Array, scenes: NDArray[np.integer], cancelled: Cancelled) -> Array:
         """As a call, by these tiles."""
