@@ -11,6 +11,7 @@ from vsanimup.bridge import log
 from vsanimup.diagnosis import PROPERTY
 from vsanimup.errors import AnimupError, shown
 from vsanimup.filters import arguments, planes
+from vsanimup.filters.grain import checked_original, checked_share, with_grain
 from vsanimup.filters.image import image_clip
 from vsanimup.filters.inference import Mix
 from vsanimup.filters.likeness import RESTORED
@@ -61,6 +62,8 @@ def create(
     *,
     scale: int = 2,
     task: str | None = None,
+    grain: float = 0.0,
+    original: vs.VideoNode | None = None,
     model: str = "lite",
     format: int | None = None,
     **others: Any,
@@ -68,18 +71,31 @@ def create(
     """Build the filter's graph.
 
     ``scale`` is 2, 3 or 4; ``task``, or ``prompt`` in words, restores in the same pass, and is what ``Restore`` takes;
-    without them, what is there is enlarged as it is. ``model`` is ``"lite"`` or a model folder, also one of an exported
-    AnimateLCM, which takes the arguments of :class:`Diffusion`. The rest: see
-    :func:`vsanimup.filters.arguments.settings`. The result has, unless ``format`` says otherwise, the clip's format.
+    without them, what is there is enlarged as it is. ``grain`` 0..1 is the share of the fine noise taken away that
+    comes back, at the result's size: by the task, or, where ``original`` is the clip before ``Restore``, by that.
+    ``model`` is ``"lite"`` or a model folder, also one of an exported AnimateLCM, which takes the arguments of
+    :class:`Diffusion`. The rest: see :func:`vsanimup.filters.arguments.settings`. The result has, unless ``format``
+    says otherwise, the clip's format.
 
     Raises :class:`AnimupError` for anything that cannot work.
     """
     if scale not in (2, 3, 4):
         raise AnimupError(f"scale must be 2, 3 or 4, got {scale}")
-    return planes.apart_from_colour(
-        planes.checked(clip, "Upscale"),
-        lambda work: _graph(work, scale=scale, task=task, model=model, format=format, **others),
-    )
+    share = checked_share(grain)
+    if original is not None:
+        checked_original(original, clip)
+    elif share and task is None and "prompt" not in others:
+        raise AnimupError(
+            f"grain={grain:g}: no noise is removed here; give the clip before Restore as original=, or a task="
+        )
+
+    def build(work: vs.VideoNode) -> vs.VideoNode:
+        result = _graph(work, scale=scale, task=task, model=model, format=format, **others)
+        if not share:
+            return result
+        return with_grain(result, work if original is None else original, None if original is None else work, share)
+
+    return planes.apart_from_colour(planes.checked(clip, "Upscale"), build)
 
 
 def _graph(
