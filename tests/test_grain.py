@@ -9,7 +9,7 @@ import pytest
 import vapoursynth as vs
 from conftest import digest, digests, drawn, inked
 
-from vsanimup.filters.grain import with_grain
+from vsanimup.video.grain import with_grain
 
 core = vs.core
 DENOISE = {"task": "denoise", "gate": 0}

@@ -14,7 +14,7 @@ The folder holds, beside ``manifest.json`` of kind ``animatelcm``:
                     → ``residual_0 … residual_12``
 ``decode.onnx``     ``latents`` → ``image``
 ``NAME.weights``    the large tensors of ``NAME.onnx``
-``vocab.json``,     the tokenizer, for :class:`vsanimup.diffusion.tokenizer.Tokenizer`
+``vocab.json``,     the tokenizer, for :class:`vsanimup.networks.animatelcm.tokenizer.Tokenizer`
 ``merges.txt``
 ==================  ====================================================================================
 
@@ -27,7 +27,7 @@ the mean of its distribution. ``image`` of control is RGB in 0..1. ``tokens`` ar
 makes them.
 
 One call of ``denoise.onnx`` is one step of LCM at the training timestep ``timestep`` with ᾱ the running product of
-1 - β (see :func:`export.animatelcm.graphs.alphas`)::
+1 - β (see :func:`vsanimup.architectures.animatelcm.graphs.alphas`)::
 
     signal, spread           = sqrt(ᾱ), sqrt(1 - ᾱ)            of this timestep
     next_signal, next_spread = the same of the next timestep, or 1, 0 at the last step, which leaves out the noise
@@ -42,7 +42,7 @@ is ``n + g·(p - n)`` of the ``next_latents`` n and p for the negative and the p
 ``mask [frames, frames]`` is added to the scores of temporal attention: 0 where frame (row) sees frame (column), -10000
 where it does not. Blocks on the diagonal part scenes; a frame that only fills up a window sees itself and is seen by
 none. Nothing passes between frames that do not see each other (in motion modules nothing else joins frames, see
-:class:`export.animatelcm.layers.Motion`).
+:class:`vsanimup.architectures.animatelcm.layers.Motion`).
 
 ``residual_i`` have the shapes of the states that the base hands across from its down blocks to its up blocks, the last
 one that of the middle block; zeros mean no control. ``strength`` [1] scales them.

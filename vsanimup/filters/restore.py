@@ -8,14 +8,15 @@ import vapoursynth as vs
 
 from vsanimup.bridge import log
 from vsanimup.errors import AnimupError, shown
-from vsanimup.filters import arguments, planes
-from vsanimup.filters.grain import checked_share, with_grain
-from vsanimup.filters.image import image_clip
-from vsanimup.filters.likeness import RESTORED
-from vsanimup.filters.lite import lite_node
+from vsanimup.filters import arguments
 from vsanimup.filters.mix import asked_mix, marked
-from vsanimup.models import find
-from vsanimup.models.image import ImageNetwork, find_image
+from vsanimup.networks.image.network import ImageNetwork, find_image
+from vsanimup.networks.image.node import image_clip
+from vsanimup.networks.lite.node import lite_node
+from vsanimup.networks.manifest import find
+from vsanimup.video import formats
+from vsanimup.video.grain import checked_share, with_grain
+from vsanimup.video.likeness import RESTORED
 
 SMOOTH = 4.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma: of use alone, and no harm before Upscale."""
@@ -54,7 +55,7 @@ def create(
         # copies of a drawing differ again
         return with_grain(result, work, None, share).std.RemoveFrameProps(RESTORED) if share else result
 
-    return planes.apart_from_colour(planes.checked(clip, "Restore"), build)
+    return formats.apart_from_colour(formats.checked(clip, "Restore"), build)
 
 
 def _graph(
@@ -62,7 +63,7 @@ def _graph(
     **shared: Any,
 ) -> vs.VideoNode:  # fmt: skip
     """As :func:`create`, of a clip that was checked."""
-    target = planes.output_format(clip, format)
+    target = formats.output_format(clip, format)
     network = find_image(model)
     if network is not None:
         if task is not None or prompt is not None:
@@ -75,7 +76,7 @@ def _graph(
     if settings.strength == 0:
         return clip if target.id == clip.format.id else clip.resize.Bicubic(format=target.id)
     clip = marked(clip, mix, "Restore", found)
-    return planes.through_network(
+    return formats.through_network(
         clip, 1, target, lambda work, to: lite_node(work, "Restore", found, settings, to, mix)
     )
 

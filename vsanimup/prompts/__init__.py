@@ -19,8 +19,8 @@ import numpy as np
 
 from vsanimup.errors import AnimupError
 from vsanimup.prompts.classifier import ADDED, LABELS, MEDIA, Mention, shipped
-from vsanimup.prompts.shares import read
 from vsanimup.prompts.mistyped import mended
+from vsanimup.prompts.shares import read
 from vsanimup.tasks import TASKS
 
 __all__ = ["LONGEST", "MEDIA", "TASKS", "mix_of"]
