@@ -173,9 +173,7 @@ def main(
     models: Annotated[Path, typer.Option(help="folder of the model folders")] = SHIPPED,
     half: Annotated[int, typer.Option(help="hidden channels of pairs at half resolution")] = 32,
     quarter: Annotated[int, typer.Option(help="hidden channels of pairs at a quarter")] = 32,
-    like: Annotated[
-        Path | None, typer.Option(help="take the channels of this checkpoint of this command, for a mean")
-    ] = None,
+    like: Annotated[Path | None, typer.Option(help="take the channels of this checkpoint, for a mean")] = None,
     count: Annotated[int, typer.Option(help="batches to look at")] = 24,
     seed: int = 0,
     threads: int = 0,
