@@ -184,7 +184,8 @@ class Crops:
             clip = self._clip(step, rng)
             group = str(rng.choice(list(SHARES), p=list(SHARES.values())))
             kinds = ["codec" if str(kind) not in SHARES else str(kind) for kind in clip["kinds"]]
-            variant = int(rng.choice([i for i, kind in enumerate(kinds) if kind == group]))
+            of_group = [i for i, kind in enumerate(kinds) if kind == group]
+            variant = int(rng.choice(of_group or len(kinds)))  # not every clip has all of them
             start = int(rng.integers(len(clip["cut"]) - self.frames + 1))
             frames = slice(start, start + self.frames)
             side = (self.side // 3 * 2 if step < self._small else self.side) // 2
