@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from export.animatelcm.graphs import Control, Denoiser, MotionModules, TextConfig, TextEncoder, alphas
 from export.animatelcm.layers import Pooling
+from export.animatelcm.memory import Memory
 
 LEVELS = 4
 """Of the base, as SD1.5 has them."""
@@ -178,9 +179,11 @@ class MovingDenoiser(Denoiser):
 
     moving = True
 
-    def move(self, module: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
+    def move(
+        self, module: nn.Module, x: Tensor, mask: Tensor, memory: Memory | None, attention: Any = None
+    ) -> Tensor:
         """One motion module."""
-        return super().move(module, x, mask) if self.moving else x
+        return super().move(module, x, mask, memory, attention) if self.moving else x
 
 
 def without_norms(net: Any) -> Any:
