@@ -65,9 +65,7 @@ class Denoiser(nn.Module):
             # every module of a width shares one table, which is no parameter
             self.register_buffer(f"positions_{channels}", sinusoid(POSITIONS, channels), persistent=False)
 
-    def move(
-        self, module: nn.Module, x: Tensor, mask: Tensor, memory: Memory | None, attention: Any = None
-    ) -> Tensor:
+    def move(self, module: nn.Module, x: Tensor, mask: Tensor, memory: Memory | None, attention: Any = None) -> Tensor:
         """One motion module, after the ``attention`` of its layer where there is one."""
         positions = self.get_buffer(f"positions_{x.shape[1]}")[: x.shape[0]].to(x.dtype)
         if memory is None:

@@ -113,7 +113,8 @@ def paid(query: Tensor, key: Tensor, heads: int, mask: Tensor) -> Tensor:
     seen = mask.exp()
     whole = (seen @ scores.sum(2).flatten(1)).reshape(scores.shape[0], heads, 1, -1)
     count = seen.sum(1)[:, None] * places
-    return (scores / whole.clamp_min(1e-30)).mean((1, 3)) * count
+    shares: Tensor = (scores / whole.clamp_min(1e-30)).mean((1, 3)) * count
+    return shares
 
 
 class PlainAttention:

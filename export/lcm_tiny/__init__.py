@@ -82,7 +82,9 @@ def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
     jobs: dict[str, tuple[Any, Callable[..., dict[str, Tensor]], list[str], dict[str, dict[int, str]]]] = {
         "denoise": (tiny.denoiser, step, ["next_latents"], {**denoise, **residuals}),
         graphs.REMEMBER: (
-            graphs.Remembering(tiny.denoiser.unet, tiny.denoiser.motion, 1), remember, graphs.memory_outputs(layout),
+            graphs.Remembering(tiny.denoiser.unet, tiny.denoiser.motion, 1),
+            remember,
+            graphs.memory_outputs(layout),
             {**denoise, **residuals, **graphs.memory_axes(layout)},
         ),
         "control": (tiny.control, hints, list(residuals), {"latents": picture, "image": image, **residuals}),

@@ -101,7 +101,9 @@ def main(
     for split, number, count in (("val", val, JUDGED), ("train", train, TRAINED)):
         library = Library(corpus, split)
         for i in range(number):
-            write(library, out / f"{split}_{i:03d}.npz", count, seed * 1_000_003 + i + (500_000 if split == "val" else 0))
+            write(
+                library, out / f"{split}_{i:03d}.npz", count, seed * 1_000_003 + i + (500_000 if split == "val" else 0)
+            )
 
 
 if __name__ == "__main__":

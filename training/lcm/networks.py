@@ -179,9 +179,7 @@ class MovingDenoiser(Denoiser):
 
     moving = True
 
-    def move(
-        self, module: nn.Module, x: Tensor, mask: Tensor, memory: Memory | None, attention: Any = None
-    ) -> Tensor:
+    def move(self, module: nn.Module, x: Tensor, mask: Tensor, memory: Memory | None, attention: Any = None) -> Tensor:
         """One motion module."""
         return super().move(module, x, mask, memory, attention) if self.moving else x
 
