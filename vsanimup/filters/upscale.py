@@ -234,7 +234,8 @@ def _check_memory(
 ) -> None:
     """Refuse what there is not the memory for: weights, a tile of ``samples`` for each stream, and earlier windows:
     ``chain`` bytes for each chain and ``chain_work`` for each stream while it computes."""
-    work = model.bytes_per_pixel * samples + chain_work
+    plain = model.bytes_per_pixel * samples
+    work = plain + chain_work
     # there is a chain for each stream and one more
     each, once = work + chain, weights + chain
     need = once + each * streams
@@ -242,7 +243,7 @@ def _check_memory(
         return
     if once + each <= memory:
         remedy = f"use num_streams={max(1, (memory - once) // each)}"
-    elif chain and weights + work <= memory:
+    elif chain and weights + plain <= memory:
         remedy = "give less memory=, or a smaller anchor="
     else:
         remedy = "use a smaller tilesize" if weights < memory else "a machine with more is needed"
