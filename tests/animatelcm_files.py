@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from vsanimup.diffusion.tokenizer import END, LAST, START, byte_signs
 
@@ -22,6 +23,9 @@ TINY = {"widths": (32, 64, 64, 64), "text": 64, "layers": 2, "inner": 128, "vae"
 FULL = {
     "widths": (320, 640, 1280, 1280), "text": 768, "layers": 12, "inner": 3072, "vae": (128, 256, 512, 512), "rank": 64,
 }  # fmt: skip
+
+CLIP_TOKENS = 49408
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 RESNET = {
     "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
@@ -90,6 +94,18 @@ def official_motion(name):
     return name
 
 
+def single_control(name):
+    """A name of diffusers' ControlNetModel in its authors' file, without ``control_model.``."""
+    part, tensor = name.rsplit(".", 1)
+    if part.startswith("controlnet_cond_embedding."):
+        layer = part.removeprefix("controlnet_cond_embedding.")
+        number = {"conv_in": 0, "conv_out": 14}.get(layer, 2 + 2 * int(layer[-1]) if layer[-1].isdigit() else 0)
+        return f"input_hint_block.{number}.{tensor}"
+    if part.startswith("controlnet_down_blocks."):
+        return f"zero_convs.{part.rsplit('.', 1)[1]}.0.{tensor}"
+    return f"middle_block_out.0.{tensor}" if part == "controlnet_mid_block" else single_base(name)
+
+
 def networks(sizes):
     """Base, autoencoder and motion modules of diffusers, and the text encoder of transformers, without weights."""
     from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel
@@ -108,7 +124,7 @@ def networks(sizes):
             CLIPTextConfig(
                 hidden_size=sizes["text"], intermediate_size=sizes["inner"], num_hidden_layers=sizes["layers"],
                 num_attention_heads=sizes["text"] // 64, max_position_embeddings=77,
-                vocab_size=49408 if sizes is FULL else 600, hidden_act="quick_gelu",
+                vocab_size=CLIP_TOKENS if sizes is FULL else 600, hidden_act="quick_gelu",
             )
         )  # fmt: skip
     return unet, vae, motion, text
@@ -139,6 +155,14 @@ def single(unet, vae, text):
     whole["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(77)[None]
     whole["alphas_cumprod"] = torch.ones(1000)
     return {name: value.contiguous() for name, value in whole.items()}
+
+
+def official(tensors):
+    """As official files are: half precision, and as many tokens as CLIP has."""
+    whole = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+    tokens = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
+    more = torch.randn(CLIP_TOKENS - len(whole[tokens]), whole[tokens].shape[1]) * 0.1
+    return whole | {tokens: torch.cat([whole[tokens], more.half()])}
 
 
 def lora_of(unet, rank, text=(), alpha=None):
@@ -213,23 +237,39 @@ def write_all(folder):
     filled(CLIPTextModel(kinds), weights["text"]).save_pretrained(base / "text_encoder")
     write_tokenizer(base / "tokenizer")
     (base / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-    save_file(single(*weights.values()), folder / "base.safetensors")
+    whole = single(*weights.values())
+    save_file(whole, folder / "base.safetensors")
+    save_file(official(whole), folder / "official.safetensors")
+    bare = {name.removeprefix("first_stage_model."): value for name, value in whole.items() if "first_stage" in name}
+    left_behind = {"loss.logvar": torch.zeros(1), "loss.discriminator.main.0.weight": torch.ones(2, 2)}
+    save_file(bare | left_behind, folder / "vae.safetensors")
 
     moves = random(motion)
     whole = MotionAdapter(block_out_channels=TINY["widths"])
     filled(whole, moves).save_pretrained(folder / "adapter")
-    official = {official_motion(name): value for name, value in moves.items()}
-    torch.save(official, folder / "motion.ckpt")
-    torch.save({"state_dict": {f"module.{n}": v for n, v in official.items()}}, folder / "module.ckpt")
-    save_file(official, folder / "motion.safetensors")
+    motions = {official_motion(name): value for name, value in moves.items()}
+    torch.save(motions, folder / "motion.ckpt")
+    torch.save({"state_dict": {f"module.{n}": v for n, v in motions.items()}}, folder / "module.ckpt")
+    save_file(motions, folder / "motion.safetensors")
+    save_file({f"unet.{name}": value for name, value in motions.items()}, folder / "unet.safetensors")
+    compiled = {
+        name.replace("temporal_transformer.", "_orig_mod.temporal_transformer."): motions[name] for name in motions
+    }
+    torch.save({f"module._orig_mod.{name}": value for name, value in compiled.items()}, folder / "compiled.ckpt")
+    shutil.copy(folder / "adapter" / WEIGHTS, folder / "adapter.safetensors")
     save_file(lora_of(weights["unet"], 4, weights["text"]), folder / "lora.safetensors")
     widths = TINY["widths"]
     saved(
         ControlNetModel, folder / "control", block_out_channels=widths, cross_attention_dim=TINY["text"],
         attention_head_dim=8,
     )  # fmt: skip
+    control = load_file(folder / "control" / WEIGHTS)
+    found = {f"control_model.{single_control(name)}": value for name, value in control.items()}
+    save_file(found, folder / "control.safetensors")
+    torch.save({name.removeprefix("control_model."): value for name, value in found.items()}, folder / "control.pth")
     tiny = {"encoder_block_out_channels": (16,) * 4, "decoder_block_out_channels": (16,) * 4}
     saved(AutoencoderTiny, folder / "taesd", **tiny, num_encoder_blocks=(1, 1, 1, 1), num_decoder_blocks=(1, 1, 1, 1))
+    shutil.copy(folder / "taesd" / WEIGHTS, folder / "taesd.safetensors")
 
 
 def main(folder):
@@ -243,11 +283,10 @@ def main(folder):
     del weights
     found = {official_motion(name): value for name, value in random(motion).items()}
     torch.save(found, folder / "AnimateLCM_sd15_t2v.ckpt")
-    write_tokenizer(folder / "tokenizer")
     print(
         f"/usr/bin/time -v python -m export animatelcm --base {folder}/base.safetensors --motion "
         f"{folder}/AnimateLCM_sd15_t2v.ckpt --lora {folder}/AnimateLCM_sd15_t2v_lora.safetensors "
-        f"--tokenizer {folder}/tokenizer --out {folder}/model"
+        f"--out {folder}/model"
     )
 
 

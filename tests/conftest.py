@@ -158,6 +158,7 @@ def request_of(made):
             base=made / "base.safetensors", motion=made / "motion.ckpt", lora=made / "lora.safetensors",
             lora_weight=0.8, controlnet=None, vae=None, tiny_vae=None, tokenizer=made / "base" / "tokenizer",
             out=made / "out", precision="fp32", clip_skip=1, slices=2, motion_norm="frame", licences={},
+            not_consistency=False,
         )  # fmt: skip
         return replace(whole, **changed)
 

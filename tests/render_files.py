@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,25 @@ def ffmpeg(*arguments: str | Path) -> None:
     subprocess.run(["ffmpeg", "-y", "-v", "error", "-nostdin", *map(str, arguments)], check=True)
 
 
-def make_film(folder: Path, frames: int = FRAMES) -> Path:
-    """Variable frame rate, SAR 32:27, a cut, two sound tracks, subtitles, chapters, a font and BT.601 colours."""
+def drawn(frames: int) -> list[str]:
+    """ffmpeg's arguments for pictures that it draws itself, of two scenes."""
+    scenes = (f"testsrc2=s=96x64:r=25,trim=end_frame={CUT}", f"smptebars=s=96x64:r=25,trim=end_frame={frames - CUT}")
+    return [word for scene in scenes for word in ("-f", "lavfi", "-i", scene)]
+
+
+def taken(video: Path, frames: int) -> list[str]:
+    """ffmpeg's arguments for two scenes of a video, made small, from its minutes 1:30 and 4:00 on."""
+    scenes = ((90, frames // 2), (240, frames - frames // 2))
+    return [
+        word for at, count in scenes for word in ("-ss", str(at), "-t", str(count / 25), "-r", "25", "-i", str(video))
+    ]
+
+
+def make_film(folder: Path, frames: int = FRAMES, pictures: Sequence[str] | None = None) -> Path:
+    """Variable frame rate, SAR 32:27, a cut, two sound tracks, subtitles, chapters, a font and BT.601 colours.
+
+    ``pictures`` are ffmpeg's arguments for two inputs, whose pictures follow each other.
+    """
     (folder / "subs.srt").write_text(
         "1\n00:00:00,500 --> 00:00:01,500\nHello\n\n2\n00:00:02,000 --> 00:00:03,000\nBye\n"
     )
@@ -49,16 +67,10 @@ def make_film(folder: Path, frames: int = FRAMES) -> Path:
         "[CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=3300\ntitle=Two\n"
     )
     (folder / "font.ttf").write_bytes(bytes(range(256)) * 5)
+    small = "null" if pictures is None else "fps=25,scale=320:184"
     times = "(40*N+13*mod(N,3)+900*gte(N,45)+80)/1000/TB"
     ffmpeg(
-        "-f",
-        "lavfi",
-        "-i",
-        f"testsrc2=s=96x64:r=25,trim=end_frame={CUT}",
-        "-f",
-        "lavfi",
-        "-i",
-        f"smptebars=s=96x64:r=25,trim=end_frame={frames - CUT}",
+        *(drawn(frames) if pictures is None else pictures),
         "-f",
         "lavfi",
         "-i",
@@ -74,7 +86,7 @@ def make_film(folder: Path, frames: int = FRAMES) -> Path:
         "-attach",
         folder / "font.ttf",
         "-filter_complex",
-        f"[0][1]concat,format=yuv420p,setpts='{times}',settb=1/1000,setsar=32/27[v]",
+        f"[0]{small}[a];[1]{small}[b];[a][b]concat,format=yuv420p,setpts='{times}',settb=1/1000,setsar=32/27[v]",
         "-map",
         "[v]",
         "-map",

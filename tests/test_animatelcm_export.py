@@ -1,10 +1,9 @@
-"""AnimateLCM's export: every layout of checkpoints is read alike, and the graphs compute what diffusers computes."""
+"""AnimateLCM's export: the graphs compute what diffusers computes, and the folder is a model."""
 
 import copy
 import gc
 import json
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
@@ -17,7 +16,7 @@ from diffusers import (
     UNet2DConditionModel,
     UNetMotionModel,
 )  # fmt: skip
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import CLIPTextModel
 from typer.testing import CliRunner
 
@@ -157,41 +156,6 @@ def inputs_of(frames=3, height=8, width=16, control=True, whole=True):
     torch.manual_seed(3)
     inputs = graphs.example_of_denoise(files.TINY["widths"], files.TINY["text"], frames, height, width, control)
     return inputs | {"mask": torch.zeros(frames, frames)} if whole else inputs
-
-
-# ---- layouts
-
-
-@pytest.mark.parametrize("motion", ["motion.ckpt", "module.ckpt", "motion.safetensors", "adapter"])
-def test_layouts_of_the_motion_module_are_one(made, motion):
-    base, sources = parts.open_base(made / "base"), []
-    net = parts.read_motion(made / motion, base, Pooling.FRAME, sources)
-    wanted = {n: v for n, v in MotionAdapter.from_pretrained(made / "adapter").state_dict().items() if "pos_" not in n}
-    found = net.state_dict()
-    assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
-    assert len(wanted) == 21 * 26 and sources
-
-
-def test_layouts_of_the_base_are_one(made):
-    folder, single = parts.open_base(made / "base"), parts.open_base(made / "base.safetensors")
-    for key in ("in_channels", "out_channels", "block_out_channels", "cross_attention_dim", "attention_head_dim"):
-        assert np.all(np.array(folder.config[key]) == np.array(single.config[key])), key
-    for part in (lambda b: b.unet(), lambda b: b.vae(), lambda b: b.text(1)):
-        a, b = part(folder).state_dict(), part(single).state_dict()
-        assert a.keys() == b.keys() and all(torch.equal(value, b[name]) for name, value in a.items())
-    a, b = folder.vae().config, single.vae().config
-    assert all(a[key] == b[key] for key in ("scaling_factor", "norm_num_groups", "act_fn"))
-    assert parts.unused(single) == ["alphas_cumprod"] and not parts.unused(folder)
-
-
-def test_old_names_in_an_autoencoder(made, tmp_path):
-    tensors = load_file(made / "base" / "vae" / "diffusion_pytorch_model.safetensors")
-    for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
-        tensors = {name.replace(f"attentions.0.{new}.", f"attentions.0.{old}."): v for name, v in tensors.items()}
-    save_file(tensors, tmp_path / "diffusion_pytorch_model.safetensors")
-    (tmp_path / "config.json").write_bytes((made / "base" / "vae" / "config.json").read_bytes())
-    found, wanted = parts.read_vae(tmp_path, []).state_dict(), parts.open_base(made / "base").vae().state_dict()
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 # ---- graphs

@@ -1,13 +1,15 @@
 """IPT's export refuses what it cannot use, names it, and leaves nothing half-written."""
 
+import contextlib
 import errno
+import random
 import sys
 
 import pytest
 import torch
 
 from export.animatelcm import onnx_files
-from export.animatelcm.checkpoints import load
+from export.animatelcm.checkpoints import load, open_tensors
 from export.ipt.checkpoint import read
 from export.ipt.command import export, main
 from export.ipt.network import Ipt
@@ -148,8 +150,10 @@ def test_other_checkpoints_are_recognised(refuse, state, said):
         ("a.pt", None, "a.pt does not exist: give the checkpoint's path"),
         ("", None, "is no file: give the checkpoint's path"),
         ("a.pt", b"", "download it again"),
-        ("a.pt", b"\x89PNG\r\n\x1a\n nonsense", "is not loaded|download it again"),
-        ("a.pt", b"<!DOCTYPE html><html>sign in</html>", "is not loaded|download it again"),
+        ("a.pt", b"\x89PNG\r\n\x1a\n nonsense", "is no PyTorch file, whatever its name says: download it again"),
+        ("a.pt", b"<!DOCTYPE html><html>sign in</html>", "is no PyTorch file, whatever its name says"),
+        ("a.pt", b"\x80\x02e.", "is no whole PyTorch file (pop from empty list): download it again"),
+        ("a.ckpt", b"PK\x05\x06" + bytes(18), "is no whole PyTorch file"),
         ("a.safetensors", b"nonsense", "no whole safetensors file"),
         ("a.onnx", b"nonsense", "must be a .safetensors, .ckpt, .pt, .pth or .bin file"),
     ],
@@ -165,6 +169,20 @@ def test_a_file_that_is_cut_short(states, tmp_path):
     torch.save(states["x1"], tmp_path / "whole.pt")
     (tmp_path / "a.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:-1000])
     assert "download it again" in refused(tmp_path / "a.pt", tmp_path / "out")
+
+
+def test_whatever_is_damaged_in_a_file_is_said(tmp_path):
+    rng, path = random.Random(0), tmp_path / "a.pt"
+    torch.save({"a": torch.ones(3), 7: torch.ones(1)}, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    assert list(open_tensors(path)) == ["a"]
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(rng.randrange(1, 6)):
+            data[rng.randrange(1, len(data))] = rng.randrange(256)
+        path.write_bytes(data[: rng.choice([len(data), rng.randrange(len(data))])])
+        with contextlib.suppress(AnimupError):
+            open_tensors(path)
 
 
 def test_files_of_old_pytorch_are_read(states, tmp_path):

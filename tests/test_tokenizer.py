@@ -1,9 +1,12 @@
 """CLIP's tokenizer in plain Python against that of transformers."""
 
+import gzip
+
 import numpy as np
 import pytest
 from transformers import CLIPTokenizer
 
+from export.animatelcm import vocabulary
 from tests import animatelcm_files as files
 from vsanimup.diffusion.tokenizer import CONTEXT, Tokenizer
 from vsanimup.errors import AnimupError
@@ -16,8 +19,30 @@ TEXTS = [
 ]  # fmt: skip
 
 
-def test_tokenizer_is_that_of_transformers(tmp_path):
-    files.write_tokenizer(tmp_path)
+def clips_own(folder):
+    """CLIP's vocabulary, from the package that brings it."""
+    for name, data in vocabulary.files(vocabulary.find()).items():
+        (folder / name).write_bytes(data)
+
+
+def test_clips_own_vocabulary(tmp_path):
+    """The numbers are those that CLIP's repository gives."""
+    clips_own(tmp_path)
+    tokenizer = Tokenizer.from_files(*((tmp_path / name).read_bytes() for name in ("vocab.json", "merges.txt")))
+    assert tokenizer("a photo of a cat")[0, :8].tolist() == [49406, 320, 1125, 539, 320, 2368, 49407, 49407]
+
+
+def test_damaged_vocabulary_is_named(tmp_path):
+    whole = vocabulary.find().read_bytes()
+    for data, said in ((whole[:-100], "damaged"), (b"text", "damaged"), (gzip.compress(b"a b\nc d"), "not CLIP's")):
+        (tmp_path / "a.gz").write_bytes(data)
+        with pytest.raises(AnimupError, match=rf"a\.gz is {said}.*install its package again, or give --tokenizer"):
+            vocabulary.files(tmp_path / "a.gz")
+
+
+@pytest.mark.parametrize("write", [files.write_tokenizer, clips_own])
+def test_tokenizer_is_that_of_transformers(tmp_path, write):
+    write(tmp_path)
     reference = CLIPTokenizer.from_pretrained(tmp_path)
     mine = Tokenizer.from_files((tmp_path / "vocab.json").read_bytes(), (tmp_path / "merges.txt").read_bytes())
     rng = np.random.default_rng(0)

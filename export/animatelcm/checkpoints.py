@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from vsanimup.errors import AnimupError
+from vsanimup.errors import AnimupError, cut
 
 FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 NAMED = 6
 """How many names of tensors an error holds."""
+WRAPPERS = re.compile(r"^(module\.)+|(?<![^.])_orig_mod\.")
+"""What training on several devices and ``torch.compile`` add to names."""
 
 
 class Tensors(Mapping[str, Tensor]):
@@ -73,26 +75,43 @@ def open_tensors(path: Path) -> Tensors:
             names = list(file.keys())  # type: ignore[no-untyped-call]
         except (SafetensorError, OSError) as error:
             raise AnimupError(f"{path} is no whole safetensors file ({error}): download it again") from error
-        return Tensors(path, names, file.get_tensor)
+        return unwrapped(Tensors(path, names, file.get_tensor))
     if path.suffix not in {".ckpt", ".pt", ".pth", ".bin"}:
         raise AnimupError(f"{path} must be a .safetensors, .ckpt, .pt, .pth or .bin file")
-    try:
-        # files from before PyTorch 1.6 are no archives and cannot be mapped
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise AnimupError(
-            f"{path} holds more than tensors, which could run foreign code, and is not loaded: "
-            f"convert it to safetensors where you trust it ({str(error).splitlines()[0]})"
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        raise AnimupError(f"{path} is no whole PyTorch file ({error}): download it again") from error
-    tensors = loaded
+    tensors: Any = _unpickled(path)
     while isinstance(tensors, dict) and isinstance(tensors.get("state_dict"), dict):
         tensors = tensors["state_dict"]
     if not isinstance(tensors, dict):
         raise AnimupError(f"{path} holds no tensors but a {type(tensors).__name__}")
-    tensors = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
-    return Tensors(path, tensors, tensors.__getitem__)
+    found = {name: value for name, value in tensors.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    return unwrapped(Tensors(path, found, found.__getitem__))
+
+
+def _unpickled(path: Path) -> object:
+    """What a file of PyTorch holds, if that is tensors and plain values. Raises :class:`AnimupError`."""
+    try:
+        archive = zipfile.is_zipfile(path)
+        with path.open("rb") as file:
+            if not archive and file.read(1) != pickle.PROTO:
+                raise AnimupError(f"{path} is no PyTorch file, whatever its name says: download it again")
+        # files from before PyTorch 1.6 are no archives and cannot be mapped
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    except pickle.UnpicklingError as error:
+        said = cut(str(error).partition("\n")[0])
+        raise AnimupError(
+            f"{path} holds more than tensors, which could run foreign code, and is not loaded: "
+            f"convert it to safetensors where you trust it ({said})"
+        ) from error
+    except (AnimupError, MemoryError):
+        raise
+    except Exception as error:  # of a damaged file, the reader raises whatever it comes upon
+        raise AnimupError(f"{path} is no whole PyTorch file ({cut(error)}): download it again") from error
+
+
+def unwrapped(tensors: Tensors) -> Tensors:
+    """The same under names without :data:`WRAPPERS`, unless two would have the same."""
+    bare = tensors.part(lambda name: WRAPPERS.sub("", name))
+    return bare if len(bare) == len(tensors) else tensors
 
 
 def config_of(folder: Path, name: str = "config.json") -> dict[str, Any]:
@@ -126,11 +145,22 @@ def weights_of(folder: Path, stem: str = "diffusion_pytorch_model") -> Path:
     raise AnimupError(f"{folder} has no weights: it needs one of {', '.join(names[:2])} (or .bin)")
 
 
+def file_of(path: Path) -> Path:
+    """The file itself, or that with the weights in a component's folder of diffusers."""
+    return weights_of(path) if path.is_dir() else path
+
+
 def named(names: Iterable[str]) -> str:
     """Some names and how many there are besides."""
     every = sorted(names)
     more = f" and {len(every) - NAMED} more" if len(every) > NAMED else ""
     return ", ".join(every[:NAMED]) + more
+
+
+def built(make: Callable[[], Any]) -> Any:
+    """A module without memory for its weights, which come from a file."""
+    with torch.device("meta"):
+        return make().eval()
 
 
 def load(net: nn.Module, tensors: Tensors, what: str) -> None:
@@ -157,71 +187,3 @@ def load(net: nn.Module, tensors: Tensors, what: str) -> None:
             value = value.reshape(parameter.shape)
         module, _, own = name.rpartition(".")
         setattr(net.get_submodule(module), own, nn.Parameter(value.to(torch.float32), requires_grad=False))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lora:
-    """A low-rank change of some modules' weights."""
-
-    down: Tensor
-    up: Tensor
-    alpha: float
-    """The change is ``up @ down`` times alpha over the rank."""
-
-    def change(self, like: Tensor) -> Tensor:
-        """The change in the shape of the weight, float32."""
-        rank = self.down.shape[0]
-        down, up = self.down.float().flatten(1), self.up.float().flatten(1)
-        return (up @ down * (self.alpha / rank)).reshape(like.shape)
-
-
-def read_lora(path: Path) -> dict[str, Lora]:
-    """A LoRA file in kohya's layout, by the names of modules in it.
-
-    Raises :class:`AnimupError` where it is none.
-    """
-    tensors = open_tensors(path)
-    parts: dict[str, dict[str, str]] = {}
-    strange = []
-    for name in tensors:
-        module, _, part = name.partition(".")
-        if module.startswith("lora_") and part in {"lora_down.weight", "lora_up.weight", "alpha"}:
-            parts.setdefault(module, {})[part.split(".")[0]] = name
-        else:
-            strange.append(name)
-    incomplete = [module for module, found in parts.items() if not {"lora_down", "lora_up"} <= found.keys()]
-    if strange or incomplete or not parts:
-        said = f"it has {named(strange)}" if strange else f"down or up is missing for {named(incomplete)}"
-        raise AnimupError(
-            f"{path} is no LoRA in kohya's layout (lora_unet_….lora_down.weight, .lora_up.weight, .alpha): "
-            f"{said if strange or incomplete else 'it is empty'}; convert it, or give the official file"
-        )
-    loras = {}
-    for module, found in parts.items():
-        down = tensors[found["lora_down"]]
-        alpha = float(tensors[found["alpha"]]) if "alpha" in found else float(down.shape[0])
-        loras[module] = Lora(down=down, up=tensors[found["lora_up"]], alpha=alpha)
-    return loras
-
-
-def merge(net: nn.Module, loras: Mapping[str, Lora], names: Mapping[str, str], weight: float, path: Path) -> int:
-    """Add those of ``loras`` that are meant for ``net`` to its weights; gives how many they were.
-
-    ``names`` are the names of modules of ``net`` by those in the file. Raises :class:`AnimupError` where a shape
-    does not fit.
-    """
-    done = 0
-    for name, module in names.items():
-        if name not in loras:
-            continue
-        parameter = net.get_submodule(module).weight
-        assert isinstance(parameter, Tensor)
-        lora = loras[name]
-        if lora.up.shape[0] != parameter.shape[0] or lora.down[0].numel() != parameter[0].numel():
-            raise AnimupError(
-                f"{path} does not fit the base: {name} changes a weight of [{lora.up.shape[0]}, "
-                f"{lora.down[0].numel()}], the base's is {list(parameter.shape)}; give a LoRA for SD1.5"
-            )
-        parameter.data = parameter.data + weight * lora.change(parameter)
-        done += 1
-    return done

@@ -45,6 +45,8 @@ class Request:
     clip_skip: int
     slices: int
     motion_norm: str
+    not_consistency: bool
+    """Whether motion modules that are no consistency model are taken."""
     licences: Mapping[str, str]
     """SPDX identifiers by part."""
     memory: bool = True
@@ -93,21 +95,28 @@ def export(request: Request) -> Iterator[str]:
 
     from ..folder import called, model_folder, sha256
     from . import graphs, layouts, parts
-    from .checkpoints import merge, named, open_tensors, read_lora, weights_of
-    from .layers import POSITIONS, Pooling
+    from .autoencoders import read_tiny_vae, read_vae
+    from .checkpoints import file_of, named, open_tensors
+    from .layers import Pooling
+    from .loras import SHARE, merge, read_lora
     from .onnx_files import export as export_graph
 
     base = parts.open_base(request.base)
     if odd := parts.unused(base):
         yield f"base: left out what is of no use here: {named(odd)}"
-    tokenizer = base.tokenizer(request.tokenizer)
+    tokenizer, vocabulary = base.tokenizer(request.tokenizer)
+    yield f"tokenizer: {vocabulary}"
+    if request.clip_skip == 1:
+        yield "text encoder: all its layers; many bases for anime were made without the last: --clip-skip 2"
     loras = read_lora(request.lora)
-    motion_file = request.motion if not request.motion.is_dir() else weights_of(request.motion)
+    if plain := sum(lora.alpha is None for lora in loras.values()):
+        yield f"LoRA: {plain} changes have no alpha and are taken at {SHARE:g}, as AnimateLCM's own code takes all"
+    motion_frames = parts.most_frames(request.motion)
     unet_file = base.single.part(layouts.base, parts.UNET) if base.single else base.tensors("unet")
-    largest = unet_file.count() + open_tensors(motion_file).count()
-    others = [weights_of(folder) for folder in (request.controlnet, request.vae, request.tiny_vae) if folder]
+    largest = unet_file.count() + open_tensors(file_of(request.motion)).count()
+    given = [path for path in (request.controlnet, request.vae, request.tiny_vae) if path]
     # text encoder and autoencoder of SD1.5 are a sixth of its denoiser
-    total = largest + unet_file.count() // 4 + sum(open_tensors(path).count() for path in others)
+    total = largest + unet_file.count() // 4 + sum(open_tensors(file_of(path)).count() for path in given)
     check_resources(largest, total, request)
     sources: list[Path] = [request.lora]
     parameters = 0
@@ -136,7 +145,10 @@ def export(request: Request) -> Iterator[str]:
         return counted(net)
 
     def denoiser() -> Any:
-        motion = parts.read_motion(request.motion, base, Pooling(request.motion_norm), sources)
+        motion = parts.read_motion(
+            request.motion, base, Pooling(request.motion_norm), sources,
+            consistent=not request.not_consistency,
+        )  # fmt: skip
         unet = base.unet()
         merged(unet, "lora_", "lora_unet", ("lora_te_",))
         made = graphs.Denoiser(unet, motion, request.slices).eval()
@@ -151,8 +163,8 @@ def export(request: Request) -> Iterator[str]:
 
     def vae() -> Any:
         if request.tiny_vae:
-            return parts.read_tiny_vae(request.tiny_vae, sources)
-        return parts.read_vae(request.vae, sources) if request.vae else base.vae()
+            return read_tiny_vae(request.tiny_vae, sources)
+        return read_vae(request.vae, sources) if request.vae else base.vae()
 
     def control() -> Any:
         assert request.controlnet
@@ -214,13 +226,13 @@ def export(request: Request) -> Iterator[str]:
         for name, data in tokenizer.items():
             (folder / name).write_bytes(data)
         yield "hashing the sources"
-        given = ["base", "motion", "lora", *(["controlnet"] if with_control else [])]
-        given += ["vae"] if request.vae or request.tiny_vae else []
-        if strange := request.licences.keys() - set(given):
-            raise AnimupError(f"--licence names {named(strange)}; the parts are {', '.join(given)}")
-        licences = {part: request.licences.get(part, UNKNOWN) for part in given}
+        names = ["base", "motion", "lora", *(["controlnet"] if with_control else [])]
+        names += ["vae"] if request.vae or request.tiny_vae else []
+        if strange := request.licences.keys() - set(names):
+            raise AnimupError(f"--licence names {named(strange)}; the parts are {', '.join(names)}")
+        licences = {part: request.licences.get(part, UNKNOWN) for part in names}
         every = dict.fromkeys([*base.sources, *sources])
-        given_files = (request.base, request.motion, request.lora)
+        given_files = (request.base, request.motion, request.lora, *given)
 
         def named_source(path: Path) -> str:
             """A component's file has the same name in every folder."""
@@ -244,7 +256,7 @@ def export(request: Request) -> Iterator[str]:
             animatelcm={
                 "precision": request.precision,
                 "frames": TRAINED_FRAMES,
-                "most_frames": POSITIONS,
+                "most_frames": motion_frames,
                 "text_channels": base.text_channels,
                 "control": with_control,
                 "residuals": len(residuals),
@@ -255,6 +267,7 @@ def export(request: Request) -> Iterator[str]:
                 "lora_weight": request.lora_weight,
                 "clip_skip": request.clip_skip,
                 "motion_norm": request.motion_norm,
+                "not_consistency": request.not_consistency,
                 "slices": request.slices,
                 "memory": layout if request.memory else [],
                 "differences": differences,
@@ -276,15 +289,15 @@ def licences_of(texts: list[str]) -> dict[str, str]:
 
 def main(
     base: Annotated[Path, typer.Option(help="SD1.5: a folder of diffusers, or a single .safetensors file")],
-    motion: Annotated[Path, typer.Option(help="AnimateLCM_sd15_t2v.ckpt, or a folder of diffusers' MotionAdapter")],
+    motion: Annotated[Path, typer.Option(help="AnimateLCM_sd15_t2v.ckpt, or diffusers' MotionAdapter, folder or file")],
     lora: Annotated[Path, typer.Option(help="AnimateLCM_sd15_t2v_lora.safetensors")],
     out: Annotated[Path, typer.Option(help="model folder to write; an earlier one there is replaced")],
     lora_weight: Annotated[float, typer.Option(help="share of the LoRA that is merged")] = 0.8,
-    controlnet: Annotated[Path | None, typer.Option(help="folder of a ControlNet for SD1.5, such as tile")] = None,
-    vae: Annotated[Path | None, typer.Option(help="folder of another autoencoder than the base's")] = None,
-    tiny_vae: Annotated[Path | None, typer.Option(help="folder of a tiny autoencoder (TAESD) instead")] = None,
+    controlnet: Annotated[Path | None, typer.Option(help="ControlNet for SD1.5, such as tile: folder or file")] = None,
+    vae: Annotated[Path | None, typer.Option(help="another autoencoder than the base's: folder or file")] = None,
+    tiny_vae: Annotated[Path | None, typer.Option(help="a tiny autoencoder (TAESD) instead: folder or file")] = None,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="folder with vocab.json and merges.txt, for a single file")
+        Path | None, typer.Option(help="folder with vocab.json and merges.txt, if not the usual CLIP's")
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32 or fp16")] = "fp16",
     clip_skip: Annotated[int, typer.Option(help="2: without the text encoder's last layer, as many anime bases")] = 1,
@@ -292,6 +305,9 @@ def main(
     motion_norm: Annotated[
         str, typer.Option(help="frame: norms of motion modules as AnimateLCM's code has them; clip: as diffusers does")
     ] = "frame",
+    not_consistency: Annotated[
+        bool, typer.Option("--not-consistency", help="take motion modules that are none of AnimateLCM's")
+    ] = False,
     licence: Annotated[list[str] | None, typer.Option(help="SPDX identifier of a part, as base=…; repeatable")] = None,
     memory: Annotated[bool, typer.Option(help="also the graph that memory= of the filter needs")] = True,
 ) -> None:
@@ -300,7 +316,8 @@ def main(
         request = Request(
             base=base, motion=motion, lora=lora, lora_weight=lora_weight, controlnet=controlnet, vae=vae,
             tiny_vae=tiny_vae, tokenizer=tokenizer, out=out, precision=precision, clip_skip=clip_skip, slices=slices,
-            motion_norm=motion_norm, licences=licences_of(licence or []), memory=memory,
+            motion_norm=motion_norm, not_consistency=not_consistency, licences=licences_of(licence or []),
+            memory=memory,
         )  # fmt: skip
         for said in export(request):
             print(said, flush=True)

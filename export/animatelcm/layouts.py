@@ -59,8 +59,32 @@ def base(name: str) -> str | None:
     return _resnet(f"{place}.resnets.{layer}", rest) if sub == 0 else f"{place}.attentions.{layer}.{rest}"
 
 
-def autoencoder(name: str) -> str:
-    """An autoencoder in a single file, without ``first_stage_model.``, or in an older layout of diffusers."""
+_HINTS = {0: "conv_in", 14: "conv_out", **{2 * i + 2: f"blocks.{i}" for i in range(6)}}
+"""Layers that take a ControlNet's picture, of which every other one is an activation."""
+
+
+def control(name: str) -> str | None:
+    """A ControlNet in its authors' layout, with ``control_model.`` before it or not, or in that of diffusers."""
+    name = re.sub(r"^(control_model|controlnet)\.", "", name)
+    matched = re.fullmatch(r"input_hint_block\.(\d+)\.(.+)", name)
+    if matched and int(matched[1]) in _HINTS:
+        return f"controlnet_cond_embedding.{_HINTS[int(matched[1])]}.{matched[2]}"
+    matched = re.fullmatch(r"zero_convs\.(\d+)\.0\.(.+)", name)
+    if matched:
+        return f"controlnet_down_blocks.{matched[1]}.{matched[2]}"
+    if name.startswith("middle_block_out.0."):
+        return name.replace("middle_block_out.0.", "controlnet_mid_block.")
+    return base(name) or name
+
+
+def autoencoder(name: str) -> str | None:
+    """An autoencoder in a single file, with ``first_stage_model.`` before it or not, or in a layout of diffusers.
+
+    ``None`` for what its training left behind.
+    """
+    name = re.sub(r"^(first_stage_model|vae)\.", "", name)
+    if name.startswith(("loss.", "model_ema.")):
+        return None
     matched = _AUTOENCODER_BLOCK.fullmatch(name)
     if matched:
         half, way, level, kind, rest = matched.groups()
@@ -94,11 +118,11 @@ _MOTION_PARTS = (
 
 
 def motion(name: str) -> str | None:
-    """A motion module in AnimateLCM's own layout, with ``module.`` before it or not, or as diffusers' MotionAdapter.
+    """A motion module in AnimateLCM's own layout, with ``unet.`` before it or not, or as diffusers' MotionAdapter.
 
     ``None`` for tables of positions, which are computed. A name that is neither comes back as it is.
     """
-    name = name.removeprefix("module.")
+    name = name.removeprefix("unet.")
     if ".pos_encoder." in name or ".pos_embed." in name:
         return None
     matched = _MOTION.fullmatch(name)

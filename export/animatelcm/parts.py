@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from vsanimup.diffusion.tokenizer import MERGES, VOCABULARY, Tokenizer
 from vsanimup.errors import AnimupError
 
-from . import layouts
-from .checkpoints import Tensors, config_of, load, named, open_tensors, weights_of
+from . import layouts, vocabulary
+from .autoencoders import autoencoder_of, read_vae
+from .checkpoints import Tensors, built, config_of, file_of, load, named, open_tensors, weights_of
 from .graphs import CONTEXT, MotionModules, TextConfig, TextEncoder
-from .layers import MOTION_HEADS, Pooling
+from .layers import MOTION_HEADS, POSITIONS, Pooling, sinusoid
+from .recognise import BASE, CONTROL, MOTION, REMEDIES, refuse_others
 
 LEVELS, LAYERS = 4, 2
 UNET, AUTOENCODER, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."
 """What the names of tensors start with in a single file."""
-REMEDY = "give one of Stable Diffusion 1.5 or a fine-tuned one of its kind"
-SCALING = 0.18215
+REMEDY = REMEDIES[BASE]
 HEADS = 8
 TEXT_HEAD = 64
 """Channels of a head of CLIP's text encoder."""
+POSITION_TABLE = ".pos_encoder."
+"""In names of AnimateDiff's layout. diffusers always writes its tables, ``.pos_embed.``, so that they tell nothing."""
+PIPELINES = {
+    "XL": "of SDXL", "VideoDiffusion": "of Stable Video Diffusion", "Diffusion3": "of Stable Diffusion 3",
+    "Flux": "of Flux",
+}  # fmt: skip
+"""What the classes of other pipelines have in their names."""
 DOWN = ("CrossAttnDownBlock2D",) * (LEVELS - 1) + ("DownBlock2D",)
 UP = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (LEVELS - 1)
-
-
-def built(make: Callable[[], Any]) -> Any:
-    """A module without memory for its weights, which come from a file."""
-    with torch.device("meta"):
-        return make().eval()
 
 
 def check_base(config: dict[str, Any], path: Path) -> None:
     """Raises :class:`AnimupError` when a denoiser's configuration is not that of SD1.5."""
     text = config.get("cross_attention_dim")
     found = None
-    if config.get("addition_embed_type") or text == 2048:
+    if "SpatioTemporal" in str(config.get("_class_name")):
+        found = "of Stable Video Diffusion"
+    elif config.get("addition_embed_type") or text == 2048:
         found = "of SDXL"
     elif config.get("use_linear_projection") or text == 1024:
         found = "of Stable Diffusion 2"
+    elif config.get("time_cond_proj_dim"):
+        found = "a latent consistency model that takes its guidance as an input"
     elif config.get("in_channels", 4) != 4:
         found = f"for inpainting or the like ({config['in_channels']} input channels)"
     elif (
@@ -102,15 +106,8 @@ class Base:
             return read_vae(self.path / "vae", self.sources)
         tensors = self.single.part(layouts.autoencoder, AUTOENCODER)
         if not tensors:
-            raise AnimupError(f"base {self.path} has no autoencoder: give one with --vae FOLDER or --tiny-vae FOLDER")
-        widths = [tensors.shape(f"encoder.down_blocks.{i}.resnets.0.conv1.weight")[0] for i in range(LEVELS)]
-        config = {
-            "block_out_channels": widths, "layers_per_block": LAYERS, "latent_channels": 4, "scaling_factor": SCALING,
-            "down_block_types": ["DownEncoderBlock2D"] * LEVELS, "up_block_types": ["UpDecoderBlock2D"] * LEVELS,
-        }  # fmt: skip
-        net: AutoencoderKL = built(lambda: AutoencoderKL.from_config(config))
-        load(net, tensors, "an SD1.5 base with its autoencoder")
-        return net
+            raise AnimupError(f"base {self.path} has no autoencoder: give one with --vae or --tiny-vae")
+        return autoencoder_of(tensors, "an SD1.5 base with its autoencoder")
 
     def text(self, clip_skip: int) -> TextEncoder:
         """The text encoder without its last ``clip_skip - 1`` layers.
@@ -160,28 +157,45 @@ class Base:
         assert isinstance(net, TextEncoder)
         return net.prepared()
 
-    def tokenizer(self, folder: Path | None) -> dict[str, bytes]:
-        """``vocab.json`` and ``merges.txt``: those of ``folder``, else the base's own.
+    def tokenizer(self, folder: Path | None) -> tuple[dict[str, bytes], Path]:
+        """``vocab.json`` and ``merges.txt``, and where they come from: ``folder``, else the base, else a package.
 
         Raises :class:`AnimupError` where they are missing or no tokenizer of CLIP.
         """
-        if folder is None:
-            if self.single:
+        own = self.path / "tokenizer"
+        if folder is None and not own.is_dir():
+            source = vocabulary.find()
+            if source is None:
+                packages = " or ".join(vocabulary.PACKAGES.values())
                 raise AnimupError(
-                    f"base {self.path} is a single file, which holds no tokenizer: give --tokenizer FOLDER with "
-                    f"CLIP's {VOCABULARY} and {MERGES}, such as the folder tokenizer/ of any SD1.5 for diffusers"
+                    f"base {self.path} holds no tokenizer: install the package {packages}, which brings CLIP's, or "
+                    f"give --tokenizer FOLDER with its {VOCABULARY} and {MERGES}"
                 )
-            folder = self.path / "tokenizer"
-        files = {}
+            return self._fitting(vocabulary.files(source)), source
+        source, files = folder or own, {}
         for name in (VOCABULARY, MERGES):
             try:
-                files[name] = (folder / name).read_bytes()
+                files[name] = (source / name).read_bytes()
             except OSError as error:
                 raise AnimupError(
-                    f"{folder / name} cannot be read ({error.strerror}): give --tokenizer FOLDER with CLIP's "
+                    f"{source / name} cannot be read ({error.strerror}): give --tokenizer FOLDER with CLIP's "
                     f"{VOCABULARY} and {MERGES}"
                 ) from error
-        Tokenizer.from_files(files[VOCABULARY], files[MERGES])
+        return self._fitting(files), source
+
+    def _fitting(self, files: dict[str, bytes]) -> dict[str, bytes]:
+        """A tokenizer's files. Raises :class:`AnimupError` where they are damaged or not for this text encoder."""
+        last = Tokenizer.from_files(files[VOCABULARY], files[MERGES]).end
+        embeddings = "embeddings.token_embedding.weight"
+        if self.single:
+            known = self.single.part(layouts.text, TEXT).shape(embeddings)[0]
+        else:
+            known = config_of(self.path / "text_encoder").get("vocab_size", last + 1)
+        if last >= known:
+            raise AnimupError(
+                f"base {self.path}: its text encoder knows {known} tokens, the tokenizer has {last + 1}: "
+                "give --tokenizer FOLDER with the one that belongs to it"
+            )
         return files
 
 
@@ -191,10 +205,10 @@ def open_base(path: Path) -> Base:
     Raises :class:`AnimupError` where it is missing, damaged or not of SD1.5's kind.
     """
     if path.is_dir():
-        if "XL" in str(
-            (path / "model_index.json").is_file() and config_of(path, "model_index.json").get("_class_name")
-        ):
-            raise AnimupError(f"base {path} is of SDXL, and AnimateLCM's motion module does not fit it: {REMEDY}")
+        index = config_of(path, "model_index.json") if (path / "model_index.json").is_file() else {}
+        for part, found in PIPELINES.items():
+            if part in str(index.get("_class_name")):
+                raise AnimupError(f"base {path} is {found}, and AnimateLCM's motion module does not fit it: {REMEDY}")
         config = config_of(path / "unet")
         check_base(config, path)
         scheduler = path / "scheduler" / "scheduler_config.json"
@@ -206,12 +220,7 @@ def open_base(path: Path) -> Base:
                 )
         return Base(path=path, single=None, config=config)
     tensors = open_tensors(path)
-    for start, found in (
-        ("conditioner.", "of SDXL"), (UNET + "label_emb.", "of SDXL"),
-        ("cond_stage_model.model.", "of Stable Diffusion 2"),
-    ):  # fmt: skip
-        if any(name.startswith(start) for name in tensors):
-            raise AnimupError(f"base {path} is {found}, and AnimateLCM's motion module does not fit it: {REMEDY}")
+    refuse_others(BASE, path, tensors)
     if UNET + "input_blocks.0.0.weight" not in tensors:
         raise AnimupError(
             f"base {path} is no whole checkpoint: it has {named(tensors) or 'no tensors'}, "
@@ -241,12 +250,15 @@ def unused(base: Base) -> list[str]:
     return [name for name in base.single or () if not name.startswith(known)]
 
 
-def read_motion(path: Path, base: Base, pooling: Pooling, sources: list[Path]) -> MotionModules:
-    """The motion modules, from AnimateLCM's own file or a folder of diffusers' MotionAdapter.
+def read_motion(
+    path: Path, base: Base, pooling: Pooling, sources: list[Path], *, consistent: bool = True
+) -> MotionModules:
+    """The motion modules, from AnimateLCM's own file, or diffusers' MotionAdapter (its folder or file).
 
-    Raises :class:`AnimupError` where they are not AnimateLCM's for text, or do not fit the base.
+    ``consistent`` refuses those that are told to be no consistency model. Raises :class:`AnimupError` where they are
+    not AnimateLCM's for text, or do not fit the base.
     """
-    groups = 32
+    groups, file = 32, file_of(path)
     if path.is_dir():
         config = config_of(path)
         heads = config.get("motion_num_attention_heads", MOTION_HEADS)
@@ -255,31 +267,26 @@ def read_motion(path: Path, base: Base, pooling: Pooling, sources: list[Path]) -
                 f"motion module {path} has {heads} heads or other layers than AnimateLCM's: give AnimateLCM's"
             )
         groups = int(config.get("motion_norm_num_groups", groups))
-        file = weights_of(path)
-    else:
-        file = path
     everything = open_tensors(file)
-    if any("img_encoder." in name for name in everything):
-        raise AnimupError(
-            f"motion module {path} is AnimateLCM-I2V's (it has img_encoder.…), which starts from an image: "
-            "give AnimateLCM_sd15_t2v.ckpt"
-        )
-    if any("lora_" in name for name in everything):
-        raise AnimupError(f"motion module {path} is a LoRA: give it with --lora, and AnimateLCM_sd15_t2v.ckpt here")
+    refuse_others(MOTION, path, everything)
     tensors = everything.part(layouts.motion)
     norms = [f"down_blocks.{i}.motion_modules.0.norm.weight" for i in range(LEVELS)]
     if not any(name in tensors for name in norms):
-        raise AnimupError(
-            f"{path} is no motion module: it has {named(everything) or 'no tensors'}; give AnimateLCM_sd15_t2v.ckpt "
-            "or a folder of diffusers' MotionAdapter"
-        )
+        raise AnimupError(f"{path} is no motion module: it has {named(everything) or 'no tensors'}; {REMEDIES[MOTION]}")
     widths = tuple(tensors.shape(name)[0] if name in tensors else 0 for name in norms)
-    if 0 not in widths and widths != base.widths:
+    if norms[-1] not in tensors or (0 not in widths and widths != base.widths):
         raise AnimupError(
-            f"motion module {path} is for a base with {list(widths)} channels, {base.path} has {list(base.widths)}: "
-            "give two that belong together, AnimateLCM's and an SD1.5"
+            f"motion module {path} is for a base with {[width for width in widths if width]} channels, {base.path} has "
+            f"{list(base.widths)}: give two that belong together, AnimateLCM's and an SD1.5"
         )
     middle = any(name.startswith("mid_block.") for name in tensors)
+    positions = next((name for name in everything if POSITION_TABLE in name), None)
+    if consistent and (positions or not middle):
+        said = f"has position encodings ({positions})" if positions else "has no module for the middle block"
+        raise AnimupError(
+            f"motion module {path} {said}, as AnimateDiff's and none of AnimateLCM's: it is no consistency model and "
+            f"draws badly in few steps; {REMEDIES[MOTION]}, or say --not-consistency"
+        )
     net = built(lambda: MotionModules(base.widths, LAYERS, groups, middle, pooling))
     load(net, tensors, "AnimateLCM's motion module")
     sources.append(file)
@@ -287,42 +294,54 @@ def read_motion(path: Path, base: Base, pooling: Pooling, sources: list[Path]) -
     return net
 
 
-def read_vae(path: Path, sources: list[Path]) -> AutoencoderKL:
-    """An autoencoder of SD1.5 from a folder of diffusers. Raises :class:`AnimupError` where it is none."""
-    config = config_of(path)
-    if config.get("latent_channels", 4) != 4 or len(config.get("block_out_channels", ())) != LEVELS:
-        raise AnimupError(f"autoencoder {path} is not of SD1.5: its latents have other channels or another size")
-    net: AutoencoderKL = built(lambda: AutoencoderKL.from_config(config))
-    file = weights_of(path)
-    load(net, open_tensors(file).part(layouts.autoencoder), "an autoencoder of SD1.5")
-    sources.append(file)
-    return net
+def most_frames(path: Path) -> int:
+    """Frames that motion modules given as ``path`` can see at once: as many as have a position.
 
-
-def read_tiny_vae(path: Path, sources: list[Path]) -> AutoencoderTiny:
-    """A small autoencoder (TAESD) from a folder of diffusers. Raises :class:`AnimupError` where it is none."""
-    config = config_of(path)
-    widths = config.get("encoder_block_out_channels", ())
-    if config.get("latent_channels", 4) != 4 or len(widths) != LEVELS:
-        raise AnimupError(f"tiny autoencoder {path} is not for SD1.5: give the folder of TAESD (madebyollin/taesd)")
-    net: AutoencoderTiny = built(lambda: AutoencoderTiny.from_config(config))
-    file = weights_of(path)
-    load(net, open_tensors(file), "a tiny autoencoder for SD1.5")
-    sources.append(file)
-    return net
+    Raises :class:`AnimupError` where their file has positions that were trained.
+    """
+    tensors, most = open_tensors(file_of(path)), POSITIONS
+    for name in tensors:
+        if POSITION_TABLE in name:
+            _, length, channels = tensors.shape(name)
+            if not torch.allclose(tensors[name][0].float(), sinusoid(length, channels), atol=1e-2):
+                raise AnimupError(
+                    f"motion module {path} has positions of its own in {name}, and not the usual waves, which are what "
+                    f"graphs have: {REMEDIES[MOTION]}"
+                )
+            most = min(most, length)
+    return most
 
 
 def read_control(path: Path, base: Base, sources: list[Path]) -> ControlNetModel:
-    """A ControlNet from a folder of diffusers. Raises :class:`AnimupError` where it does not fit the base."""
-    config = config_of(path)
+    """A ControlNet from a folder of diffusers or a single file.
+
+    Raises :class:`AnimupError` where it is none, or does not fit the base.
+    """
+    file = file_of(path)
+    tensors = open_tensors(file)
+    refuse_others(CONTROL, path, tensors)
+    tensors = tensors.part(layouts.control)
+    config = config_of(path) if path.is_dir() else _control_config(tensors)
     widths, text = tuple(config.get("block_out_channels", ())), config.get("cross_attention_dim")
     if widths != base.widths or text != base.text_channels or config.get("addition_embed_type"):
         raise AnimupError(
             f"ControlNet {path} does not fit the base: it has {list(widths)} channels and texts of {text}, the base "
-            f"{list(base.widths)} and {base.text_channels}; give one for SD1.5, such as control_v11f1e_sd15_tile"
+            f"{list(base.widths)} and {base.text_channels}; {REMEDIES[CONTROL]}"
         )
     net: ControlNetModel = built(lambda: ControlNetModel.from_config(config))
-    file = weights_of(path)
-    load(net, open_tensors(file), "a ControlNet for SD1.5")
+    load(net, tensors, "a ControlNet for SD1.5")
     sources.append(file)
     return net
+
+
+def _control_config(tensors: Tensors) -> dict[str, Any]:
+    """For diffusers, what the shapes of a ControlNet tell."""
+    hints = ["conv_in", *(f"blocks.{i}" for i in (1, 3, 5))]
+    return {
+        "block_out_channels": [tensors.shape(f"down_blocks.{i}.resnets.0.conv1.weight")[0] for i in range(LEVELS)],
+        "cross_attention_dim": tensors.shape("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight")[1],
+        "conditioning_embedding_out_channels": [
+            tensors.shape(f"controlnet_cond_embedding.{name}.weight")[0] for name in hints
+        ],
+        "layers_per_block": LAYERS, "attention_head_dim": HEADS, "down_block_types": DOWN,
+    }  # fmt: skip

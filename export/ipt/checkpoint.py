@@ -105,7 +105,7 @@ def sizes_of(tensors: Tensors, heads: int, scale: int, index: int) -> Sizes:
 
     def layers(part: str) -> int:
         found = [re.match(rf"body\.{part}\.layers\.(\d+)\.", name) for name in tensors]
-        return 1 + max((int(match[1]) for match in found if match), default=-1)
+        return len({match[1] for match in found if match})  # a gap shows when the tensors are loaded
 
     hidden = "body.encoder.layers.0.linear1.weight"
     return Sizes(

@@ -1,8 +1,11 @@
 """A film made in three ways that must give the same bytes: what a test does with a short film, with a long one.
 
     uv run python -m tests.slow.encode_ways --seconds 120
+    uv run python -m tests.slow.encode_ways --seconds 120 --video CORPUS/packages/bbb.mp4
 
-By one process, by three, and on a Dask cluster of three workers of which one is killed, as is the client once.
+With a video, two scenes of it go through the ready script, diagnosis, restoring and enlarging included; without one,
+pictures that ffmpeg draws go through a script that does little. It is made by one process, by three, and on a Dask
+cluster of three workers of which one is killed, as is the client once.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from pathlib import Path
 
 from distributed import Client, LocalCluster
 
-from tests.render_files import SLOW, make_film, probe, shown, times_of, video_hash
+from tests.render_files import SLOW, make_film, probe, shown, taken, times_of, video_hash
 
 COMMAND = [sys.executable, "-c", "from vsanimup.cli import app; app()", "encode"]
 
@@ -44,14 +47,19 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description="Make a film in three ways.")
     parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--video", type=Path, help="a video of five minutes or more to take the pictures from")
     parser.add_argument("--chunk", type=int, default=240)
     options = parser.parse_args()
     frames = int(options.seconds * 25)
     with tempfile.TemporaryDirectory(prefix="animup_ways_") as name:
         folder = Path(name)
-        film, script = make_film(folder, frames), folder / "slow.vpy"
-        script.write_text(SLOW.replace("0.03", "0.003"))
-        common = [*COMMAND, str(script), "-a", f"source={film}", "--chunk", str(options.chunk), "--json", "-o"]
+        if options.video:
+            inputs = [str(make_film(folder, frames, taken(options.video, frames)))]
+        else:
+            script = folder / "slow.vpy"
+            script.write_text(SLOW.replace("0.03", "0.003"))
+            inputs = [str(script), "-a", f"source={make_film(folder, frames)}"]
+        common = [*COMMAND, *inputs, "--chunk", str(options.chunk), "--json", "-o"]
         one, three, cluster = (folder / f"{way}.mkv" for way in ("one", "three", "cluster"))
         subprocess.run([*common, str(one)], check=True, stdout=subprocess.DEVNULL)
         wanted = check(one, frames)

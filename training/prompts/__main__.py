@@ -23,7 +23,8 @@ def main() -> None:
         right, wrong = score(mix_of, file)
         print("\n".join(wrong), file=sys.stderr)
         for name, (good, count) in right.items():
-            print(f"{file}, {name}: {good} of {count}, {good / count:.1%}")
+            if count:
+                print(f"{file}, {name}: {good} of {count}, {good / count:.1%}")
 
 
 if __name__ == "__main__":

@@ -8,16 +8,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vsanimup.prompts.classifier import DEGREES, LABELS
+from vsanimup.prompts.classifier import ADDED, DEGREES, LABELS
 from vsanimup.prompts.text import FILLERS, Span, spans_of, words
 from vsanimup.tasks import TASKS
 
 FOLDER = Path(__file__).parent
-HELDOUT = ("heldout.tsv", "heldout_second.tsv")
+HELDOUT = ("heldout.tsv", "heldout_second.tsv", "heldout_third.tsv", "heldout_fourth.tsv", "heldout_fifth.tsv")
 """Files of prompts that nothing is trained on."""
-_SLOT = re.compile(r"\{(\w+)(-?)(?:/([02]))?\}")
-_TAGGED = re.compile(r"\[([^]|]+)\|(\w+)(?:/([02]))?\]")
-_DEGREE = {"": DEGREES.index(1.0), "2": DEGREES.index(0.5), "0": DEGREES.index(0.0)}
+_AROUND = (
+    "{0} in the {1}", "{0} on the {1} {2}", "{0} when the {1} {2}s", "{0} during the {1}", "{0} for the {1}",
+    "{0} behind the {1}", "{0}, {1} {2}", "{0}. {1} {2} {3}", "{0} ({1} {2})", "the {1}: {0}", "{1} {2}: {0}",
+    "{1}, {0}", "the {1} {2} is {3}, {0}", "in the {1} {2}, {0}", "my {1} {2}. {0}", "{0} of {1} {2}", "{1} {0}",
+    "{0} {1}", "{0} so that the {1} {2}s", "{0} because the {1} is {2}", "{1} {2} {3}. {0}", "{0} by {1} {2}",
+    "{0} on every {1}", "{0} since the {1} {2}", "i {1} my {2}, {0}", "{0} at the {1} of the {2}",
+)  # fmt: skip
+EACH = 5
+"""Prompts that are made of each frame by itself."""
+_SLOT = re.compile(r"\{(\w+)(-?)(?:/([023+]))?\}")
+_TAGGED = re.compile(r"\[([^]|]+)\|(\w+)(?:/([023+]))?\]")
+_DEGREE = {tag: DEGREES.index(degree) for tag, degree in (("", 1.0), ("2", 0.5), ("0", 0.0), ("3", 0.75), ("+", ADDED))}
+_NOT_ADDED = re.compile("sharp|detail|focus|missing|lack|loss|definition|crisp")
+"""Phrases for what is too little of something: to add that is to remove a fault."""
 _KEYS = dict(zip("abcdefghijklmnopqrstuvwxyz", "snvfrdghjklömnbiepwatyucxt", strict=True))
 """A letter and one that fingers mistake for it."""
 
@@ -65,14 +76,18 @@ def labelled(tagged: str) -> Labelled:
     return Labelled(tuple(tokens), tuple(labels), tuple(degrees))
 
 
-def heldout(name: str) -> list[tuple[str, dict[str, float]]]:
-    """The prompts of one of HELDOUT, each with the mix that is meant; an empty mix is an unclear prompt."""
-    prompts = []
+def heldout(name: str) -> list[tuple[str, dict[str, float] | None]]:
+    """The prompts of one of HELDOUT, each with the mix that is meant.
+
+    An empty mix is an unclear prompt, ``None`` one that asks to add something.
+    """
+    prompts: list[tuple[str, dict[str, float] | None]] = []
     for line in lines(name):
         mix, prompt = line.split("\t")
-        weights = dict((name, 0.5 if half else 1.0) for name, _, half in (t.partition("/") for t in mix.split()))
-        weights.pop("-", None)
-        prompts.append((prompt, {task: weights[task] for task in TASKS if task in weights}))
+        parts = [part.partition("/") for part in mix.split()]
+        weights = {task: 0.5 if weight == "2" else float(weight or 1) for task, _, weight in parts}
+        meant = {task: weights[task] for task in TASKS if task in weights}
+        prompts.append((prompt, None if mix == "+" else meant))
     return prompts
 
 
@@ -97,16 +112,20 @@ class Writer:
             else:
                 pieces = [piece.strip() for piece in pieces]
             self.frames.setdefault((language.strip(), place.strip()), []).append([p for p in pieces if p.strip()])
+        self.neutral = [word for line in lines("neutral.txt") for word in line.split()]
         self.plain = [line for line in lines("sentences.txt") if not _TAGGED.search(line)]
 
     def _pick(self, language: str, place: str) -> str:
         return self.random.choice(self.random.choice(self.frames[language, place]))
 
-    def _phrase(self, language: str, kind: str) -> tuple[str, str]:
-        """A phrase and its task."""
+    def _phrase(self, language: str, kind: str, added: bool = False) -> tuple[str, str]:
+        """A phrase and its task; one that can be added."""
         of_kind = self.phrases[language, kind]
-        task = self.random.choice(list(of_kind))
-        return self.random.choice(of_kind[task]), task
+        while True:
+            task = self.random.choice(list(of_kind))
+            phrase = self.random.choice(of_kind[task])
+            if not (added and _NOT_ADDED.search(phrase)):
+                return phrase, task
 
     def clause(self, language: str, frame: str) -> str:
         """A frame, its slots filled."""
@@ -118,7 +137,7 @@ class Writer:
                 kind, count = "fault", self.random.choice((1, 1, 2, 3))
             parts = []
             for _ in range(count):
-                phrase, task = self._phrase(language, kind)
+                phrase, task = self._phrase(language, kind, degree == "+")
                 parts.append(phrase if bare else f"[{phrase}|{task}{f'/{degree}' if degree else ''}]")
             text = parts[0]
             for i, part in enumerate(parts[1:], 2):
@@ -132,9 +151,11 @@ class Writer:
         chance = self.random.random
         text = self._pick(language, "start") + " " if (language, "start") in self.frames and chance() < 0.25 else ""
         place = "do" if chance() < 0.8 else "half" if chance() < 0.7 else "keep"
-        if (language, "mixed") in self.frames and chance() < 0.2:
-            place = "mixed"
+        if language == "en" and chance() < 0.4:
+            place = self.random.choice(("mixed", "mixed", "mixed", "most", "add", "add", "addmixed"))
         text += self.clause(language, self._pick(language, place))
+        if place in ("add", "addmixed"):
+            return text + (" please" if chance() < 0.1 else "")
         for _ in range(self.random.choice((0, 0, 0, 1, 1, 2, 3))):
             before, place = place, "do" if chance() < 0.6 else "half" if chance() < 0.5 else "keep"
             turn = (place == "keep") != (before == "keep") and chance() < 0.8
@@ -147,6 +168,15 @@ class Writer:
             text += ". " + self.random.choice(self.plain)
         return text
 
+    def surrounded(self, prompt: str) -> str:
+        """The prompt with words before or behind it that name nothing."""
+        around = self.random.choice(_AROUND)
+        return around.format(prompt, *self.random.choices(self.neutral, k=3))
+
+    def talk(self) -> str:
+        """Words that name nothing."""
+        return " ".join(self.random.choices(self.neutral, k=self.random.randint(1, 7)))
+
     def nonsense(self) -> str:
         """Words of random letters."""
         letters = self.random.choice(("abcdefghijklmnopqrstuvwxyz", "eeaaooiutnrshldcmbpk", "asdfghjkl", "qwertyuiop"))
@@ -157,7 +187,7 @@ class Writer:
         """The prompt with a letter wrong in some of its words."""
         tokens = list(prompt.tokens)
         for i, token in enumerate(tokens):
-            if len(token) >= 5 and token.isascii() and self.random.random() < rate:
+            if len(token) >= 4 and token.isascii() and token.isalpha() and self.random.random() < rate:
                 at = self.random.randrange(1, len(token) - 1)
                 head, letter, after, tail = token[:at], token[at], token[at + 1], token[at + 2 :]
                 tokens[i] = self.random.choice(
@@ -175,14 +205,27 @@ def corpus(seed: int, count: int) -> list[Labelled]:
     """``count`` prompts from the frames, and the written sentences thrice; none that is held out."""
     writer = Writer(seed)
     written = [labelled(line) for line in lines("sentences.txt")]
-    prompts = [*written, *(writer.mistyped(prompt, 0.1) for _ in range(2) for prompt in written)]
+    prompts = [*written, *(writer.mistyped(prompt, 0.1) for _ in range(3) for prompt in written)]
     for of_kind in writer.phrases.values():
-        prompts += [
+        alone = [
             labelled(f"[{phrase}|{task}]") for task, texts in of_kind.items() if task in LABELS for phrase in texts
         ]
+        prompts += [*alone, *(writer.mistyped(prompt, 0.5) for _ in range(2) for prompt in alone)]
+    every = [
+        labelled(writer.clause(language, frame))
+        for (language, place), groups in writer.frames.items()
+        if not place.startswith(("join", "start", "end"))
+        for frame in (frame for group in groups for frame in group)
+        for _ in range(EACH)
+    ]
+    prompts += [writer.mistyped(prompt, 0.03) for prompt in every]
     for i in range(count):
         language = "en" if i % 6 else writer.random.choice(("de", "fr", "es", "ja"))
-        prompts.append(writer.mistyped(labelled(writer.prompt(language)), 0.05))
+        prompt = writer.prompt(language)
+        if language == "en" and writer.random.random() < 0.35:
+            prompt = writer.surrounded(prompt)
+        prompts.append(writer.mistyped(labelled(prompt), 0.08))
+    prompts += [labelled(writer.talk()) for _ in range(count // 10)]
     prompts += [labelled(writer.nonsense()) for _ in range(count // 20)]
     out = {tuple(words(prompt)) for name in HELDOUT for prompt, _ in heldout(name)}
     return [prompt for prompt in prompts if prompt.tokens and prompt.tokens not in out]

@@ -9,12 +9,13 @@ import numpy.typing as npt
 
 from training.prompts.sentences import Labelled, corpus, heldout
 from vsanimup.errors import AnimupError
+from vsanimup.prompts import ONLY_REMOVES
 from vsanimup.prompts.classifier import DEGREE_ROWS, DEGREES, LABELS, WORD_ROWS, pack
 from vsanimup.prompts.text import FILLERS, degree_features, hashed, word_features
 
 Weights = npt.NDArray[np.float32]
 SEED = 1
-PROMPTS = 10000
+PROMPTS = 14000
 
 
 def fit(rows: list[list[int]], targets: list[int], size: int, classes: int, epochs: int, decay: float) -> Weights:
@@ -84,18 +85,24 @@ def score(mix_of: Callable[[str], dict[str, float]], file: str) -> tuple[dict[st
     """How many prompts of a held-out file are right, of how many, by what was asked; and a line on each that is wrong.
 
     ``tasks`` is the set of tasks of a clear prompt, ``mix`` that and every weight, ``degrees`` the mix of those prompts
-    that ask for something in reduced strength, ``unclear`` the prompts that must be refused.
+    that ask for something in reduced strength, ``unclear`` the prompts that must be refused, ``added`` those that must
+    be refused for asking to add.
     """
-    right = {name: [0, 0] for name in ("tasks", "mix", "degrees", "unclear")}
+    right = {name: [0, 0] for name in ("tasks", "mix", "degrees", "unclear", "added")}
     wrong = []
     for prompt, wanted in heldout(file):
+        got: dict[str, float] | None
         try:
             got = mix_of(prompt)
-        except AnimupError:
-            got = {}
-        names = ["tasks", "mix", *(["degrees"] if 0.5 in wanted.values() else [])] if wanted else ["unclear"]
+        except AnimupError as error:
+            got = None if ONLY_REMOVES in str(error) else {}
+        if not wanted:
+            names = ["added" if wanted is None else "unclear"]
+        else:
+            names = ["tasks", "mix", *(["degrees"] if min(wanted.values()) < 1 else [])]
         for name in names:
-            right[name][0] += got.keys() == wanted.keys() if name == "tasks" else got == wanted
+            tasks_only = name == "tasks" and got is not None and wanted is not None
+            right[name][0] += (got or {}).keys() == (wanted or {}).keys() if tasks_only else got == wanted
             right[name][1] += 1
         if got != wanted:
             wrong.append(f"{prompt!r}: {got}, not {wanted}")

@@ -6,16 +6,21 @@ it usually has) and how much of it is to go. The rules on top of it are these:
 * a fault asked for in several degrees gets the least of them, so ``but keep the grain`` wins;
 * a fault named by itself overrides what a medium implies;
 * the blocks of a stream are ``destream``'s, so with it there is no ``deblock``;
-* several media together give each fault the highest weight that one of them implies.
+* several media together give each fault the highest weight that one of them implies;
+* where nothing would be left to remove, ``no grain`` is what is to go, not what there is none of.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import numpy as np
 
 from vsanimup.errors import AnimupError
-from vsanimup.prompts.classifier import LABELS, MEDIA, Mention, shipped
-from vsanimup.prompts.text import words
+from vsanimup.prompts.classifier import ADDED, LABELS, MEDIA, Mention, shipped
+from vsanimup.prompts.shares import read
+from vsanimup.prompts.typing import mended
 from vsanimup.tasks import TASKS
 
 __all__ = ["LONGEST", "MEDIA", "TASKS", "mix_of"]
@@ -24,26 +29,45 @@ LONGEST = 1000
 """Characters a prompt may have."""
 THRESHOLD = 0.5
 """How sure the classifier must be that a word names a fault."""
+NOTHING = 0.95
+"""How sure it must be that a word names nothing, not to be looked at for typing errors."""
 HELP = f"name what to remove, one or more of {', '.join(TASKS)}, as in prompt='remove the blocking and a bit of noise'"
+
+ONLY_REMOVES = "prompts only say what to remove: leave that out, and add it behind this filter with another"
+_ASKS_TO_ADD = re.compile(
+    r"((please|can|could|you|i|want|to|would|like|and|now) )*"
+    r"(add|insert|simulate|emulate|imitate|mimic|overlay|give it|give the \w+) (?!me\b)"
+)
+_WITHOUT = {"no", "without", "zero"}
+_KEPT = {"keep", "leave", "stay", "preserve", "retain", "there", "has", "not", "dont", "never", "touch", "touching"}
 
 
 def mix_of(prompt: str) -> dict[str, float]:
     """The weight in (0, 1] of each task that a prompt asks for, in the order of TASKS.
 
-    Raises :class:`AnimupError` when the prompt is empty, too long or unclear, or asks for nothing to be removed.
+    Raises :class:`AnimupError` when the prompt is empty, too long or unclear, asks for nothing to be removed, or for
+    something to be added.
     """
     if not prompt.strip():
         raise AnimupError(f"prompt is empty; {HELP}, or use task=")
     if len(prompt) > LONGEST:
         raise AnimupError(f"prompt has {len(prompt)} characters, {LONGEST} are allowed; {HELP}, or use task=")
     classifier = shipped()
-    tokens = words(prompt)
+    tokens, shares = read(prompt)
     sure = classifier.probabilities(tokens)
-    found = classifier.mentions(tokens, sure, THRESHOLD)
+    odd = (sure[:, 0] < NOTHING) & (sure[:, 1:].max(axis=1) < THRESHOLD)
+    if odd.any():
+        tokens = [mended(token) if strange else token for token, strange in zip(tokens, odd, strict=True)]
+        sure = classifier.probabilities(tokens)
+    found = classifier.mentions(tokens, sure, THRESHOLD, shares)
+    shown = repr(prompt if len(prompt) <= 60 else f"{prompt[:59]}…")
+    if any(mention.degree == ADDED for mention in found) or (not found and _ASKS_TO_ADD.match(" ".join(tokens))):
+        raise AnimupError(f"prompt {shown} asks to add something, and {ONLY_REMOVES}; {HELP}")
     mix = _mix(found)
+    if not mix and _WITHOUT & {*tokens} and not _KEPT & {*tokens}:
+        mix = _mix([replace(mention, degree=1.0) for mention in found if not mention.done])
     if mix:
         return mix
-    shown = repr(prompt if len(prompt) <= 60 else f"{prompt[:59]}…")
     if found:
         raise AnimupError(f"prompt {shown} leaves nothing to remove; {HELP}, or use task=")
     guess = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,12 +18,13 @@ import numpy.typing as npt
 
 from vsanimup.errors import AnimupError
 from vsanimup.prompts import text
+from vsanimup.prompts.shares import Share, given
 from vsanimup.tasks import TASKS
 
 FOLDER = Path(__file__).parent
 DATA = "classifier.npz"
 MANIFEST = "classifier.json"
-FORMAT = 1
+FORMAT = 2
 """Version of the features and of the data file's layout."""
 MEDIA: dict[str, dict[str, float]] = {
     "tape": {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0},
@@ -35,9 +37,11 @@ MEDIA: dict[str, dict[str, float]] = {
 older encodes; H.264, HEVC and what comes from the web; analogue TV."""
 LABELS = ("", *TASKS, *MEDIA)
 """What a word can name."""
-DEGREES = (1.0, 0.5, 0.0)
-"""How much of it is to go: all, some, nothing."""
-WORD_ROWS, DEGREE_ROWS = 1 << 14, 1 << 13
+ADDED = -1.0
+"""Degree of what a prompt asks to add."""
+DEGREES = (1.0, 0.5, 0.0, 0.75, ADDED)
+"""How much of it is to go: all, some, nothing, most; or it is to come."""
+WORD_ROWS, DEGREE_ROWS = 1 << 15, 1 << 16
 """Rows of the two tables of weights."""
 
 
@@ -47,6 +51,9 @@ class Mention:
 
     label: str
     degree: float
+    """In 0..1 what is to go, or ADDED."""
+    done: bool
+    """Whether it is named by what one does against it."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +76,24 @@ class Classifier:
                 sure[i] = exponents / exponents.sum()
         return sure
 
-    def mentions(self, tokens: list[str], sure: npt.NDArray[np.float32], threshold: float) -> list[Mention]:
-        """What the words name, of which it is sure enough, in the order of the prompt."""
+    def mentions(
+        self, tokens: list[str], sure: npt.NDArray[np.float32], threshold: float, shares: Sequence[Share] = ()
+    ) -> list[Mention]:
+        """What the words name, of which it is sure enough, in the order of the prompt; as numbers say where they do."""
         best = np.where(sure.max(axis=1) >= threshold, sure.argmax(axis=1), 0)
         spans = text.spans_of(tokens, best.tolist())
+        said = given(tokens, spans, shares)
         found: list[Mention] = []
         before = -1
         for k, span in enumerate(spans):
             rows = text.hashed(text.degree_features(tokens, spans, k, before), DEGREE_ROWS)
             before = int(self.degree[rows].sum(axis=0).argmax())
-            found.append(Mention(LABELS[span.label], DEGREES[before]))
+            degree = DEGREES[before]
+            if degree == ADDED and text.LESS & {*tokens[spans[k - 1].end if k else 0 : span.end]}:
+                degree = 1.0
+            if degree != ADDED:
+                degree = said.get(k, degree)
+            found.append(Mention(LABELS[span.label], degree, text.does(tokens, span)))
         return found
 
 

@@ -24,13 +24,26 @@ FILLERS = JOINERS | {
     "el", "los", "las", "una", "en", "を", "の", "が", "は", "に", "して",
 }  # fmt: skip
 """Tokens that never name anything by themselves."""
+_DOING = frozenset({
+    "removal", "reduction", "filter", "repair", "cleanup", "correction", "fix", "pass", "cleaning", "smoothing",
+    "suppression",
+})  # fmt: skip
+"""Last words of what one does, as ``noise reduction`` is beside ``noise``."""
+
+LESS = frozenset({"less", "fewer", "stop", "remove", "reduce"})
+"""Words before what is not to be added."""
 
 _JOINED = re.compile(r"(?<=\w)['’`´](?=\w)|(?<=\b[^\W\d])[.](?=\d)|(?<=\w)-(?=\d)")
 _PREFIXED = re.compile(r"\b(\w{1,2}|over|anti)-(?=\w)")
+_NOT_SHARP = re.compile(
+    r"\b(not|isnt|arent|wasnt|werent|aint|never|hardly) ((very|really|quite|that|all that|so|exactly|at all) )*"
+    r"(sharp|crisp|in focus)( enough)?( at all)?\b"
+)
+"""What is said by its contrary: it is one word to the classifier."""
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _LONG = re.compile(r"(.)\1{2,}")
 _TOKENS = re.compile(
-    "[\u3041-\u309f]+|[\u30a0-\u30ff]+|[\u3400-\u9fff々]+|[^\\W_\u3041-\u30ff\u3400-\u9fff]+|[.,;!?、。…\n]|[+&/>]"
+    "\\d{1,3}%|[\u3041-\u309f]+|[\u30a0-\u30ff]+|[\u3400-\u9fff々]+|[^\\W_\u3041-\u30ff\u3400-\u9fff]+|[.,;!?、。…\n]|[+&/>]"
 )
 _SIGNS = dict.fromkeys(".;!?。…\n", ".") | dict.fromkeys(",、", ",") | dict.fromkeys("+&/>", "and")
 
@@ -40,7 +53,7 @@ def words(text: str) -> list[str]:
     text = unicodedata.normalize("NFKC", text).casefold()
     text = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", text)))
     text = _LONG.sub(r"\1\1", _PREFIXED.sub(r"\1", _JOINED.sub("", text)))
-    return [_SIGNS.get(token, token) for token in _TOKENS.findall(text)]
+    return [_SIGNS.get(token, token) for token in _TOKENS.findall(_NOT_SHARP.sub("blurry", text))]
 
 
 @dataclass(frozen=True)
@@ -79,12 +92,21 @@ def _letters(word: str) -> tuple[str, ...]:
     return tuple(marked[i : i + n] for n in (2, 3, 4, 5) for i in range(len(marked) - n + 1))
 
 
+@lru_cache(maxsize=4096)
+def but_one(word: str) -> tuple[str, ...]:
+    """A word, and what is left of it without each of its letters: a word mistyped by one has some of them too."""
+    if not 4 <= len(word) <= 14:
+        return ()
+    return tuple(dict.fromkeys((word, *(word[:i] + word[i + 1 :] for i in range(len(word))))))
+
+
 def word_features(tokens: Sequence[str], i: int) -> Iterator[str]:
     """What tells which fault word ``i`` names: its letters, and the words around it."""
     word, stem = tokens[i], tokens[i][:4]
     yield "bias"
     yield f"w={word}"
     yield from _letters(word)
+    yield from (f"d={part}" for part in but_one(word))
     for distance in (-2, -1, 1, 2):
         if 0 <= i + distance < len(tokens):
             yield f"{distance}={tokens[i + distance]}"
@@ -104,6 +126,12 @@ def word_features(tokens: Sequence[str], i: int) -> Iterator[str]:
             j += direction
 
 
+def does(tokens: Sequence[str], span: Span) -> bool:
+    """Whether a span is what one does, as ``denoising``, not what there is, as ``noise``."""
+    own = next((t for t in tokens[span.start : span.end] if t not in FILLERS), "")
+    return own.startswith("de") or own.endswith("ing") or tokens[span.end - 1] in _DOING
+
+
 def degree_features(tokens: Sequence[str], spans: Sequence[Span], k: int, before: int) -> Iterator[str]:
     """What tells how much of span ``k`` is to go: the words between it and its neighbours.
 
@@ -120,9 +148,14 @@ def degree_features(tokens: Sequence[str], spans: Sequence[Span], k: int, before
     far_right = right[cut:][:6] if k + 1 == len(spans) else ()
     own = next((t for t in tokens[span.start : span.end] if t not in FILLERS), "")
     kind = "de" if own.startswith("de") else "ing" if own.endswith("ing") else own[:3]
+    doing = does(tokens, span)
     yield "bias"
     yield f"own={own[:5]}"
     yield f"kind={kind}"
+    yield f"label={span.label}"
+    yield f"all={'_'.join(near_left[-4:])}|{doing}|{'_'.join(near_right[:4])}"
+    yield f"near={'_'.join(near_left[-2:])}|{doing}|{'_'.join(near_right[:1])}"
+    yield f"own={'_'.join(near_left[-2:])}|{span.label}|{doing}|{'_'.join(near_right[:1])}"
     for name, part in (("l", near_left), ("L", far_left), ("r", near_right), ("R", far_right)):
         for token in part:
             yield f"{name}={token}"
@@ -132,6 +165,8 @@ def degree_features(tokens: Sequence[str], spans: Sequence[Span], k: int, before
     for i, token in enumerate(reversed(near_left[-3:])):
         yield f"l{i}={token}"
         yield f"l{i}={token}+{kind}"
+        yield f"l{i}={token}+{doing}"
+        yield f"l{i}={token}+{span.label}+{doing}"
     for i, token in enumerate(near_right[:3]):
         yield f"r{i}={token}"
         yield f"r{i}={token}+{kind}"
