@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .layers import POSITIONS, Motion, PlainAttention, Pooling, attend, sinusoid, with_float_norms
-from .memory import Memory
+from .memory import Memory, Remembers
 
 TIMESTEPS = 1000
 BETAS = 0.00085, 0.012
@@ -65,7 +65,9 @@ class Denoiser(nn.Module):
             # every module of a width shares one table, which is no parameter
             self.register_buffer(f"positions_{channels}", sinusoid(POSITIONS, channels), persistent=False)
 
-    def move(self, module: nn.Module, x: Tensor, mask: Tensor, memory: Memory | None, attention: Any = None) -> Tensor:
+    def move(
+        self, module: nn.Module, x: Tensor, mask: Tensor, memory: Remembers | None, attention: Any = None
+    ) -> Tensor:
         """One motion module, after the ``attention`` of its layer where there is one."""
         positions = self.get_buffer(f"positions_{x.shape[1]}")[: x.shape[0]].to(x.dtype)
         if memory is None:
@@ -77,7 +79,7 @@ class Denoiser(nn.Module):
 
     def noise_of(
         self, latents: Tensor, timestep: Tensor, text: Tensor, mask: Tensor, *residuals: Tensor,
-        memory: Memory | None = None,
+        memory: Remembers | None = None,
     ) -> Tensor:  # fmt: skip
         """The noise ε that the network sees in ``latents``, in the network's precision."""
         unet: Any = self.unet
@@ -125,7 +127,7 @@ class Denoiser(nn.Module):
     def forward(
         self, latents: Tensor, noise: Tensor, timestep: Tensor, signal: Tensor, spread: Tensor,
         next_signal: Tensor, next_spread: Tensor, text: Tensor, mask: Tensor, *residuals: Tensor,
-        memory: Memory | None = None,
+        memory: Remembers | None = None,
     ) -> Tensor:  # fmt: skip
         found = self.noise_of(latents, timestep, text, mask, *residuals, memory=memory).float()
         scaled, data = timestep * TIMESTEP_SCALE, DATA_SPREAD**2

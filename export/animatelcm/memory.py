@@ -10,6 +10,7 @@ come from outside: recent frames have one that no score reaches, and what does n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +19,25 @@ from .layers import KeysValues, paid
 
 Heard = tuple[Tensor, Tensor, int] | None
 """Queries, keys and heads of a cross-attention, see :func:`export.animatelcm.layers.paid`."""
+
+
+class Remembers(Protocol):
+    """What the denoiser wants of a memory."""
+
+    mask: Tensor | None
+    """Added to the attention of what was kept ``[frames, kept]``."""
+
+    def earlier(self, dtype: torch.dtype) -> list[KeysValues] | None:
+        """Keys and values for both attentions of the next module."""
+        ...
+
+    def listen(self, x: Tensor, heard: Heard) -> None:
+        """Of the middle block, whose scores serve layers without attention to the text."""
+        ...
+
+    def add(self, x: Tensor, seen: list[KeysValues], heard: Heard) -> None:
+        """What a module, whose input was ``x``, went over: the earlier ones first."""
+        ...
 
 
 def enlarged(scores: Tensor, times: int) -> Tensor:
@@ -36,7 +56,8 @@ class Memory:
         """``mask [frames, slots]`` is added to scores of attention, ``slots [slots]`` and ``frames [frames]`` are the
         orders. ``kept`` has keys and values ``[height, width, slots, 2 · channels]`` of both attentions, one behind
         the other, and scores ``[height, width, slots]``, of every module."""
-        self.mask, self._frame_mask = mask, frame_mask
+        self.mask: Tensor | None = mask
+        self._frame_mask = frame_mask
         self._order = torch.cat([slots, frames])
         self._kept = kept
         self._run = 0

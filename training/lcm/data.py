@@ -105,6 +105,15 @@ class Pictures:
         """For temporal attention, ``[frames, frames]``."""
         return torch.where(self.scenes[:, None] == self.scenes[None], 0.0, -10000.0)
 
+    def halves(self) -> tuple[Pictures, Pictures]:
+        """The first and the second half of every window, as two windows in sequence; one frame is a first half."""
+        windows = self.windows
+        behind = torch.cat([torch.arange(int(n)) >= (int(n) + 1) // 2 for n in torch.bincount(windows)])
+        first, second = (
+            Pictures(self.sharp[part], self.source[part], self.scenes[part], self.kinds) for part in (~behind, behind)
+        )
+        return first, second
+
 
 def cut_out(clip: Clip, variant: int, frames: slice, top: int, left: int, side: int) -> tuple[Tensor, Tensor]:
     """Sharp and enlarged pictures of a crop, which is given in samples of the small picture."""
