@@ -31,7 +31,7 @@ from rich.table import Table
 
 from vsanimup.engines import BACKENDS, DeviceArray, Engine, Feed, Result, on_host
 from vsanimup.errors import AnimupError
-from vsanimup.models import open_model
+from vsanimup.networks.manifest import open_model
 from vsanimup.stop import current
 
 core = vs.core

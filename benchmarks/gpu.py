@@ -218,8 +218,8 @@ def agreement(bench: Bench) -> None:
         bench.add("agreement", name, largest=largest, allowed=TOLERANCE["lite"], right=largest <= TOLERANCE["lite"])
     if not bench.in_time("agreement of AnimateLCM", 100):
         return
-    from vsanimup.diffusion.model import AnimateLcm
-    from vsanimup.diffusion.pipeline import Enhancer
+    from vsanimup.networks.animatelcm.model import AnimateLcm
+    from vsanimup.networks.animatelcm.pipeline import Enhancer
 
     model = AnimateLcm.open(gpu_cases.prepare_animatelcm(True, False, bench.work, bench.say))
     images = np.random.default_rng(0).random((2, 3, 96, 128), np.float32)

@@ -21,8 +21,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from vsanimup.engines import Backend, Engine, Feed, Size
-from vsanimup.filters.inference import FLOAT, fixed
-from vsanimup.models import SHIPPED, open_model
+from vsanimup.networks.lite.inference import FLOAT, fixed
+from vsanimup.networks.manifest import SHIPPED, open_model
 
 INPUTS = {"480p": (720, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
 PATCHES = 64
@@ -72,7 +72,7 @@ def kind(value: Feed) -> torch.dtype:
 
 def lite_cases(small: bool) -> Iterator[Case]:
     """The shipped networks on whole frames."""
-    from training.network import Lite, LiteConfig
+    from vsanimup.architectures.lite.network import Lite, LiteConfig
 
     sizes = {"tiny": (96, 48)} if small else INPUTS
     for name in ("lite-restore", "lite-upscale"):
@@ -102,7 +102,7 @@ def ipt_cases(small: bool, work: Path) -> Iterator[Case]:
     """IPT of the published size with random weights."""
     if importlib.util.find_spec("export.ipt") is None:
         raise LookupError("this version has no export of IPT")
-    network = importlib.import_module("export.ipt.network")
+    network = importlib.import_module("vsanimup.architectures.ipt")
     whole = {"features": 64, "patch_dim": 3, "side": 16, "heads": 12, "encoders": 12, "decoders": 12, "hidden": 2304}
     part = {"features": 4, "patch_dim": 2, "side": 4, "heads": 2, "encoders": 1, "decoders": 1, "hidden": 32}
     sizes = network.Sizes(**(part if small else whole), scale=2)
@@ -172,13 +172,13 @@ def prepare_animatelcm(small: bool, tiny_vae: bool, work: Path, say: Callable[[s
 def animatelcm_cases(small: bool, tiny_vae: bool, folder: Path) -> Iterator[Case]:
     """Denoiser and autoencoder on a tile."""
 
-    from export.animatelcm import graphs
-    from export.animatelcm.graphs import MotionModules
-    from export.animatelcm.layers import Pooling
     from export.animatelcm.parts import LAYERS
-    from vsanimup.diffusion.model import AnimateLcm
-    from vsanimup.diffusion.pipeline import tile_sizes
-    from vsanimup.spatial.tiles import plan
+    from vsanimup.architectures.animatelcm import graphs
+    from vsanimup.architectures.animatelcm.graphs import MotionModules
+    from vsanimup.architectures.animatelcm.layers import Pooling
+    from vsanimup.networks.animatelcm.model import AnimateLcm
+    from vsanimup.networks.animatelcm.pipeline import tile_sizes
+    from vsanimup.tiling.tiles import plan
 
     files: Any = importlib.import_module("tests.animatelcm_files")
     tiny_autoencoder: Any = importlib.import_module("diffusers").AutoencoderTiny

@@ -16,8 +16,8 @@ import numpy as np
 import typer
 
 from vsanimup.engines.cpu import CpuBackend, usable_cores
-from vsanimup.filters.inference import FLOAT, INT8
-from vsanimup.models import open_model, shipped
+from vsanimup.networks.lite.inference import FLOAT, INT8
+from vsanimup.networks.manifest import open_model, shipped
 from vsanimup.sizes import show_bytes
 
 FRAMES = 48

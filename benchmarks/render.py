@@ -28,7 +28,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-COMMAND = [sys.executable, "-P", "-c", "from vsanimup.cli import app; app()", "encode"]
+COMMAND = [sys.executable, "-P", "-c", "from vsanimup.cli.main import app; app()", "encode"]
 RECORDED = (16.9, 19.4)
 """Seconds between which the chunk times of ``scale`` lie, where none are given by ``--seconds``."""
 
@@ -46,7 +46,7 @@ class Run:
 
 def film(folder: Path, frames: int, width: int) -> Path:
     """A film of the demonstration clip, as long and wide as is asked for."""
-    from vsanimup.demo import DEMO_CLIP
+    from vsanimup.cli.demo import DEMO_CLIP
 
     out = folder / "film.mkv"
     command = ["ffmpeg", "-y", "-v", "error", "-stream_loop", "-1", "-i", str(DEMO_CLIP), "-frames:v", str(frames)]

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vsanimup.models import FORMAT, MANIFEST, open_model
+from vsanimup.networks.manifest import FORMAT, MANIFEST, open_model
 
 
 def sha256(path: Path) -> str:

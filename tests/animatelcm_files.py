@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from vsanimup.diffusion.tokenizer import END, LAST, START, byte_signs
+from vsanimup.networks.animatelcm.tokenizer import END, LAST, START, byte_signs
 
 TINY = {"widths": (32, 64, 64, 64), "text": 64, "layers": 2, "inner": 128, "vae": (32, 32, 64, 64), "rank": 4}
 FULL = {

@@ -17,8 +17,9 @@ from hypothesis import settings
 
 core = vs.core
 if importlib.util.find_spec("torch") is None:  # with the dependency group "test" alone
-    needs = r"^(from|import) (torch|export|training|diffusers|transformers|tests(\.| import )(animatelcm|ipt|lcm))"
-    needs_torch = re.compile(needs, re.MULTILINE)
+    packages = r"torch|export|training|vsanimup\.architectures|diffusers|transformers"
+    packages += r"|tests(\.| import )(animatelcm|ipt|lcm)"
+    needs_torch = re.compile(rf"^(from|import) ({packages})", re.MULTILINE)
     files = Path(__file__).parent.glob("test_*.py")
     collect_ignore = [path.name for path in files if needs_torch.search(path.read_text("utf-8"))]
 
@@ -130,7 +131,7 @@ def whole(film, tmp_path_factory):
     """That film doubled by one process in chunks of 12 frames."""
     from typer.testing import CliRunner
 
-    from vsanimup.cli import app
+    from vsanimup.cli.main import app
 
     out = tmp_path_factory.mktemp("whole") / "whole.mkv"
     given = ["-a", f"source={film}", "-o", str(out), "--chunk", "12"]

@@ -12,7 +12,7 @@ import threading
 import numpy as np
 
 from tests import animatelcm_files as files
-from vsanimup.models import FORMAT, MANIFEST
+from vsanimup.networks.manifest import FORMAT, MANIFEST
 
 FACTOR = 8
 SECTION = {

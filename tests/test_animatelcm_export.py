@@ -21,17 +21,18 @@ from transformers import CLIPTextModel
 from typer.testing import CliRunner
 
 from export.__main__ import app
-from export.animatelcm import command, graphs, parts
-from export.animatelcm.layers import Pooling, attend
+from export.animatelcm import command, parts
 from export.folder import model_folder
 from tests import animatelcm_files as files
-from vsanimup.diffusion.model import AnimateLcm
-from vsanimup.diffusion.pipeline import network_grids, tile_sizes
-from vsanimup.diffusion.tokenizer import CONTEXT
+from vsanimup.architectures.animatelcm import graphs
+from vsanimup.architectures.animatelcm.layers import Pooling, attend
 from vsanimup.engines.cache import Cache
 from vsanimup.engines.tensorrt import library
 from vsanimup.engines.tensorrt.plans import Request, Target, plan
-from vsanimup.models import open_model
+from vsanimup.networks.animatelcm.model import AnimateLcm
+from vsanimup.networks.animatelcm.pipeline import network_grids, tile_sizes
+from vsanimup.networks.animatelcm.tokenizer import CONTEXT
+from vsanimup.networks.manifest import open_model
 
 WEIGHT = 0.8
 pytestmark = pytest.mark.timeout(900)

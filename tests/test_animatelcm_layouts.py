@@ -19,9 +19,9 @@ from export.__main__ import app
 from export.animatelcm import command, parts
 from export.animatelcm.autoencoders import read_tiny_vae, read_vae
 from export.animatelcm.checkpoints import open_tensors
-from export.animatelcm.layers import Pooling, sinusoid
 from export.animatelcm.loras import read_lora
 from export.animatelcm.recognise import REMEDIES
+from vsanimup.architectures.animatelcm.layers import Pooling, sinusoid
 from vsanimup.errors import AnimupError
 
 # ---- layouts

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from export.__main__ import app
-from export.animatelcm import graphs
 from tests import animatelcm_files as files
+from vsanimup.architectures.animatelcm import graphs
 
 ORIGINAL = np.load(Path(__file__).parent / "data" / "animatelcm_original.npz")
 """``noise_T``, the network's answer at timestep T, and ``denoised_T``, the scheduler's, each [frames, 4, 8, 16]."""

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from export.animatelcm import command, onnx_files, parts
 from export.animatelcm.checkpoints import open_tensors
-from export.animatelcm.layers import Pooling
 from export.animatelcm.loras import read_lora
+from vsanimup.architectures.animatelcm.layers import Pooling
 from vsanimup.errors import AnimupError
 
 

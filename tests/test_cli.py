@@ -17,13 +17,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from vsanimup import demo, doctor, encoders, models, processes, vspipe
-from vsanimup.cli import app
+from vsanimup import processes
+from vsanimup.cli import demo, doctor
+from vsanimup.cli.main import app
+from vsanimup.encoding import encoders, vspipe
+from vsanimup.encoding.video_flags import Look
+from vsanimup.encoding.vspipe import explain
 from vsanimup.errors import AnimupError
+from vsanimup.networks import manifest
 from vsanimup.partial import partial_file
 from vsanimup.sizes import show_bytes
-from vsanimup.video_flags import Look
-from vsanimup.vspipe import explain
 
 runner = CliRunner()
 
@@ -192,7 +195,7 @@ def test_encoder_that_gives_up(tmp_path: Path, code: str, monkeypatch: pytest.Mo
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are Unix's")
 def test_interruption_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    command = [sys.executable, "-c", "from vsanimup.cli import app; app()", "demo", "-o", str(folder)]
+    command = [sys.executable, "-c", "from vsanimup.cli.main import app; app()", "demo", "-o", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 30
         while not list(folder.glob(".*.part.mkv")) and process.poll() is None and time.monotonic() < deadline:
@@ -207,7 +210,7 @@ def test_interruption_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is Unix's")
 def test_what_a_killed_demo_left_is_removed_by_the_next(tmp_path: Path) -> None:
     folder, source = tmp_path / "out", make_video(tmp_path / "film.mkv", count=400)
-    command = [sys.executable, "-P", "-m", "vsanimup.cli", "demo", str(source), "-o", str(folder)]
+    command = [sys.executable, "-P", "-m", "vsanimup.cli.main", "demo", str(source), "-o", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 60
         while not list(folder.glob(".*.part.mkv")) and process.poll() is None and time.monotonic() < deadline:
@@ -253,9 +256,9 @@ def test_doctor_finds_damaged_and_missing_models(tmp_path: Path, monkeypatch: py
         '"value_range": "unit", "tasks": ["deblock"], "bytes_per_pixel": 1, "licence": "MIT", "source": "-",'
         '"files": {"network.onnx": "00"}}'
     )
-    (folder / models.MANIFEST).write_text(text)
+    (folder / manifest.MANIFEST).write_text(text)
     (folder / "network.onnx").write_bytes(b"wrong")
-    monkeypatch.setattr(models, "SHIPPED", tmp_path)
+    monkeypatch.setattr(manifest, "SHIPPED", tmp_path)
     monkeypatch.setattr(doctor, "_look", lambda: {"crash": "Segmentation fault"})
     monkeypatch.setattr(doctor, "_try_vspipe", lambda: doctor.Check(name="vspipe", state="ok", found="-"))
     states = {check.name: check for check in doctor.examine()}
@@ -382,7 +385,7 @@ def test_models_list() -> None:
 
 
 def test_models_list_when_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "SHIPPED", tmp_path)
+    monkeypatch.setattr(manifest, "SHIPPED", tmp_path)
     code, text = run("models")
     assert code == 1 and "install the package again" in text
 
@@ -395,7 +398,7 @@ def test_help(command: list[str]) -> None:
 
 def test_importing_the_command_is_light() -> None:
     heavy = ("vapoursynth", "numpy", "av", "onnxruntime", "rich.console")
-    code = f"import sys, vsanimup.cli; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, vsanimup.cli.main; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

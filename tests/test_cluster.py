@@ -18,7 +18,7 @@ from distributed import Client, LocalCluster
 from typer.testing import CliRunner
 
 from tests.render_files import TIMES, shown, video_hash
-from vsanimup.cli import app
+from vsanimup.cli.main import app
 from vsanimup.render import chunk, cluster, cluster_worker, identity, plan
 from vsanimup.render.chunk import Order, Script
 from vsanimup.render.chunk_encoders import ChunkEncoder
@@ -26,7 +26,7 @@ from vsanimup.render.cluster_worker import ROOT, Delivery, Place
 from vsanimup.render.journal import Entry, Journal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are Unix's")
-COMMAND = [sys.executable, "-c", "from vsanimup.cli import app; app()", "encode"]
+COMMAND = [sys.executable, "-c", "from vsanimup.cli.main import app; app()", "encode"]
 
 
 @pytest.fixture(scope="module")

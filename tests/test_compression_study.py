@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.dataset import Batch
+from training.data.dataset import Batch
 from training.studies.compression import Cases, Options, Study, Tapes, build, count, main
 from training.studies.compression_gradients import choose, contrastive_loss, gradients, measure, part_of
 from training.studies.compression_report import reached

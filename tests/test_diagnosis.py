@@ -10,7 +10,7 @@ import pytest
 import vapoursynth as vs
 from conftest import drawn
 
-from training.degrade import STRENGTHS, Planes, asp, encode, halve, hevc, jpeg, mpeg2, noise, to_planes, vhs, web
+from training.data.media import STRENGTHS, Planes, asp, encode, halve, hevc, jpeg, mpeg2, noise, to_planes, vhs, web
 from vsanimup.diagnosis import CELL, MIXES, PROPERTY, decision, estimate, graph, mix_text, parse_mix_text, probe
 from vsanimup.diagnosis.measures import measure, tiles
 from vsanimup.errors import AnimupError

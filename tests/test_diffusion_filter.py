@@ -8,8 +8,8 @@ import vapoursynth as vs
 from conftest import core, digest, digests, drawn, moving, planes_of
 
 from vsanimup.filters import arguments
-from vsanimup.filters.diffusion import diffusion_clip
-from vsanimup.temporal.windows import BLOCK
+from vsanimup.networks.animatelcm.node import diffusion_clip
+from vsanimup.networks.animatelcm.windows import BLOCK
 
 
 class Standin:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsanimup.engines import BACKENDS
-from vsanimup.filters.once import Once
-from vsanimup.temporal.drawings import CELL, run_of, same_drawing
+from vsanimup.single_flight import Once
+from vsanimup.video.duplicates import CELL, run_of, same_drawing
 
 HEIGHT, WIDTH = 96, 144
 

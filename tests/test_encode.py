@@ -32,12 +32,12 @@ from tests.render_files import (
     shown,
     video_hash,
 )
-from vsanimup.cli import app
+from vsanimup.cli.main import app
 from vsanimup.render import local
 from vsanimup.render.child import Child
 from vsanimup.render.journal import Journal
 
-COMMAND = [sys.executable, "-c", "from vsanimup.cli import app; app()", "encode"]
+COMMAND = [sys.executable, "-c", "from vsanimup.cli.main import app; app()", "encode"]
 
 
 @pytest.fixture

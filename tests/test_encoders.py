@@ -12,8 +12,8 @@ import av
 import pytest
 from av.sidedata.sidedata import Type
 
-from vsanimup import encoders
-from vsanimup.video_flags import CHROMA, Look, Mastering, flags
+from vsanimup.encoding import encoders
+from vsanimup.encoding.video_flags import CHROMA, Look, Mastering, flags
 
 MASTERING = Mastering(
     red=(0.68, 0.32), green=(0.265, 0.69), blue=(0.15, 0.06), white=(0.3127, 0.329), least=0.005, most=1000

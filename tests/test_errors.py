@@ -16,7 +16,7 @@ from vsanimup.diagnosis import graph
 from vsanimup.engines import device
 from vsanimup.errors import LONGEST, AnimupError, cut, guess, shown
 from vsanimup.filters.arguments import MOST_OVERLAP
-from vsanimup.filters.planes import output_format
+from vsanimup.video.formats import output_format
 
 FILTERS = ("Restore", "Upscale")
 

@@ -12,8 +12,8 @@ from conftest import core, digests, moving
 
 from vsanimup import engines
 from vsanimup.errors import AnimupError
-from vsanimup.filters.inference import INT8
-from vsanimup.models import SHIPPED
+from vsanimup.networks.lite.inference import INT8
+from vsanimup.networks.manifest import SHIPPED
 
 
 def run(script, timeout=60):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import drawn, inked, moving, planes_of
 from vsanimup.errors import AnimupError
-from vsanimup.filters import gate
+from vsanimup.networks.lite import gate
 
 core = vs.core
 

@@ -13,7 +13,7 @@ from onnx import helper as h
 from onnx import numpy_helper
 
 from export.folder import write_model
-from vsanimup.models.operators import operators
+from vsanimup.networks.image.operators import operators
 
 
 def network(path, *, scale=1, channels=3, sides=("h", "w"), batch=1, half=False, multiple=1, out=None, inputs=1):

@@ -12,8 +12,8 @@ from conftest import core, drawn, planes_of
 from export.animatelcm.checkpoints import load
 from export.ipt.checkpoint import TASKS, read
 from export.ipt.command import export
-from export.ipt.network import Ipt
 from tests import ipt_files as files
+from vsanimup.architectures.ipt import Ipt
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from export.animatelcm import onnx_files
 from export.animatelcm.checkpoints import load, open_tensors
 from export.ipt.checkpoint import read
 from export.ipt.command import export, main
-from export.ipt.network import Ipt
 from tests import ipt_files as files
+from vsanimup.architectures.ipt import Ipt
 from vsanimup.errors import AnimupError
 
 LINEAR = "body.encoder.layers.1.linear1.weight"
@@ -133,7 +133,7 @@ def test_bad_arguments(states, refuse, name, task, more, said):
         ),
         ({"lora_unet_mid_block.lora_down.weight": torch.ones(2, 2)}, "it looks like a LoRA"),
         ({"model.diffusion_model.out.2.bias": torch.ones(4)}, "it looks like a Stable Diffusion model"),
-        # as training.train writes them
+        # as training.lite.train writes them
         ({"step": 3, "restore": {"body.weight": torch.ones(2)}, "optimizer": {}}, "(python -m export lite)"),
         ({"a": torch.ones(1), "b": torch.ones(1)}, "its tensors are called a, b and so on"),
         ([torch.ones(1)], "holds no tensors but a list"),

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vsanimup.diffusion.colour import COLOURFIXES, correct, low_band
 from vsanimup.errors import AnimupError
+from vsanimup.networks.animatelcm.colour import COLOURFIXES, correct, low_band
 
 
 def pictures(frames=2, height=70, width=90, seed=0):

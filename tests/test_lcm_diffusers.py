@@ -18,10 +18,10 @@ from diffusers.schedulers import scheduling_lcm
 from transformers import CLIPTextModel
 
 from tests.lcm_model import export_parts, write_parts
-from vsanimup.diffusion.model import AnimateLcm
-from vsanimup.diffusion.noise import field
-from vsanimup.diffusion.pipeline import Enhancer
 from vsanimup.engines import CpuBackend
+from vsanimup.networks.animatelcm.model import AnimateLcm
+from vsanimup.networks.animatelcm.noise import field
+from vsanimup.networks.animatelcm.pipeline import Enhancer
 
 FRAMES, HEIGHT, WIDTH, SEED = 4, 64, 128, 5
 PROMPT, NEGATIVE = "the cat!!", "anime"

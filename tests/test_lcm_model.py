@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from tests.lcm_stub import StubBackend, write_stub
-from vsanimup.diffusion.model import AnimateLcm
 from vsanimup.errors import AnimupError
-from vsanimup.models import MANIFEST, SHIPPED, open_model
+from vsanimup.networks.animatelcm.model import AnimateLcm
+from vsanimup.networks.manifest import MANIFEST, SHIPPED, open_model
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tests.lcm_stub import StubBackend, write_stub
-from vsanimup.diffusion import pipeline
-from vsanimup.diffusion.model import AnimateLcm
-from vsanimup.diffusion.noise import field
-from vsanimup.diffusion.pipeline import Enhancer, even_grid
 from vsanimup.errors import AnimupError
+from vsanimup.networks.animatelcm import pipeline
+from vsanimup.networks.animatelcm.model import AnimateLcm
+from vsanimup.networks.animatelcm.noise import field
+from vsanimup.networks.animatelcm.pipeline import Enhancer, even_grid
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from diffusers import LCMScheduler
 
-from vsanimup.diffusion.noise import field
-from vsanimup.diffusion.schedule import Schedule
 from vsanimup.errors import AnimupError
+from vsanimup.networks.animatelcm.noise import field
+from vsanimup.networks.animatelcm.schedule import Schedule
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ pytest.importorskip("diffusers")
 
 from export import lcm_tiny  # noqa: E402
 from training.lcm import data, stages, train  # noqa: E402
-from training.lcm.networks import Tiny, TinyConfig  # noqa: E402
+from vsanimup.architectures.lcm_tiny import Tiny, TinyConfig  # noqa: E402
 
 SMALL = {"half": 12, "quarter": 48, "latent_channels": 4, "widths": [16, 16, 16, 16], "text": 8, "groups": 4}
 SIDE = 96

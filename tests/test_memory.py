@@ -14,14 +14,14 @@ from onnx import TensorProto, helper
 
 from tests.lcm_stub import StubBackend, StubEngine, write_stub
 from vsanimup import engines
-from vsanimup.diffusion.model import AnimateLcm
-from vsanimup.diffusion.pipeline import Enhancer
 from vsanimup.engines import DeviceMemory
 from vsanimup.errors import AnimupError, OutOfMemory
-from vsanimup.filters.inference import Inference
-from vsanimup.models import SHIPPED, open_model
-from vsanimup.spatial.halving import LOG, Halving
-from vsanimup.spatial.tiles import plan
+from vsanimup.networks.animatelcm.model import AnimateLcm
+from vsanimup.networks.animatelcm.pipeline import Enhancer
+from vsanimup.networks.lite.inference import Inference
+from vsanimup.networks.manifest import SHIPPED, open_model
+from vsanimup.tiling.fallback import LOG, Halving
+from vsanimup.tiling.tiles import plan
 
 MB = 1 << 20
 

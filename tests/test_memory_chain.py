@@ -8,13 +8,13 @@ import vapoursynth as vs
 from conftest import digest, digests, moving
 
 from tests.lcm_stub import StubBackend, write_stub
-from vsanimup.diffusion.memory import Budget, Carried, Turn, everything
-from vsanimup.diffusion.model import AnimateLcm
-from vsanimup.diffusion.pipeline import Enhancer, network_grids, network_sizes
 from vsanimup.errors import AnimupError
 from vsanimup.filters import arguments
-from vsanimup.filters.diffusion import Memory, diffusion_clip
-from vsanimup.temporal.windows import BLOCK
+from vsanimup.networks.animatelcm.memory import Budget, Carried, Turn, everything
+from vsanimup.networks.animatelcm.model import AnimateLcm
+from vsanimup.networks.animatelcm.node import Memory, diffusion_clip
+from vsanimup.networks.animatelcm.pipeline import Enhancer, network_grids, network_sizes
+from vsanimup.networks.animatelcm.windows import BLOCK
 
 SPACING = 3
 

@@ -5,10 +5,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from export.animatelcm import graphs  # noqa: E402
-from export.animatelcm.layers import paid  # noqa: E402
-from export.animatelcm.memory import Memory  # noqa: E402
-from training.lcm.networks import Tiny, TinyConfig  # noqa: E402
+from vsanimup.architectures.animatelcm import graphs  # noqa: E402
+from vsanimup.architectures.animatelcm.layers import paid  # noqa: E402
+from vsanimup.architectures.animatelcm.memory import Memory  # noqa: E402
+from vsanimup.architectures.lcm_tiny import Tiny, TinyConfig  # noqa: E402
 
 SMALL = {"half": 12, "quarter": 48, "latent_channels": 4, "widths": [16, 16, 16, 16], "text": 8, "groups": 4}
 HEIGHT, WIDTH = 8, 16

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from vsanimup.errors import AnimupError
-from vsanimup.models import MANIFEST, SHIPPED, find, open_model, shipped
-from vsanimup.models.image import find_image
-from vsanimup.models.modulation import Modulation
+from vsanimup.networks.image.network import find_image
+from vsanimup.networks.lite.modulation import Modulation
+from vsanimup.networks.manifest import MANIFEST, SHIPPED, find, open_model, shipped
 
 
 @pytest.fixture

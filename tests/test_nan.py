@@ -6,9 +6,9 @@ import vapoursynth as vs
 from conftest import core, planes_of
 
 from vsanimup.diagnosis import estimate
-from vsanimup.filters.samples import Scale
-from vsanimup.filters.smooth import even_out
-from vsanimup.temporal.drawings import same_drawing
+from vsanimup.video.duplicates import same_drawing
+from vsanimup.video.samples import Scale
+from vsanimup.video.sigma import even_out
 
 AT = 6
 TEXTURE = np.kron(np.random.default_rng(0).random((8, 12)), np.ones((4, 4))).astype(np.float32) * 0.5 + 0.2

@@ -6,7 +6,7 @@ import vapoursynth as vs
 from conftest import core, digest, digests, disc, inked, moving, planes_of
 
 from vsanimup.diagnosis import parse_mix_text
-from vsanimup.models import find
+from vsanimup.networks.manifest import find
 
 
 def error(a, b):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import vapoursynth as vs
 from numbered import python, value
 
-from vsanimup import bridge
+from vsanimup import plugin
 from vsanimup.errors import AnimupError
 
 core = vs.core
@@ -38,9 +39,7 @@ def test_arguments_arrive_as_plain_python(monkeypatch: pytest.MonkeyPatch) -> No
         seen.update(arguments)
         return clip.std.Invert()
 
-    monkeypatch.setitem(sys.modules, "answer", type(sys)("answer"))
-    monkeypatch.setattr(sys.modules["answer"], "create", create, raising=False)
-    monkeypatch.setitem(bridge.HANDLERS, "Restore", ("answer", "create"))
+    monkeypatch.setitem(plugin.HANDLERS, "Restore", create)
     clip = core.std.BlankClip(format=vs.GRAY8, length=3)
     result = core.animup.Restore(clip, task="dérain", strength=1, tilesize=[256], overlap=[8, 16], device_id=0)
     assert seen == {"task": "dérain", "strength": 1.0, "tilesize": [256], "overlap": [8, 16], "device_id": 0}
@@ -50,9 +49,7 @@ def test_arguments_arrive_as_plain_python(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_mapping_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = {"name": "naïve", "count": 1 << 40, "ratio": 0.5, "raw": b"\xff\x00", "models": ["a", "b"]}
-    monkeypatch.setitem(sys.modules, "answer", type(sys)("answer"))
-    monkeypatch.setattr(sys.modules["answer"], "version", lambda: answer, raising=False)
-    monkeypatch.setitem(bridge.HANDLERS, "Version", ("answer", "version"))
+    monkeypatch.setitem(plugin.HANDLERS, "Version", lambda: answer)
     assert core.animup.Version() == answer
 
 
@@ -69,16 +66,14 @@ def test_errors_of_functions(monkeypatch: pytest.MonkeyPatch, raised: Exception,
     def create(clip: vs.VideoNode) -> vs.VideoNode:
         raise raised
 
-    monkeypatch.setitem(sys.modules, "answer", type(sys)("answer"))
-    monkeypatch.setattr(sys.modules["answer"], "create", create, raising=False)
-    monkeypatch.setitem(bridge.HANDLERS, "Restore", ("answer", "create"))
+    monkeypatch.setitem(plugin.HANDLERS, "Restore", create)
     with pytest.raises(vs.Error) as caught:
         core.animup.Restore(core.std.BlankClip())
     assert str(caught.value) == told
 
 
 def test_internal_errors_are_logged_with_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(bridge.HANDLERS, "Restore", ("vsanimup.no_such_module", "create"))
+    monkeypatch.setitem(plugin.HANDLERS, "Restore", lambda **_: importlib.import_module("no_such_module"))
     messages: list[str] = []
     handle = core.add_log_handler(lambda kind, text: messages.append(text))
     try:

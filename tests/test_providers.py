@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vsanimup import doctor, gpus
+from vsanimup.cli import doctor, gpus
 from vsanimup.engines import BACKENDS, choose
 from vsanimup.engines.providers import PROVIDERS, ProviderBackend
 from vsanimup.errors import AnimupError
-from vsanimup.models import SHIPPED
+from vsanimup.networks.manifest import SHIPPED
 
 NETWORK = SHIPPED / "lite-upscale" / "network.onnx"
 SIZES = {"height": 48, "width": 96, "half_height": 24, "half_width": 48}

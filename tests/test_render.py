@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from tests.conftest import digests, moving
 from tests.render_files import decodes, ffmpeg, probe, shown, video_hash
 from vsanimup import ready
+from vsanimup.encoding.video_flags import Look, Mastering
 from vsanimup.errors import AnimupError
 from vsanimup.render import chunk, chunk_encoders, cuts, identity, journal, mux, samples, times, y4m
 from vsanimup.render import source as sources
 from vsanimup.render.film import join_and_check
 from vsanimup.render.frame_server import FrameServer
 from vsanimup.render.journal import Entry, Journal
-from vsanimup.video_flags import Look, Mastering
 
 HDR = Look(
     matrix=9,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from vsanimup.temporal.scenes import is_cut, scene_window, thumbnail
+from vsanimup.video.scenes import is_cut, scene_window, thumbnail
 
 
 @dataclass

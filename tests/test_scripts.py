@@ -14,9 +14,9 @@ import av
 import numpy as np
 import pytest
 
-from vsanimup import demo
-from vsanimup.models import SHIPPED
-from vsanimup.vspipe import explain, vspipe_path
+from vsanimup.cli import demo
+from vsanimup.encoding.vspipe import explain, vspipe_path
+from vsanimup.networks.manifest import SHIPPED
 
 pytestmark = [
     pytest.mark.skipif(not list(SHIPPED.glob("lite-*/manifest.json")), reason="the trained models are not here"),

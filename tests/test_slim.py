@@ -7,13 +7,13 @@ import torch
 import typer
 
 from export import lite as export_lite
-from training.dataset import mix_vector
-from training.loop import load_checkpoint
-from training.network import ALIGN, Lite, LiteConfig, Pair
-from training.slim import chosen, slim
-from training.slim import main as slim_main
-from training.specialise import main as specialise
-from training.train import main as train
+from training.data.dataset import mix_vector
+from training.lite.experts import main as specialise
+from training.lite.loop import load_checkpoint
+from training.lite.prune import chosen, slim
+from training.lite.prune import main as slim_main
+from training.lite.train import main as train
+from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig, Pair
 from vsanimup.tasks import TASKS
 
 MIXES = [{"denoise": 1.0}, {}, {"deblur": 0.5, "desnow": 1.0}]

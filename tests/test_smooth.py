@@ -6,7 +6,7 @@ import vapoursynth as vs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsanimup.filters.smooth import even_out
+from vsanimup.video.sigma import even_out
 
 core = vs.core
 

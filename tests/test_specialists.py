@@ -9,8 +9,8 @@ import vapoursynth as vs
 from conftest import core, digest, digests, disc, moving
 
 from vsanimup.filters.arguments import settings
-from vsanimup.filters.lite import lite_node
-from vsanimup.models import MANIFEST, SHIPPED, open_model, shipped
+from vsanimup.networks.lite.node import lite_node
+from vsanimup.networks.manifest import MANIFEST, SHIPPED, open_model, shipped
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from vsanimup.engines import cpu
 from vsanimup.engines.cpu import CpuBackend, _Cores
 from vsanimup.errors import AnimupError
-from vsanimup.filters.inference import FLOAT, INT8, fixed
-from vsanimup.models import shipped
+from vsanimup.networks.lite.inference import FLOAT, INT8, fixed
+from vsanimup.networks.manifest import shipped
 from vsanimup.stop import Stop, current
 
 MODELS = [model.of(task) for model in shipped() for task in (None, *model.specialists)]

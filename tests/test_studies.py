@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from training.network import ALIGN, Lite, LiteConfig
 from training.studies import tasks as study
 from training.studies.weights import (
     bias_parameters,
@@ -18,6 +17,7 @@ from training.studies.weights import (
     put_biases,
     recommend,
 )
+from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig
 
 SIDE = 2 * ALIGN
 

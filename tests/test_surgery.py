@@ -5,14 +5,14 @@ import torch
 import typer
 
 from export import lite as export_lite
-from training.dataset import mix_vector
-from training.layers import Round
-from training.loop import Networks, load_checkpoint, save
-from training.network import ALIGN, Lite, LiteConfig
-from training.specialise import main as specialise
-from training.surgery import deeper, main, still
-from vsanimup.filters.inference import INT8
-from vsanimup.models import SHIPPED, open_model
+from training.data.dataset import mix_vector
+from training.lite.edit_layers import deeper, main, still
+from training.lite.experts import main as specialise
+from training.lite.loop import Networks, load_checkpoint, save
+from vsanimup.architectures.lite.layers import Round
+from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig
+from vsanimup.networks.lite.inference import INT8
+from vsanimup.networks.manifest import SHIPPED, open_model
 from vsanimup.tasks import TASKS
 
 

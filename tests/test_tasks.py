@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsanimup.errors import AnimupError
-from vsanimup.filters.inference import FLOAT, INT8
-from vsanimup.models import find
-from vsanimup.models.modulation import LEVELS, Modulation, quantise_weight
+from vsanimup.networks.lite.inference import FLOAT, INT8
+from vsanimup.networks.lite.modulation import LEVELS, Modulation, quantise_weight
+from vsanimup.networks.manifest import find
 from vsanimup.tasks import TASKS, parse_task
 
 

@@ -26,8 +26,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from vsanimup import engines
-from vsanimup.cli import app
-from vsanimup.engine_commands import _requests, _room
+from vsanimup.cli.engines import _requests, _room
+from vsanimup.cli.main import app
 from vsanimup.engines import DeviceMemory, device
 from vsanimup.engines.cache import VARIABLE, Cache
 from vsanimup.engines.shapes import CLASSES
@@ -37,10 +37,10 @@ from vsanimup.engines.tensorrt.build import Job, build
 from vsanimup.engines.tensorrt.plans import Request, Target, plan
 from vsanimup.errors import AnimupError, OutOfMemory
 from vsanimup.filters.arguments import OVERLAP
-from vsanimup.filters.inference import Inference, fixed, memory_of_tile, ranges
-from vsanimup.models import SHIPPED, open_model
-from vsanimup.models.image import find_image
-from vsanimup.models.modulation import Modulation
+from vsanimup.networks.image.network import find_image
+from vsanimup.networks.lite.inference import Inference, fixed, memory_of_tile, ranges
+from vsanimup.networks.lite.modulation import Modulation
+from vsanimup.networks.manifest import SHIPPED, open_model
 
 SMALL = fixed(48, 96)
 GPU = device.DeviceInfo(

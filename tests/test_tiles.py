@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsanimup.spatial.tiles import Blend, plan, surround
+from vsanimup.tiling.tiles import Blend, plan, surround
 
 SIDES = st.integers(16, 700)
 ALIGN = 32

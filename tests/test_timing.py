@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import pytest
 
-from vsanimup import timing
+from vsanimup.encoding import timing
 
 SHOWN = [Fraction(n, 1000) for n in (33, 33, 100, 34, 100, 21, 250, 33, 33, 40)]
 

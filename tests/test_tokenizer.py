@@ -8,8 +8,8 @@ from transformers import CLIPTokenizer
 
 from export.animatelcm import vocabulary
 from tests import animatelcm_files as files
-from vsanimup.diffusion.tokenizer import CONTEXT, Tokenizer
 from vsanimup.errors import AnimupError
+from vsanimup.networks.animatelcm.tokenizer import CONTEXT, Tokenizer
 
 TEXTS = [
     "", "the cat", "Anime!!!! it's  a CAT's 1234 don't", "ＡＢＣ ③ ½ ééé e\u0301", "日本語 アニメ、絵。",

@@ -12,26 +12,26 @@ from conftest import core
 
 from export import lite as export_lite
 from export.folder import write_model
-from training.dataset import Batches, map_clip, mix_vector, read_clip, window_indices
-from training.enlarge import main as enlarge
-from training.faults import FAULTS, lay
-from training.layers import Conv, Round, free_of
-from training.loop import DEAD, activity_of, keep_level, load_checkpoint, revive, rounding_at
+from training.data.dataset import Batches, map_clip, mix_vector, read_clip, window_indices
+from training.data.degradations import FAULTS, lay
+from training.lite.experts import Codecs
+from training.lite.experts import begun as begun_specialist
+from training.lite.experts import main as specialise
+from training.lite.loop import DEAD, activity_of, keep_level, load_checkpoint, revive, rounding_at
+from training.lite.one_pass import CONFIG, begun
+from training.lite.one_pass import main as train_one_pass
+from training.lite.train import main as train
+from training.lite.upscale import main as enlarge
 from training.losses import distance
 from training.muon import orthogonal
-from training.network import ALIGN, TOKEN, Head, Lite, LiteConfig, TaskConv, evened_out
-from training.one_pass import CONFIG, begun
-from training.one_pass import main as train_one_pass
-from training.shipped import shipped
-from training.specialise import Codecs
-from training.specialise import begun as begun_specialist
-from training.specialise import main as specialise
-from training.train import main as train
+from vsanimup.architectures.lite.layers import Conv, Round, free_of
+from vsanimup.architectures.lite.network import ALIGN, TOKEN, Head, Lite, LiteConfig, TaskConv, evened_out
+from vsanimup.architectures.lite.shipped import shipped
 from vsanimup.errors import AnimupError
-from vsanimup.filters.smooth import even_out
-from vsanimup.models import open_model
-from vsanimup.models.modulation import Modulation
+from vsanimup.networks.lite.modulation import Modulation
+from vsanimup.networks.manifest import open_model
 from vsanimup.tasks import TASKS
+from vsanimup.video.sigma import even_out
 
 SIDE = 96
 SMALL = {"dim": 16, "depth": 1, "quarter": 16, "half": 8, "inner": 1}

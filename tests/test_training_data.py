@@ -17,7 +17,19 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image, ImageFont  # noqa: E402
 
-from training import cels, clips, compose, corpus, dataset, degrade, faults, lettering, looks, pictures, textures  # noqa: E402
+from training.data import (  # noqa: E402
+    clips,
+    compose,
+    corpus,
+    dataset,
+    degradations,
+    lettering,
+    line_art,
+    looks,
+    media,
+    pictures,
+    textures,
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +70,11 @@ def library(drawn: Path) -> corpus.Library:
 
 
 @pytest.fixture(scope="module")
-def sharp(library: corpus.Library) -> degrade.Planes:
+def sharp(library: corpus.Library) -> media.Planes:
     """A sharp moving clip of 512x512 planes, never flat."""
     rng, names = np.random.default_rng(11), list[str]()
     plate = compose.line_plate(library, 640, rng, names)
-    return degrade.to_planes([compose.view(plate, 2.0 * t, 3.0 * t) for t in range(13)])
+    return media.to_planes([compose.view(plate, 2.0 * t, 3.0 * t) for t in range(13)])
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -159,7 +171,7 @@ def test_film_damage_is_drawn_from_its_outlines(tmp_path: Path) -> None:
 
 def test_real_damage_lies_on_single_frames_and_leaves_the_rest_alone() -> None:
     y, shapes = torch.full((5, 96, 96), 0.5), [torch.ones(40, 12), torch.ones(9, 9)]
-    made = [faults.dirt(y, shapes, np.random.default_rng(seed)) for seed in range(6)]
+    made = [degradations.dirt(y, shapes, np.random.default_rng(seed)) for seed in range(6)]
     assert all(bad.shape == y.shape and float(bad.min()) >= 0 and float(bad.max()) <= 1 for bad in made)
     hits = torch.stack([bad != y for bad in made]).float()
     assert 0.001 < float(hits.mean()) < 0.4
@@ -197,7 +209,7 @@ def test_whole_sources_are_kept_for_validation() -> None:
 
 def test_cels_are_flat_tones_between_dark_lines() -> None:
     ground = np.full((300, 400, 3), 200, np.uint8)
-    plate, again, other = (cels.plate(ground, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    plate, again, other = (line_art.plate(ground, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert plate.shape == ground.shape and plate.dtype == np.uint8
     assert np.array_equal(plate, again) and not np.array_equal(plate, other)
     luma = cv2.cvtColor(plate, cv2.COLOR_RGB2GRAY).astype(np.int16)
@@ -207,7 +219,7 @@ def test_cels_are_flat_tones_between_dark_lines() -> None:
 
 
 def test_a_drawn_figure_is_a_cutout() -> None:
-    figure = cels.figure(150, np.random.default_rng(3))
+    figure = line_art.figure(150, np.random.default_rng(3))
     assert figure.shape == (300, 300, 4)
     assert (figure[..., :3] <= figure[..., 3:]).all(), "colour is multiplied by alpha"
     assert 0.1 < (figure[..., 3] == 255).mean() < 0.95 and (figure[0, :, 3] == 0).any()
@@ -219,8 +231,8 @@ def test_a_pen_line_is_as_wide_as_asked(closed: bool) -> None:
     t = np.linspace(0, 2 * np.pi, 400, endpoint=False, dtype=np.float32)
     curve = 200 + 120 * np.stack([np.cos(t), np.sin(t)], 1)
     canvas = np.zeros((400, 400), np.uint8)
-    drawn = cels.ring(curve, 9.0, rng) if closed else [cels.stroke(curve[:300], 9.0, rng)]
-    cv2.fillPoly(canvas, drawn, 255, cv2.LINE_AA, cels.SHIFT)
+    drawn = line_art.ring(curve, 9.0, rng) if closed else [line_art.stroke(curve[:300], 9.0, rng)]
+    cv2.fillPoly(canvas, drawn, 255, cv2.LINE_AA, line_art.SHIFT)
     length = 2 * np.pi * 120 * (1 if closed else 0.75)
     width = canvas.sum() / 255 / length
     assert 3 < width < 13 and canvas[200, 200] == 0
@@ -250,47 +262,47 @@ def test_a_still_clip_gives_the_same_object_again(library: corpus.Library, monke
 
 
 def test_grey_stays_grey_and_levels_are_limited() -> None:
-    planes = degrade.to_planes([np.full((64, 64, 3), level, np.uint8) for level in (0, 128, 255)])
+    planes = media.to_planes([np.full((64, 64, 3), level, np.uint8) for level in (0, 128, 255)])
     assert [int(y[0, 0]) for y in planes.y] == [16, 126, 235]
     assert (planes.uv == 128).all()
 
 
 def test_halving_keeps_the_chroma_left_sited() -> None:
     ramp = np.tile(np.arange(64, dtype=np.uint8)[None] * 3, (64, 1))
-    clip = degrade.Planes(y=np.zeros((1, 128, 128), np.uint8), uv=np.stack([ramp, ramp])[None])
-    row = degrade.halve(clip).uv[0, 0, 16].astype(float)
+    clip = media.Planes(y=np.zeros((1, 128, 128), np.uint8), uv=np.stack([ramp, ramp])[None])
+    row = media.halve(clip).uv[0, 0, 16].astype(float)
     expected = 3 * (2 * np.arange(32) + 0.25)
     assert np.abs(row - expected)[3:-3].max() < 1.0
 
 
-def test_clean_lies_exactly_on_the_sharp_clip(sharp: degrade.Planes) -> None:
-    low = degrade.degrade(sharp, "clean", np.random.default_rng(0))
+def test_clean_lies_exactly_on_the_sharp_clip(sharp: media.Planes) -> None:
+    low = media.degrade(sharp, "clean", np.random.default_rng(0))
     assert low.y.shape == (13, 256, 256) and low.uv.shape == (13, 2, 128, 128)
     window = np.outer(np.hanning(512), np.hanning(512))
     (x, y), _ = cv2.phaseCorrelate(sharp.y[5].astype(float), enlarged(low.y[5]).astype(float), window)
     assert abs(x) < 0.1 and abs(y) < 0.1
 
 
-@pytest.mark.parametrize("kind", degrade.CODEC_KINDS)
-def test_an_encoders_strengths_reach_from_unseen_to_ruin(sharp: degrade.Planes, kind: str) -> None:
-    low = degrade.halve(sharp).y
+@pytest.mark.parametrize("kind", media.CODEC_KINDS)
+def test_an_encoders_strengths_reach_from_unseen_to_ruin(sharp: media.Planes, kind: str) -> None:
+    low = media.halve(sharp).y
     scores = [
-        np.mean([psnr(degrade.encoded(sharp, kind, np.random.default_rng(seed), span).y, low) for seed in range(2)])
+        np.mean([psnr(media.encoded(sharp, kind, np.random.default_rng(seed), span).y, low) for seed in range(2)])
         for span in ((0.0, 0.0), (0.5, 0.5), (1.0, 1.0))
     ]
     assert scores[0] > 37 and scores[0] > scores[1] + 3 > scores[2] + 5, scores
 
 
-def test_a_clip_tells_what_was_done_to_it(sharp: degrade.Planes) -> None:
-    bad = degrade.degrade(sharp, "web", np.random.default_rng(3))
-    assert bad.history[0] in degrade.FILTERS and bad.history[-1].startswith("libx264 crf=")
+def test_a_clip_tells_what_was_done_to_it(sharp: media.Planes) -> None:
+    bad = media.degrade(sharp, "web", np.random.default_rng(3))
+    assert bad.history[0] in media.FILTERS and bad.history[-1].startswith("libx264 crf=")
     assert bad.window(2, 3).history == bad.history
 
 
-@pytest.mark.parametrize("kind", degrade.KINDS[1:])
-def test_degraded_clips_keep_count_order_place_and_level(sharp: degrade.Planes, kind: str) -> None:
-    low = degrade.halve(sharp)
-    bad = degrade.degrade(sharp, kind, np.random.default_rng(3))
+@pytest.mark.parametrize("kind", media.KINDS[1:])
+def test_degraded_clips_keep_count_order_place_and_level(sharp: media.Planes, kind: str) -> None:
+    low = media.halve(sharp)
+    bad = media.degrade(sharp, kind, np.random.default_rng(3))
     assert bad.y.shape == low.y.shape and bad.uv.shape == low.uv.shape
     scores = np.array([[psnr(b, c) for c in low.y] for b in bad.y])
     assert (scores.argmax(1) == np.arange(13)).all()
@@ -302,9 +314,9 @@ def test_degraded_clips_keep_count_order_place_and_level(sharp: degrade.Planes, 
     assert np.abs(bad.uv.mean((0, 2, 3)) - low.uv.mean((0, 2, 3))).max() < 1.5
 
 
-def test_degrading_is_a_function_of_the_seed(sharp: degrade.Planes) -> None:
+def test_degrading_is_a_function_of_the_seed(sharp: media.Planes) -> None:
     for kind in ("mpeg2", "web", "vhs"):
-        a, b = (degrade.degrade(sharp, kind, np.random.default_rng(9)) for _ in range(2))
+        a, b = (media.degrade(sharp, kind, np.random.default_rng(9)) for _ in range(2))
         assert np.array_equal(a.y, b.y) and np.array_equal(a.uv, b.uv)
 
 
@@ -356,11 +368,11 @@ def test_variants_of_a_drawing_fall_into_one_split() -> None:
     assert 0.02 < splits.count("val") / 600 < 0.12
 
 
-@pytest.mark.parametrize("task", degrade.TASK_CODECS)
+@pytest.mark.parametrize("task", media.TASK_CODECS)
 def test_a_tasks_clips_hold_its_codecs_alone(task: str) -> None:
-    kinds = [degrade.pick_kinds(np.random.default_rng(seed), task) for seed in range(40)]
+    kinds = [media.pick_kinds(np.random.default_rng(seed), task) for seed in range(40)]
     assert {first for first, *_ in kinds} == {"clean"}
-    assert {kind for _, *others in kinds for kind in others} == degrade.TASK_CODECS[task].keys()
+    assert {kind for _, *others in kinds for kind in others} == media.TASK_CODECS[task].keys()
 
 
 def test_writing_is_resumable_and_leaves_no_partial_file(drawn: Path, tmp_path: Path) -> None:

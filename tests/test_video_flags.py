@@ -6,8 +6,8 @@ import shlex
 
 import pytest
 
+from vsanimup.encoding.video_flags import ENCODERS, Look, Mastering, flags, look_of, losses
 from vsanimup.errors import AnimupError
-from vsanimup.video_flags import ENCODERS, Look, Mastering, flags, look_of, losses
 
 DVD = look_of({"_Matrix": 6, "_Transfer": 6, "_Primaries": 6, "_Range": 0, "_SARNum": 32, "_SARDen": 27}, "YUV420P8")
 JPEG = look_of({"_Matrix": 5, "_Range": 1, "_ChromaLocation": 1}, "YUV420P8")

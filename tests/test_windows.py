@@ -6,9 +6,9 @@ from conftest import core, moving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsanimup.spatial.enlarge import enlarge
-from vsanimup.spatial.rgb import COEFFICIENTS, to_rgb, to_yuv
-from vsanimup.temporal.windows import BLOCK, LEAD, OVERLAP, WINDOW, sequence, shares
+from vsanimup.networks.animatelcm.interpolation import enlarge
+from vsanimup.networks.animatelcm.windows import BLOCK, LEAD, OVERLAP, WINDOW, sequence, shares
+from vsanimup.video.rgb import COEFFICIENTS, to_rgb, to_yuv
 
 KINDS = st.lists(st.sampled_from("ssssdddc"), min_size=1, max_size=100)
 """A clip: each frame shows the drawing before it, another one, or starts a scene."""

@@ -1,7 +1,7 @@
 """Between the native plugin and the rest of the package.
 
-The plugin's functions (``core.animup.Restore`` and so on) arrive here by `invoke` and are handed to
-the modules named in `HANDLERS`. In the other direction `block_node` makes the plugin's one kind of
+The plugin's functions (``core.animup.Restore`` and so on) arrive in `vsanimup.plugin`, and `answer` turns
+their maps into Python's arguments and back. In the other direction `block_node` makes the plugin's one kind of
 node: a clip computed in blocks of frames by a Python callable.
 
 Two rules for the callables given to `block_node`: they must not request frames of any clip (a core
@@ -13,7 +13,6 @@ from __future__ import annotations
 import atexit
 import functools
 import gc
-import importlib
 import itertools
 import logging
 import sys
@@ -30,20 +29,11 @@ import vapoursynth as vs
 from vsanimup.errors import AnimupError, cut, shown
 from vsanimup.stop import Stop
 
-__all__ = ["HANDLERS", "SPAN", "FrameView", "Job", "block_node", "log"]
+__all__ = ["SPAN", "FrameView", "Job", "answer", "block_node", "log"]
 
 SPAN: Final = "AnimupFrom", "AnimupFirst", "AnimupLast", "AnimupTo"
 """Frame properties that tell the plugin of the drawing a frame shows (see native/span.hpp): the first frame of its
 surroundings, which lie in its scene, its own first and last, the last of its surroundings."""
-
-HANDLERS: Final[dict[str, tuple[str, str]]] = {
-    "Restore": ("vsanimup.filters.restore", "create"),
-    "Upscale": ("vsanimup.filters.upscale", "create"),
-    "Version": ("vsanimup.version", "version"),
-}
-"""Function of the plugin -> module and function that answer it. They are called with the script's
-arguments by name, those left out not passed: data as str, arrays as list. They return a VideoNode
-or a mapping of int, float, str, bytes or lists of these."""
 
 _ENVIRONMENT_SECONDS: Final = 10.0
 """How long the end of a script environment (a reload in an editor, the end of vspipe) waits for running blocks.
@@ -386,12 +376,12 @@ def node_counts() -> tuple[int, int]:
 
 
 def even_out(address: int, rows: int, columns: int, stride: int, threshold: float, radius: int) -> None:
-    """See :func:`vsanimup.filters.smooth.even_out`, which checks what it passes on."""
+    """See :func:`vsanimup.video.sigma.even_out`, which checks what it passes on."""
     _functions().even_out(address, rows, columns, stride, threshold, radius)
 
 
 def enlarge(table: int, left: bool) -> None:
-    """This and the next three: see :mod:`vsanimup.filters.gate`, which checks what it passes on."""
+    """This and the next three: see :mod:`vsanimup.networks.lite.gate`, which checks what it passes on."""
     _functions().enlarge(table, left)
 
 
@@ -410,12 +400,13 @@ def blend_shares(table: int, change: int, evening: int, rows: int, columns: int,
     _functions().blend_shares(table, change, evening, rows, columns, cell)
 
 
-def invoke(function: str) -> str | None:
+def answer(function: str, handler: Callable[..., object]) -> str | None:
     """Answer the plugin function being called on this thread; the error's text, or None.
 
-    Called by native code.
+    ``handler`` is called with the script's arguments by name, those left out not passed: data as str, arrays as list.
+    It returns a VideoNode or a mapping of int, float, str, bytes or lists of these.
     """
-    return _error_of(function, functools.partial(_answer, function))
+    return _error_of(function, functools.partial(_answer, function, handler))
 
 
 def take_callback(key: int) -> _Callbacks:
@@ -431,8 +422,7 @@ def attach(*functions: Any) -> None:
     atexit.register(_native.stop_nodes, -1, _EXIT_SECONDS)
 
 
-def _answer(function: str) -> None:
-    module, attribute = HANDLERS[function]
+def _answer(function: str, handler: Callable[..., object]) -> None:
     plugin = vs.core.animup
     arguments = plugin.internal_arguments()
     if not isinstance(arguments, dict):
@@ -440,7 +430,7 @@ def _answer(function: str) -> None:
     arguments.pop("internal_keys", None)
     kinds = _kinds(getattr(plugin, function).signature)
     values = {name: _plain(name, value, kinds.get(name, "")) for name, value in arguments.items()}
-    result = getattr(importlib.import_module(module), attribute)(**values)
+    result = handler(**values)
     plugin.internal_result(**(result if isinstance(result, Mapping) else {"clip": result}))
 
 
@@ -468,7 +458,7 @@ def _kinds(signature: str) -> dict[str, str]:
 
 
 def _plain(name: str, value: Any, kind: str) -> Any:
-    """A value as VapourSynth's map gives it -> as `HANDLERS` promises it."""
+    """A value as VapourSynth's map gives it -> as `answer` promises it."""
     if kind.endswith("[]"):
         values = value if isinstance(value, list) else [value]
         return [_plain(name, each, kind[:-2]) for each in values]

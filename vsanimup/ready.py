@@ -16,7 +16,7 @@ import vapoursynth as vs
 
 from vsanimup.bridge import Job, block_node
 from vsanimup.errors import AnimupError
-from vsanimup.models import SHIPPED
+from vsanimup.networks.manifest import SHIPPED
 
 DEINTERLACE: Final = ("bwdif", "ivtc", "off", "auto")
 """What ``deinterlace=`` takes: deinterlace by Bwdif, undo telecine, take the frames for progressive, or Bwdif if it is

@@ -6,7 +6,7 @@ import importlib.metadata
 import sys
 
 from vsanimup.engines import BACKENDS
-from vsanimup.models import shipped
+from vsanimup.networks.manifest import shipped
 
 
 def version() -> dict[str, str | list[str]]:

@@ -16,7 +16,7 @@ The folder holds, beside ``manifest.json`` of kind ``animatelcm``:
 ``denoise_memory.onnx``  unless ``--no-memory``: the denoiser with memory of earlier windows, see below; it has the
                     weights of ``denoise.onnx``
 ``NAME.weights``    the large tensors of ``NAME.onnx``
-``vocab.json``,     the tokenizer, for :class:`vsanimup.diffusion.tokenizer.Tokenizer`
+``vocab.json``,     the tokenizer, for :class:`vsanimup.networks.animatelcm.tokenizer.Tokenizer`
 ``merges.txt``
 ==================  ====================================================================================
 
@@ -29,7 +29,7 @@ the mean of its distribution. ``image`` of control is RGB in 0..1. ``tokens`` ar
 makes them.
 
 One call of ``denoise.onnx`` is one step of LCM at the training timestep ``timestep`` with ᾱ the running product of
-1 - β (see :func:`export.animatelcm.graphs.alphas`)::
+1 - β (see :func:`vsanimup.architectures.animatelcm.graphs.alphas`)::
 
     signal, spread           = sqrt(ᾱ), sqrt(1 - ᾱ)            of this timestep
     next_signal, next_spread = the same of the next timestep, or 1, 0 at the last step, which leaves out the noise
@@ -44,7 +44,7 @@ is ``n + g·(p - n)`` of the ``next_latents`` n and p for the negative and the p
 ``mask [frames, frames]`` is added to the scores of temporal attention: 0 where frame (row) sees frame (column), -10000
 where it does not. Blocks on the diagonal part scenes; a frame that only fills up a window sees itself and is seen by
 none. Nothing passes between frames that do not see each other (in motion modules nothing else joins frames, see
-:class:`export.animatelcm.layers.Motion`).
+:class:`vsanimup.architectures.animatelcm.layers.Motion`).
 
 ``residual_i`` have the shapes of the states that the base hands across from its down blocks to its up blocks, the last
 one that of the middle block; zeros mean no control. ``strength`` [1] scales them.
@@ -57,7 +57,7 @@ one that of the middle block; zeros mean no control. ``strength`` [1] scales the
 and the factor by which its pictures are smaller than latents. Motion modules see the slots, as far as the mask (0 or
 -10000) lets a frame, besides the window. Then slots and frames compete for the slots, at every place those with the
 largest order + score win, and lie there in this order; an order of 1e6 and more is surely kept, and -1e6 surely not
-(:class:`export.animatelcm.memory.Memory`, :class:`vsanimup.diffusion.memory.Carried`).
+(:class:`vsanimup.architectures.animatelcm.memory.Memory`, :class:`vsanimup.networks.animatelcm.memory.Carried`).
 
 The first runs at full size are best made on random files, ``python -m tests.animatelcm_files FOLDER``, which also says
 how to measure the memory that an export takes.

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vsanimup.doctor import free_memory
+from vsanimup.cli.doctor import free_memory
 from vsanimup.errors import AnimupError
 from vsanimup.sizes import show_bytes
 
@@ -93,11 +93,13 @@ def export(request: Request) -> Iterator[str]:
     request.check()
     import torch
 
+    from vsanimup.architectures.animatelcm import graphs
+    from vsanimup.architectures.animatelcm.layers import Pooling
+
     from ..folder import called, model_folder, sha256
-    from . import graphs, layouts, parts
+    from . import layouts, parts
     from .autoencoders import read_tiny_vae, read_vae
     from .checkpoints import file_of, named, open_tensors
-    from .layers import Pooling
     from .loras import SHARE, merge, read_lora
     from .onnx_files import export as export_graph
 

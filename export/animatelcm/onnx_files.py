@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor, nn
 
+from vsanimup.architectures.animatelcm.layers import halve
 from vsanimup.errors import AnimupError
-
-from .layers import halve
 
 OPSET = 17
 ALIGN = 4096

@@ -11,14 +11,14 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-from vsanimup.diffusion.tokenizer import MERGES, VOCABULARY, Tokenizer
+from vsanimup.architectures.animatelcm.graphs import CONTEXT, MotionModules, TextConfig, TextEncoder
+from vsanimup.architectures.animatelcm.layers import MOTION_HEADS, POSITIONS, Pooling, sinusoid
 from vsanimup.errors import AnimupError
+from vsanimup.networks.animatelcm.tokenizer import MERGES, VOCABULARY, Tokenizer
 
 from . import layouts, vocabulary
 from .autoencoders import autoencoder_of, read_vae
 from .checkpoints import Tensors, built, config_of, file_of, load, named, open_tensors, weights_of
-from .graphs import CONTEXT, MotionModules, TextConfig, TextEncoder
-from .layers import MOTION_HEADS, POSITIONS, Pooling, sinusoid
 from .recognise import BASE, CONTROL, MOTION, REMEDIES, refuse_others
 
 LEVELS, LAYERS = 4, 2

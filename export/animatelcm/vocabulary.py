@@ -7,8 +7,8 @@ import importlib.util
 import json
 from pathlib import Path
 
-from vsanimup.diffusion.tokenizer import END, LAST, MERGES, START, VOCABULARY, byte_signs
 from vsanimup.errors import AnimupError
+from vsanimup.networks.animatelcm.tokenizer import END, LAST, MERGES, START, VOCABULARY, byte_signs
 
 PACKAGES = {"open_clip": "open-clip-torch", "clip": "clip-anytorch"}
 """Modules that lie beside CLIP's own file of merges, and the packages on PyPI that they come with."""

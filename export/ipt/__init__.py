@@ -1,4 +1,4 @@
-"""IPT (arXiv 2012.00364) to a model folder of kind ``image``, see :mod:`vsanimup.models.image`.
+"""IPT (arXiv 2012.00364) to a model folder of kind ``image``, see :mod:`vsanimup.networks.image.network`.
 
 ``animup export ipt --checkpoint IPT_sr2.pt --task x2 --out FOLDER``
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from vsanimup.architectures.ipt import Sizes
 from vsanimup.errors import AnimupError
 
 from ..animatelcm.checkpoints import Tensors, open_tensors
-from .network import Sizes
 from .tasks import TASKS
 
 QUERIES = "body.query_embed.weight"
@@ -25,7 +25,7 @@ def what_it_is(tensors: Tensors) -> str:
     """A guess at a file that holds no IPT."""
     names = list(tensors)
     if not names:
-        return "it holds no tensors at its top, as checkpoints of training.train (python -m export lite) do"
+        return "it holds no tensors at its top, as checkpoints of training.lite.train (python -m export lite) do"
     if any("motion_modules" in name for name in names):
         return "it looks like AnimateLCM's motion module: animup export animatelcm takes that"
     if any(name.startswith(("lora_unet", "lora_te")) for name in names):
@@ -36,7 +36,7 @@ def what_it_is(tensors: Tensors) -> str:
 
 
 def read(path: Path, task: str, *, heads: int, index: int | None = None) -> tuple[Sizes, Tensors]:
-    """The sizes of the network and its tensors, under the names of :class:`export.ipt.network.Ipt`.
+    """The sizes of the network and its tensors, under the names of :class:`vsanimup.architectures.ipt.Ipt`.
 
     ``index`` is that of head, query and tail, by default the task's where the file has several. What is missing from
     the layers or surplus is found when the tensors are loaded. Raises :class:`AnimupError` where the file is no IPT or

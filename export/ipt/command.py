@@ -29,11 +29,12 @@ def export(
     """Do it; says what it is doing. Raises :class:`AnimupError` where it cannot, and then nothing is written."""
     import torch
 
+    from vsanimup.architectures.ipt import Ipt
+
     from ..animatelcm.checkpoints import load
     from ..animatelcm.onnx_files import TOLERANCES
     from ..animatelcm.onnx_files import export as export_graph
     from .checkpoint import read
-    from .network import Ipt
 
     if precision not in TOLERANCES:
         raise AnimupError(f"--precision must be {' or '.join(TOLERANCES)}, got {precision!r}")

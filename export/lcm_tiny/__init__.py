@@ -17,13 +17,13 @@ import torch
 import typer
 from torch import Tensor
 
-from training.lcm.networks import TOKENS
 from training.lcm.train import load
-from vsanimup.diffusion.tokenizer import END, LAST, MERGES, START, VOCABULARY, byte_signs
+from vsanimup.architectures.animatelcm import graphs
+from vsanimup.architectures.animatelcm.layers import POSITIONS
+from vsanimup.architectures.lcm_tiny import TOKENS
 from vsanimup.errors import AnimupError
+from vsanimup.networks.animatelcm.tokenizer import END, LAST, MERGES, START, VOCABULARY, byte_signs
 
-from ..animatelcm import graphs
-from ..animatelcm.layers import POSITIONS
 from ..animatelcm.onnx_files import export as export_graph
 from ..folder import model_folder
 

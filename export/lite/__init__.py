@@ -19,12 +19,12 @@ import typer
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.dataset import BOTH, CODEC_TASKS
-from training.layers import Conv, Round
-from training.loop import lites, load_checkpoint
-from training.network import ALIGN, TOKEN, Lite, TaskConv
-from training.shipped import onnx_scope, shipped
-from vsanimup.models import MANIFEST
+from training.data.dataset import BOTH, CODEC_TASKS
+from training.lite.loop import lites, load_checkpoint
+from vsanimup.architectures.lite.layers import Conv, Round
+from vsanimup.architectures.lite.network import ALIGN, TOKEN, Lite, TaskConv
+from vsanimup.architectures.lite.shipped import onnx_scope, shipped
+from vsanimup.networks.manifest import MANIFEST
 from vsanimup.tasks import TASKS
 
 from ..folder import sync, write_model
@@ -143,7 +143,7 @@ def largest_difference(net: Lite, network: bytes, height: int = 2 * ALIGN, width
 
 
 def task_weights(net: Lite) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays of ``tasks.npz``: see :class:`vsanimup.models.modulation.Modulation`. Half precision."""
+    """The arrays of ``tasks.npz``: see :class:`vsanimup.networks.lite.modulation.Modulation`. Half precision."""
     arrays, exported = {}, plain(net)
     for name, module in net.named_modules():
         if not isinstance(module, TaskConv) or module.task_a is None:
@@ -287,13 +287,13 @@ def add_specialist(folder: Path, task: str, files: Mapping[str, bytes], manifest
 
 def main(
     out: Annotated[Path, typer.Option(help="folder to write the model folders to")],
-    checkpoint: Annotated[Path | None, typer.Option(help="checkpoint.pt of training.train: two networks")] = None,
-    one_pass: Annotated[Path | None, typer.Option(help="checkpoint.pt of training.one_pass: one")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="checkpoint.pt of training.lite.train: two networks")] = None,
+    one_pass: Annotated[Path | None, typer.Option(help="checkpoint.pt of training.lite.one_pass: one")] = None,
     specialist: Annotated[
         list[str] | None,
         typer.Option(
             metavar="TASK=PATH",
-            help="checkpoint.pt of training.specialise for a task, or for both kinds of codecs as codecs=PATH; of "
+            help="checkpoint.pt of training.lite.experts for a task, or for both kinds of codecs as codecs=PATH; of "
             "several, the mean is taken",
         ),
     ] = None,
@@ -302,7 +302,7 @@ def main(
     ] = 1.0,
     licence: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence")] = "MIT",
 ) -> None:
-    """Export the lite networks trained by training.train, training.one_pass and training.specialise.
+    """Export the lite networks trained by training.lite.train, training.lite.one_pass and training.lite.experts.
 
     A model keeps the specialists that it has; new ones go into the folders of the models that they stand in for.
     """

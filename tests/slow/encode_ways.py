@@ -24,7 +24,7 @@ from distributed import Client, LocalCluster
 
 from tests.render_files import SLOW, make_film, probe, shown, taken, times_of, video_hash
 
-COMMAND = [sys.executable, "-c", "from vsanimup.cli import app; app()", "encode"]
+COMMAND = [sys.executable, "-c", "from vsanimup.cli.main import app; app()", "encode"]
 
 
 def wait_for(found: Callable[[], object], process: subprocess.Popen[str]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.render_files import SLOW, make_film, shown, video_hash
 
-COMMAND = [sys.executable, "-c", "from vsanimup.cli import app; app()", "encode"]
+COMMAND = [sys.executable, "-c", "from vsanimup.cli.main import app; app()", "encode"]
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """Examples for the diagnosis: ``python -m training.diagnosis.data --clips DIR --out FILE --split train --count 1000``.
 
-Each example is the measures of a short run of frames cut out of a clip file (see ``training/clips.py``), whose state
-is known. Faults come from the real encoders in the files and from ``training/faults.py``. What is done to each run
-besides says nothing about its state and must not be taken for a sign of it: crops off the block grid, letterboxes,
-other levels, dithering, higher bit depths, other resizers, missing chroma, single frames.
+Each example is the measures of a short run of frames cut out of a clip file (see ``training/data/clips.py``), whose
+state is known. Faults come from the real encoders in the files and from ``training/data/degradations.py``. What is done
+to each run besides says nothing about its state and must not be taken for a sign of it: crops off the block grid,
+letterboxes, other levels, dithering, higher bit depths, other resizers, missing chroma, single frames.
 
 Written is one ``.npz``: ``measures`` float32 [n, COUNT], ``states`` n names of MIXES, ``groups`` int64 [n]
 (number of the clip), ``kinds`` n strings for the report.
@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.dataset import CODEC_TASKS, read_clip, to_chroma, to_luma
-from training.degrade import CODEC_KINDS, LIGHT, WHOLE, Planes, asp, halve, hevc, jpeg, mpeg2, noise, web
-from training.faults import lay
+from training.data.dataset import CODEC_TASKS, read_clip, to_chroma, to_luma
+from training.data.degradations import lay
+from training.data.media import CODEC_KINDS, LIGHT, WHOLE, Planes, asp, halve, hevc, jpeg, mpeg2, noise, web
 from vsanimup.diagnosis.decision import RUN
 from vsanimup.diagnosis.measures import measure
 

@@ -1,8 +1,8 @@
 """The gate's predictors from clips: ``python -m training.gate --clips DIR --validation DIR --work DIR``.
 
-Clips are those of :mod:`training.clips`. What the networks do to them is recorded under ``--work``, where it stays, so
-that the command may be stopped and run again. ``Restore``'s predictor comes first, for ``Upscale`` is fed with what it
-lets through. Prints the digest to be written down in ``vsanimup/filters/gate.py``.
+Clips are those of :mod:`training.data.clips`. What the networks do to them is recorded under ``--work``, where it
+stays, so that the command may be stopped and run again. ``Restore``'s predictor comes first, for ``Upscale`` is fed
+with what it lets through. Prints the digest to be written down in ``vsanimup/networks/lite/gate.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from training.gate import record, train
-from vsanimup.filters import gate
+from vsanimup.networks.lite import gate
 
 
 def packed(arrays: dict[str, np.ndarray]) -> bytes:

@@ -18,18 +18,18 @@ import torch
 import vapoursynth as vs
 from numpy.typing import NDArray
 
-from training import faults
+from training.data import degradations
 from vsanimup.diagnosis.mixes import MIXES, mix_text
 from vsanimup.engines import Array, choose
-from vsanimup.filters import gate
-from vsanimup.filters.inference import Inference, Mix
 from vsanimup.filters.restore import SMOOTH as RESTORE_SMOOTH
-from vsanimup.filters.samples import Picture, average, scales
-from vsanimup.filters.smooth import STEP, even_out
 from vsanimup.filters.upscale import SMOOTH, SMOOTH_ONE_PASS
-from vsanimup.models import Model, find
+from vsanimup.networks.lite import gate
+from vsanimup.networks.lite.inference import Inference, Mix
+from vsanimup.networks.manifest import Model, find
 from vsanimup.tasks import TASKS
-from vsanimup.temporal.drawings import run_of, same_drawing
+from vsanimup.video.duplicates import run_of, same_drawing
+from vsanimup.video.samples import Picture, average, scales
+from vsanimup.video.sigma import STEP, even_out
 
 Rng = np.random.Generator
 Predictors = Mapping[str, Array]
@@ -159,10 +159,10 @@ def restored(
 
 def asked(y: NDArray[np.uint8], uv: NDArray[np.uint8], rng: Rng) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Mix]:
     """A variant with faults that somebody names, and their tasks."""
-    names = [str(name) for name in rng.choice(list(faults.FAULTS), int(rng.choice([1, 1, 2])), replace=False)]
+    names = [str(name) for name in rng.choice(list(degradations.FAULTS), int(rng.choice([1, 1, 2])), replace=False)]
     luma = torch.from_numpy((y.astype(np.float32) - 16) / 219)
     chroma = torch.from_numpy((uv.astype(np.float32) - 128) / 224).flatten(0, 1)
-    luma, chroma = faults.lay(names, luma, chroma, rng)
+    luma, chroma = degradations.lay(names, luma, chroma, rng)
     return (
         (luma * 219 + 16.5).clamp(1, 254).numpy().astype(np.uint8),
         (chroma * 224 + 128.5).clamp(1, 254).numpy().astype(np.uint8).reshape(uv.shape),
@@ -179,7 +179,7 @@ def ways(kind: str, rng: Rng) -> list[Mix]:
 
 
 def records(path: Path, role: str, predictors: Predictors) -> Iterator[Record]:
-    """All that a role's gate can learn from a clip file of :mod:`training.clips`."""
+    """All that a role's gate can learn from a clip file of :mod:`training.data.clips`."""
     rng = np.random.default_rng([len(path.stem), *path.stem.encode()])
     with np.load(path) as file:
         clip = dict(file)

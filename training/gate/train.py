@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from training.gate.record import PAIRS, STATES
 from vsanimup.diagnosis.mixes import MIXES, mix_text, parse_mix_text
-from vsanimup.filters.gate import MEASURES, SHARES
+from vsanimup.networks.lite.gate import MEASURES, SHARES
 from vsanimup.tasks import TASKS
 
 HIDDEN = (24, 16)
@@ -123,7 +123,7 @@ class Predictor(nn.Module):
         return torch.sigmoid(self.last(F.relu(self.second(x)))).permute(0, 3, 1, 2)
 
     def arrays(self, role: str) -> dict[str, np.ndarray]:
-        """The weights as :data:`vsanimup.filters.gate.FILE` holds them, for measures as they come."""
+        """The weights as :data:`vsanimup.networks.lite.gate.FILE` holds them, for measures as they come."""
         with torch.no_grad():
             first = self.first.weight * self.scale  # of measures as they come
             parts = {

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.dataset import to_chroma, to_luma
-from vsanimup.spatial.rgb import COEFFICIENTS
+from training.data.dataset import to_chroma, to_luma
+from vsanimup.video.rgb import COEFFICIENTS
 
 Clip = dict[str, NDArray[np.uint8]]
 MARGIN = 4
@@ -151,7 +151,7 @@ class Crops:
         window has ``frames`` frames in a row."""
         self.files = sorted(folder.glob("train_*.npz"))
         if not self.files:
-            raise FileNotFoundError(f"{folder}: no train_*.npz; make them with python -m training.clips")
+            raise FileNotFoundError(f"{folder}: no train_*.npz; make them with python -m training.data.clips")
         self.windows, self.frames, self.side, self.seed = windows, frames, side, seed
         self._small = small
         self._clips: OrderedDict[Path, Clip] = OrderedDict()

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from export.animatelcm.graphs import CONTEXT, alphas
 from training.lcm.data import Pictures, luma_of, validation
-from training.lcm.networks import TOKENS, Recall, Tiny
 from training.losses import ssim
+from vsanimup.architectures.animatelcm.graphs import CONTEXT, alphas
+from vsanimup.architectures.lcm_tiny import TOKENS, Recall, Tiny
 
 SSIM_WEIGHT = 0.05
 LATENT_NOISE = 0.04

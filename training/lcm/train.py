@@ -19,9 +19,9 @@ from torch import nn
 
 from training.lcm import stages
 from training.lcm.data import Crops
-from training.lcm.networks import Tiny, TinyConfig, offset
-from training.loop import advance, follow, save
+from training.lite.loop import advance, follow, save
 from training.muon import Muon
+from vsanimup.architectures.lcm_tiny import Tiny, TinyConfig, offset
 
 BEFORE = {
     "image": ("autoencoder",), "motion": ("image",), "memory": ("motion", "image"), "joint": ("autoencoder",),

@@ -31,15 +31,15 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.packages import demand
-from training.dataset import TAPE, Batch, Batches, validation
-from training.loop import ADAM_GAIN, CLIP, DECAY_SHARE, OUTPUT_GAIN
+from training.data.dataset import TAPE, Batch, Batches, validation
+from training.lite.loop import ADAM_GAIN, CLIP, DECAY_SHARE, OUTPUT_GAIN
+from training.lite.train import CONFIGS
 from training.losses import psnr
 from training.muon import Muon
-from training.network import Lite
 from training.studies.compression_gradients import apply, choose, gradients, matrices, measure
 from training.studies.compression_report import AIM, COMMON, report
 from training.studies.vit import CROP, WHOLE, Strategy, Vit, VitConfig
-from training.train import CONFIGS
+from vsanimup.architectures.lite.network import Lite
 
 RADIUS = CONFIGS["restore"].radius
 """Frames seen on each side of the centre frame."""
@@ -95,7 +95,7 @@ def build(network: str) -> nn.Module:
 
 
 def optimizers(net: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the weights of layers, Adam for all else, as :func:`training.loop.optimizers`."""
+    """Muon for the weights of layers, Adam for all else, as :func:`training.lite.loop.optimizers`."""
     assert isinstance(net, Vit | Lite)
     layers, outputs = list(matrices(net).values()), net.output_parameters()
     known = {id(p) for p in (*layers, *outputs)}

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.dataset import Batch
-from training.loop import CLIP
+from training.data.dataset import Batch
+from training.lite.loop import CLIP
 from training.losses import CHROMA_WEIGHT, FLOOR
-from training.network import Lite
 from training.studies.vit import CROP, Output, Strategy, Vit
+from vsanimup.architectures.lite.network import Lite
 
 CONTRAST_WEIGHT = 0.1
 """Weight of the contrastive loss beside the logarithm of the distance."""

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from skimage import data
 from torch.nn import functional as F
 
-from export.ipt.network import Ipt, Sizes
-from vsanimup.spatial.tiles import Blend, Grid, fixed, surround
+from vsanimup.architectures.ipt import Ipt, Sizes
+from vsanimup.tiling.tiles import Blend, Grid, fixed, surround
 
 Array = NDArray[np.float32]
 PATCH, ORIGINAL = 48, 12

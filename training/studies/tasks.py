@@ -26,9 +26,8 @@ import torch
 import typer
 from torch import Tensor
 
-from training.loop import CLIP, optimizers, save
+from training.lite.loop import CLIP, optimizers, save
 from training.losses import distance
-from training.network import Lite, LiteConfig
 from training.studies.report import tables
 from training.studies.weights import (
     bias_parameters,
@@ -41,6 +40,7 @@ from training.studies.weights import (
     recommend,
 )
 from training.studies.windows import Windows, cut_windows
+from vsanimup.architectures.lite.network import Lite, LiteConfig
 
 TASKS = ("deblock", "denoise", "dehalo", "descratch", "derain", "desnow")
 """Tasks of the study: those whose faults a short training of a small network mends well enough to tell."""
@@ -167,7 +167,7 @@ class Bench:
         self, net: Lite, tasks: Sequence[str], steps: int, lr: float,
         only: Iterable[Tensor] | None = None, adam: bool = False,
     ) -> Lite:  # fmt: skip
-        """Train ``net`` for ``tasks``, of its weights ``only`` some, by Muon as ``training.train`` does or by Adam."""
+        """Train ``net`` for ``tasks``, of its weights ``only`` some, by Muon as :mod:`training.lite.train` or Adam."""
         chosen = {id(p) for p in (net.parameters() if only is None else only)}
         for p in net.parameters():
             p.requires_grad_(id(p) in chosen)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.network import TOKEN, contrast_basis
+from vsanimup.architectures.lite.network import TOKEN, contrast_basis
 from vsanimup.tasks import TASKS
 
 CROP = 96
@@ -146,7 +146,7 @@ class Output:
 
 
 class Vit(nn.Module):
-    """Conv head, patch embedding, transformer, and back to the planes; input as :class:`training.network.Lite`'s."""
+    """Conv head, patch embedding, transformer, and back to the planes; input as that of :class:`Lite`."""
 
     basis: Tensor
 

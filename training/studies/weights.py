@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.layers import Conv
-from training.network import Lite, TaskConv
+from vsanimup.architectures.lite.layers import Conv
+from vsanimup.architectures.lite.network import Lite, TaskConv
 
 State = Mapping[str, Tensor]
 
@@ -63,7 +63,7 @@ def cut_change(start: State, tuned: State, rank: int | None) -> dict[str, Tensor
 
 
 class BiasedConv(TaskConv):
-    """A :class:`training.network.TaskConv` made of any convolution, strided ones too."""
+    """A :class:`vsanimup.architectures.lite.network.TaskConv` made of any convolution, strided ones too."""
 
     def __init__(self, conv: Conv, tasks: int, rank: int) -> None:
         super().__init__(conv.in_channels, conv.out_channels, conv.kernel_size[0], tasks, rank, relu=conv.relu)

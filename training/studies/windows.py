@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.dataset import Array, Rng, read_clip, to_chroma, to_luma, window_indices
-from training.degrade import CODEC_KINDS
-from training.faults import lay
+from training.data.dataset import Array, Rng, read_clip, to_chroma, to_luma, window_indices
+from training.data.degradations import lay
+from training.data.media import CODEC_KINDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Windows:
         return len(self.y)
 
     def planes(self, index: Sequence[int] | slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """``y``, ``uv``, ``goal_y``, ``goal_uv`` of some windows, as :class:`training.network.Lite` takes them."""
+        """``y``, ``uv``, ``goal_y``, ``goal_uv`` of some windows, as the lite networks take them."""
         return (
             to_luma(self.y[index]), to_chroma(self.uv[index]),
             to_luma(self.goal_y[index]), to_chroma(self.goal_uv[index]),
@@ -58,7 +58,7 @@ def _cut(clip: dict[str, Array], task: str, radius: int, crop: int, rng: Rng) ->
     if task == "deblock":
         y, uv = y[frames], uv[frames].reshape(-1, *uv.shape[2:])
     else:
-        # a span of consecutive frames, so that rain falls, as in training/dataset.py
+        # a span of consecutive frames, so that rain falls, as in training/data/dataset.py
         low, high = min(frames), max(frames) + 1
         bad_y, bad_uv = lay([task], to_luma(y[low:high]), to_chroma(uv[low:high]).flatten(0, 1), rng)
         order = np.array(frames) - low
@@ -80,7 +80,7 @@ def cut_windows(
             rng = np.random.default_rng((seed, number, place))
             parts[task] += (_cut(clip, task, radius, crop, rng) for _ in range(each))
     if not all(parts.values()):
-        raise FileNotFoundError("no clip files; make them with python -m training.clips")
+        raise FileNotFoundError("no clip files; make them with python -m training.data.clips")
     found = {}
     for task, windows in parts.items():
         y, uv, goal_y, goal_uv = (np.stack(planes) for planes in zip(*windows, strict=True))

@@ -22,7 +22,7 @@ from vsanimup.errors import AnimupError
 
 Array = NDArray[np.float32]
 
-FILE: Final = Path(__file__).with_name("decision.npz")
+FILE: Final = Path(__file__).parents[1] / "models" / "decision.npz"
 """The classifier: ``centre`` and ``scale`` [measures], ``hidden`` [networks, measures, units], ``hidden_bias``
 [networks, units], ``last`` [networks, units, states], ``last_bias`` [networks, states]; all float32."""
 DIGEST: Final = "bbf1354f530d569b21838cf432e9e09d6b6c7f223df11b8f06e6c9aa1d646c3f"

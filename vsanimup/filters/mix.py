@@ -7,8 +7,8 @@ import vapoursynth as vs
 from vsanimup.bridge import log
 from vsanimup.diagnosis import PROPERTY, probe
 from vsanimup.errors import AnimupError, shown
-from vsanimup.filters.inference import Mix
-from vsanimup.models import Model
+from vsanimup.networks.lite.inference import Mix
+from vsanimup.networks.manifest import Model
 from vsanimup.prompts import mix_of
 from vsanimup.tasks import AUTO, parse_task
 

@@ -8,12 +8,13 @@ import vapoursynth as vs
 
 from vsanimup.bridge import log
 from vsanimup.errors import AnimupError, shown
-from vsanimup.filters import arguments, planes
-from vsanimup.filters.image import image_clip
-from vsanimup.filters.lite import lite_node
+from vsanimup.filters import arguments
 from vsanimup.filters.mix import asked_mix, marked
-from vsanimup.models import find
-from vsanimup.models.image import ImageNetwork, find_image
+from vsanimup.networks.image.network import ImageNetwork, find_image
+from vsanimup.networks.image.node import image_clip
+from vsanimup.networks.lite.node import lite_node
+from vsanimup.networks.manifest import find
+from vsanimup.video import formats
 
 SMOOTH = 4.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma: of use alone, and no harm before Upscale."""
@@ -43,8 +44,8 @@ def create(
 
     Raises :class:`AnimupError` for anything that cannot work.
     """
-    return planes.apart_from_colour(
-        planes.checked(clip, "Restore"),
+    return formats.apart_from_colour(
+        formats.checked(clip, "Restore"),
         lambda work: _graph(work, task=task, prompt=prompt, strength=strength, model=model, format=format, **shared),
     )
 
@@ -54,7 +55,7 @@ def _graph(
     **shared: Any,
 ) -> vs.VideoNode:  # fmt: skip
     """As :func:`create`, of a clip that was checked."""
-    target = planes.output_format(clip, format)
+    target = formats.output_format(clip, format)
     network = find_image(model)
     if network is not None:
         if task is not None or prompt is not None:
@@ -67,7 +68,7 @@ def _graph(
     if settings.strength == 0:
         return clip if target.id == clip.format.id else clip.resize.Bicubic(format=target.id)
     clip = marked(clip, mix, "Restore", found)
-    return planes.through_network(
+    return formats.through_network(
         clip, 1, target, lambda work, to: lite_node(work, "Restore", found, settings, to, mix)
     )
 

@@ -10,15 +10,16 @@ import vapoursynth as vs
 from vsanimup.bridge import log
 from vsanimup.diagnosis import PROPERTY
 from vsanimup.errors import AnimupError, shown
-from vsanimup.filters import arguments, planes
-from vsanimup.filters.image import image_clip
-from vsanimup.filters.inference import Mix
-from vsanimup.filters.likeness import RESTORED
-from vsanimup.filters.lite import Settings, lite_node
+from vsanimup.filters import arguments
 from vsanimup.filters.mix import asked_mix, marked
-from vsanimup.models import Model, find
-from vsanimup.models.image import ImageNetwork, find_image
+from vsanimup.networks.image.network import ImageNetwork, find_image
+from vsanimup.networks.image.node import image_clip
+from vsanimup.networks.lite.inference import Mix
+from vsanimup.networks.lite.node import Settings, lite_node
+from vsanimup.networks.manifest import Model, find
 from vsanimup.sizes import show_bytes, total_memory
+from vsanimup.video import formats
+from vsanimup.video.likeness import RESTORED
 
 PLAIN, ONE_PASS = "lite-upscale", "lite-one-pass"
 """What ``model="lite"`` is: enlarging alone, and with a task."""
@@ -81,8 +82,8 @@ def create(
     """
     if scale not in (2, 3, 4):
         raise AnimupError(f"scale must be 2, 3 or 4, got {scale}")
-    return planes.apart_from_colour(
-        planes.checked(clip, "Upscale"),
+    return formats.apart_from_colour(
+        formats.checked(clip, "Upscale"),
         lambda work: _graph(work, scale=scale, task=task, model=model, format=format, **others),
     )
 
@@ -91,7 +92,7 @@ def _graph(
     clip: vs.VideoNode, *, scale: int, task: str | None, model: str, format: int | None, **others: Any
 ) -> vs.VideoNode:
     """As :func:`create`, of a clip that was checked."""
-    target = planes.output_format(clip, format, scale)
+    target = formats.output_format(clip, format, scale)
     mine = {field.name: others.pop(field.name) for field in fields(Diffusion) if field.name in others}
     network = find_image(model)
     if network is not None:
@@ -146,17 +147,17 @@ def _lite(
     def enlarge(work: vs.VideoNode, to: int) -> vs.VideoNode:
         if scale == 2:
             return lite_node(work, "Upscale", model, settings, to, mix, again)
-        work = lite_node(work, "Upscale", model, settings, planes.floats(work), mix, again)
+        work = lite_node(work, "Upscale", model, settings, formats.floats(work), mix, again)
         # what restoring left is gone, and copies of a drawing are equal
         work = work.std.SetFrameProps(**{RESTORED: model.name})
         return lite_node(work, "Upscale", second, replace(settings, steady=0.0), to)
 
     if scale != 3:
-        return planes.through_network(clip, scale, target, enlarge).std.RemoveFrameProps(RESTORED)
+        return formats.through_network(clip, scale, target, enlarge).std.RemoveFrameProps(RESTORED)
     fine = vs.core.query_video_format(
         clip.format.color_family, vs.FLOAT, 32, clip.format.subsampling_w, clip.format.subsampling_h
     )
-    large = planes.through_network(clip, 4, fine, enlarge).std.RemoveFrameProps(RESTORED)
+    large = formats.through_network(clip, 4, fine, enlarge).std.RemoveFrameProps(RESTORED)
     return large.resize.Spline36(format=target.id, width=clip.width * 3, height=clip.height * 3)
 
 
@@ -172,7 +173,7 @@ def _image(
     log(f"Upscale: {network.name}", "debug")
     if network.scale == scale:
         return image_clip(clip, "Upscale", network, settings, target, given)
-    fine = vs.core.get_video_format(planes.floats(clip))
+    fine = vs.core.get_video_format(formats.floats(clip))
     large = image_clip(clip, "Upscale", network, settings, fine, given)
     if scale == 4:
         return image_clip(large, "Upscale", network, settings, target, given)
@@ -184,11 +185,11 @@ def _diffusion(
     clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, chosen: Diffusion, shared: dict[str, Any]
 ) -> vs.VideoNode:
     """AnimateLCM's way: interpolation, then few steps of diffusion over windows of drawings."""
-    from vsanimup.diffusion.memory import Budget
-    from vsanimup.diffusion.model import AnimateLcm
-    from vsanimup.diffusion.pipeline import Enhancer
-    from vsanimup.filters.chains import held
-    from vsanimup.filters.diffusion import Memory, diffusion_clip
+    from vsanimup.networks.animatelcm.chains import held
+    from vsanimup.networks.animatelcm.memory import Budget
+    from vsanimup.networks.animatelcm.model import AnimateLcm
+    from vsanimup.networks.animatelcm.node import Memory, diffusion_clip
+    from vsanimup.networks.animatelcm.pipeline import Enhancer
 
     arguments.refuse_precision(shared, "an AnimateLCM model")
     arguments.refuse_of_lite(shared)

@@ -124,7 +124,7 @@ PyRef even_out(PyRef, PyRef args) {
     return none();
 }
 
-// A plane as vsanimup.filters.gate describes it to native code: address, rows, columns, distance between rows.
+// A plane as vsanimup.networks.lite.gate describes it to native code: address, rows, columns, distance between rows.
 PlaneView plane_at(const long long *table) {
     return {reinterpret_cast<float *>(table[0]), static_cast<ptrdiff_t>(table[1]), static_cast<ptrdiff_t>(table[2]),
             static_cast<ptrdiff_t>(table[3])};

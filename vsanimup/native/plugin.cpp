@@ -1,4 +1,4 @@
-// The plugin's entry point, its functions, and how they hand over to vsanimup.bridge.
+// The plugin's entry point, its functions, and how they hand over to vsanimup.plugin.
 #include "block_node.hpp"
 #include "checked.hpp"
 #include "steady.hpp"
@@ -12,7 +12,7 @@
 
 namespace {
 
-// A function a script can call. What it does is looked up by its name in vsanimup.bridge.
+// A function a script can call. What it does is looked up by its name in vsanimup.plugin.
 struct PublicFunction {
     const char *name, *arguments, *result;
 };
@@ -59,9 +59,9 @@ std::string executable(const PythonApi &py) {
     return result.empty() ? "this process's Python" : result;
 }
 
-// An attribute of vsanimup.bridge, which is given the native functions first. Null and `error` set
-// when the package cannot be imported. New reference; needs the GIL.
-PyRef bridge_attribute(const PythonApi &py, const char *name, std::string &error) {
+// An attribute of vsanimup.bridge or vsanimup.plugin; the bridge is given the native functions first. Null
+// and `error` set when the package cannot be imported. New reference; needs the GIL.
+PyRef own_attribute(const PythonApi &py, const char *module, const char *name, std::string &error) {
     PyRef bridge = py.PyImport_ImportModule("vsanimup.bridge");
     if (!bridge) {
         error = "cannot import vsanimup into " + executable(py) + ": " + take_python_error(py);
@@ -77,10 +77,15 @@ PyRef bridge_attribute(const PythonApi &py, const char *name, std::string &error
             if (ref)
                 py.Py_DecRef(ref);
     }
-    PyRef attribute = attached ? py.PyObject_GetAttrString(bridge, name) : nullptr;
-    if (!attribute)
-        error = "vsanimup and its plugin do not fit each other, install it anew: " + take_python_error(py);
     py.Py_DecRef(bridge);
+    PyRef holder = attached ? py.PyImport_ImportModule(module) : nullptr;
+    PyRef attribute = holder ? py.PyObject_GetAttrString(holder, name) : nullptr;
+    if (!attribute)
+        error = (attached && !holder ? "cannot import vsanimup into " + executable(py) + ": "
+                                     : "vsanimup and its plugin do not fit each other, install it anew: ") +
+                take_python_error(py);
+    if (holder)
+        py.Py_DecRef(holder);
     return attribute;
 }
 
@@ -98,7 +103,7 @@ void VS_CC call_python(const VSMap *in, VSMap *out, void *data, VSCore *core, co
                                     "vspipe, vsedit, vsview)");
         } else {
             const PythonApi &py = *gil.api;
-            PyRef invoke = bridge_attribute(py, "invoke", error);
+            PyRef invoke = own_attribute(py, "vsanimup.plugin", "invoke", error);
             if (!invoke) {
                 error = prefix + error;
             } else {
@@ -152,7 +157,7 @@ bool take_callback(int64_t key, Callback &callback, std::string &error) {
         return false;
     }
     const PythonApi &py = *gil.api;
-    PyRef take = bridge_attribute(py, "take_callback", error);
+    PyRef take = own_attribute(py, "vsanimup.bridge", "take_callback", error);
     if (!take)
         return false;
     PyRef arguments = py.Py_BuildValue("(L)", static_cast<long long>(key));

@@ -21,7 +21,7 @@ from vsanimup.prompts import text
 from vsanimup.prompts.shares import Share, given
 from vsanimup.tasks import TASKS
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "models"
 DATA = "classifier.npz"
 MANIFEST = "classifier.json"
 FORMAT = 2

@@ -15,10 +15,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-from vsanimup.encoders import pixel_format, pyav_command
+from vsanimup.encoding.encoders import pixel_format, pyav_command
+from vsanimup.encoding.video_flags import Look, ffmpeg_flags, x264_flags
 from vsanimup.errors import AnimupError
 from vsanimup.processes import find_program
-from vsanimup.video_flags import Look, ffmpeg_flags, x264_flags
 
 NAMES: Final = ("auto", "x264", "x265", "svtav1", "ffmpeg", "pyav")
 THREADS: Final = 4

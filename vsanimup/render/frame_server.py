@@ -140,7 +140,7 @@ class FrameServer:
 
     def _nearest_cut(self, number: int, reach: int) -> int:
         from vsanimup.render.cuts import SceneFrame
-        from vsanimup.temporal.scenes import is_cut
+        from vsanimup.video.scenes import is_cut
 
         first, last = max(0, number - reach - 1), min(self._source.num_frames - 1, number + reach)
         frames = []
@@ -203,7 +203,7 @@ class FrameServer:
 
 def _matrix(node: Any, number: int) -> int:
     """Matrix of a frame; where it is unset, what its height implies."""
-    from vsanimup.filters.samples import matrix_by_height
+    from vsanimup.video.samples import matrix_by_height
 
     with node.get_frame(number) as frame:
         matrix = int(frame.props.get("_Matrix", 2))

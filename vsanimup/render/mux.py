@@ -13,11 +13,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from vsanimup.encoding.video_flags import UNSPECIFIED, Look
 from vsanimup.errors import AnimupError
 from vsanimup.processes import find_program
 from vsanimup.render.source import Tracks, attachments
 from vsanimup.render.times import TICKS
-from vsanimup.video_flags import UNSPECIFIED, Look
 
 TICK = Fraction(1, TICKS)
 NO_ASPECT = (

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
+from vsanimup.encoding.video_flags import Look, look_of, losses
 from vsanimup.engines.cpu import usable_cores
 from vsanimup.errors import AnimupError
 from vsanimup.processes import find_program
@@ -18,7 +19,6 @@ from vsanimup.render.child import Child
 from vsanimup.render.chunk import Order, Script, open_script, versions_here
 from vsanimup.render.chunk_encoders import ChunkEncoder
 from vsanimup.render.journal import Entry, Journal
-from vsanimup.video_flags import Look, look_of, losses
 
 CHUNK = 480
 """Frames of a chunk: 20 seconds of film. Shorter ones cost key frames and windows computed twice, longer ones more of

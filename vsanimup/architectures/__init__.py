@@ -1,0 +1,1 @@
+"""The networks as torch modules. Training, export and benchmarks import them, nothing else does."""

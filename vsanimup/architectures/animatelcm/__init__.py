@@ -1,0 +1,1 @@
+"""AnimateLCM's networks."""

@@ -1,0 +1,1 @@
+"""The command ``animup``: one file a command."""

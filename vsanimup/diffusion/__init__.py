@@ -1,1 +1,0 @@
-"""What the diffusion networks need at run time. Nothing here imports torch."""

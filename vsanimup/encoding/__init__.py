@@ -1,0 +1,1 @@
+"""Encoders, what they must be told of a video, and vspipe, which feeds them."""

@@ -1,0 +1,1 @@
+"""The networks: what a model folder says, and a folder for each family."""

@@ -1,0 +1,1 @@
+"""The AnimateLCM family: few steps of diffusion over windows of frames. Nothing here imports torch."""

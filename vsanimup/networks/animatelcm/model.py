@@ -1,0 +1,226 @@
+"""Model folders of kind ``animatelcm``, as ``animup export animatelcm`` makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vsanimup.engines import Backend, Engine, Size
+from vsanimup.errors import AnimupError, shown
+from vsanimup.networks.animatelcm.memory import Budget, Layout
+from vsanimup.networks.animatelcm.schedule import Schedule
+from vsanimup.networks.animatelcm.tokenizer import MERGES, VOCABULARY, Tokenizer
+from vsanimup.networks.manifest import MANIFEST, Model, open_model
+
+KIND = "animatelcm"
+GRAPHS = ("text", "encode", "denoise", "decode")
+"""Networks that every model has; one with a ControlNet has ``control`` besides."""
+CONTROL = "control"
+REMEMBER = "denoise_memory"
+"""The denoiser with memory of earlier windows, of the denoiser's weights."""
+WINDOW = 16
+"""Frames of a window at most, as the filter makes them; an engine for more would only take more memory."""
+HALVINGS = 8
+"""Sides of latents are multiples of this: the denoiser halves them three times."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnimateLcm:
+    """A model folder of kind ``animatelcm`` whose manifest and small files have been checked."""
+
+    model: Model
+    """The folder and what every manifest has."""
+    precision: str
+    """Precision inside the graphs, such as ``fp16``."""
+    frames: int
+    """Frames of the windows that it was trained on."""
+    most_frames: int
+    """Frames that a window may have at most."""
+    text_channels: int
+    """Channels of the text that the denoiser sees."""
+    control: bool
+    """Whether there is a ControlNet."""
+    residuals: int
+    """Tensors that the ControlNet hands to the denoiser; 0 without one."""
+    betas: tuple[float, float]
+    """First and last β; they grow linearly."""
+    timesteps: int
+    """Training timesteps."""
+    original_steps: int
+    """Steps of the grid that the consistency model was distilled on."""
+    factor: int
+    """Samples of a picture that one of latents stands for, along each axis."""
+    latent_channels: int
+    """Channels of latents."""
+    memory: Layout
+    """Channels of each motion module, and the factor by which its pictures are smaller than latents; none where the
+    model has no denoiser with memory."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self.model.folder
+
+    @property
+    def align(self) -> int:
+        """Width and height of what the networks see are multiples of this many samples."""
+        return HALVINGS * self.factor
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of its graphs."""
+        return (*GRAPHS, *((CONTROL,) if self.control else ()), *((REMEMBER,) if self.memory else ()))
+
+    @classmethod
+    def open(cls, folder: Path) -> AnimateLcm:
+        """Open a folder.
+
+        Raises :class:`AnimupError` as :meth:`of` does, or when the manifest cannot be read.
+        """
+        return cls.of(open_model(folder))
+
+    @classmethod
+    def of(cls, model: Model) -> AnimateLcm:
+        """The same of a model whose manifest was read already.
+
+        Raises :class:`AnimupError` when it is of another kind, a field is missing or out of range, a file is missing,
+        or a small one is damaged. Weights are verified by :meth:`load`.
+        """
+        if model.kind != KIND:
+            raise AnimupError(f"model {model.folder} is of kind {shown(model.kind)}; this needs one of kind {KIND!r}")
+        section = model.sections.get(KIND)
+        if not isinstance(section, dict):
+            raise AnimupError(
+                f"model manifest {model.folder / MANIFEST}: {KIND} must be an object, got {shown(section)}"
+            )
+        fields = _Fields(section, model.folder / MANIFEST)
+        control = fields.flag("control")
+        found = cls(
+            model=model,
+            precision=fields.text("precision"),
+            frames=fields.whole("frames", 1, 1024),
+            most_frames=fields.whole("most_frames", 1, 1024),
+            text_channels=fields.whole("text_channels", 1, 1 << 16),
+            control=control,
+            residuals=fields.whole("residuals", 1 if control else 0, 64),
+            betas=fields.rising("betas"),
+            timesteps=fields.whole("timesteps", 2, 1 << 16),
+            original_steps=fields.whole("original_steps", 1, 1 << 16),
+            factor=fields.whole("factor", 1, 64, default=8),
+            latent_channels=fields.whole("latent_channels", 1, 1024, default=4),
+            memory=fields.pairs("memory"),
+        )
+        if found.original_steps > found.timesteps:
+            raise AnimupError(f"{fields.where}.original_steps must be {found.timesteps} at most")
+        for name in (*(f"{network}.onnx" for network in found.networks), VOCABULARY, MERGES):
+            model.read(name)
+        for network in found.networks:
+            model.path(_weights(network))
+        for name in model.files:
+            if not (model.folder / name).is_file():
+                raise AnimupError(f"model file {model.folder / name} is missing; get the model again")
+        return found
+
+    def check_memory(self, budget: Budget | None) -> None:
+        """Raises :class:`AnimupError` where memory is asked for that the model cannot have."""
+        if budget is not None and not self.memory:
+            raise AnimupError(
+                f"memory needs a model with a graph for it, which {self.model.name} has not: export it again with this "
+                "version, or leave memory out"
+            )
+
+    def schedule(self, steps: int, strength: float) -> Schedule:
+        """The steps of a run, see :class:`vsanimup.networks.animatelcm.schedule.Schedule`."""
+        return Schedule(
+            steps, strength, betas=self.betas, trained=self.timesteps, original_steps=self.original_steps
+        )  # fmt: skip
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of its text encoder.
+
+        Raises :class:`AnimupError` when its files are damaged.
+        """
+        return Tokenizer.from_files(self.model.read(VOCABULARY), self.model.read(MERGES))
+
+    def load(
+        self, network: str, backend: Backend, *, sizes: Mapping[str, Size], device_id: int, streams: int = 1
+    ) -> Engine:
+        """One of its networks, such as ``denoise``, on a backend; ``sizes`` are those of ``Backend.load_file``, where
+        the number of frames may be left out.
+
+        Graph and weights are verified first, every time. Raises :class:`AnimupError` when they are damaged or the
+        backend cannot load them.
+        """
+        self.model.verify(_weights(network))
+        path = self.model.verify(f"{network}.onnx")
+        if backend.builds:
+            sizes = {**self.frame_sizes(network), **sizes}
+        return backend.load_file(path, sizes=sizes, device_id=device_id, streams=streams)
+
+    def frame_sizes(self, network: str) -> dict[str, Size]:
+        """The number of frames that an engine of one of its networks must serve."""
+        if network == "text":
+            return {}
+        if network in ("encode", "decode"):
+            return {"frames": 1}
+        most = min(self.most_frames, max(self.frames, WINDOW))
+        return {"frames": (1, min(self.frames, most), most)}
+
+
+def _weights(network: str) -> str:
+    return f"{'denoise' if network == REMEMBER else network}.weights"
+
+
+class _Fields:
+    """The manifest's section, field by field."""
+
+    def __init__(self, section: Mapping[str, Any], path: Path) -> None:
+        self._section = section
+        self.where = f"model manifest {path}: {KIND}"
+
+    def _refuse(self, name: str, wanted: str) -> AnimupError:
+        return AnimupError(f"{self.where}.{name} must be {wanted}, got {shown(self._section.get(name))}")
+
+    def whole(self, name: str, least: int, most: int, default: int | None = None) -> int:
+        """A whole number in a range."""
+        value = self._section.get(name, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise self._refuse(name, f"a whole number from {least} to {most}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """True or false."""
+        value = self._section.get(name)
+        if not isinstance(value, bool):
+            raise self._refuse(name, "true or false")
+        return value
+
+    def text(self, name: str) -> str:
+        """A word."""
+        value = self._section.get(name)
+        if not isinstance(value, str):
+            raise self._refuse(name, "a text")
+        return value
+
+    def pairs(self, name: str) -> Layout:
+        """Pairs of whole numbers, the second a divisor of :data:`HALVINGS`; none where nothing is said."""
+        value = self._section.get(name, [])
+        if isinstance(value, list) and len(value) <= 64:
+            numbers = [tuple(pair) if isinstance(pair, list) else () for pair in value]
+            if all(
+                len(pair) == 2 and all(type(n) is int and 0 < n < 1 << 16 for n in pair) and HALVINGS % pair[1] == 0
+                for pair in numbers
+            ):
+                return tuple((int(channels), int(divide)) for channels, divide in numbers)
+        raise self._refuse(name, f"a list of pairs of channels and a divisor of {HALVINGS}")
+
+    def rising(self, name: str) -> tuple[float, float]:
+        """Two numbers between 0 and 1, the larger last."""
+        value = self._section.get(name)
+        if isinstance(value, list) and len(value) == 2 and all(isinstance(number, float) for number in value):
+            first, last = value
+            if 0 < first <= last < 1:
+                return first, last
+        raise self._refuse(name, "two numbers between 0 and 1, the larger last")

@@ -1,0 +1,1 @@
+"""Networks from one picture to one: of other projects as ONNX files, and IPT."""

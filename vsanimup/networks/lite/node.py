@@ -1,0 +1,227 @@
+"""Running a lite network on a clip, drawing by drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import vapoursynth as vs
+
+from vsanimup.bridge import SPAN, FrameView, Job, block_node
+from vsanimup.diagnosis.mixes import PROPERTY, parse_mix_text
+from vsanimup.engines import Backend
+from vsanimup.networks.lite.gate import limit
+from vsanimup.networks.lite.inference import Inference, Mix
+from vsanimup.networks.manifest import Model
+from vsanimup.single_flight import Once
+from vsanimup.video.duplicates import FAINT, NOISIEST
+from vsanimup.video.likeness import RESTORED, refuse_interlaced
+from vsanimup.video.samples import (
+    UNSPECIFIED,
+    Picture,
+    Plane,
+    Scale,
+    average,
+    is_full,
+    keep_black_and_white,
+    matrix_by_height,
+    scales,
+)
+from vsanimup.video.sigma import STEP, even_out
+from vsanimup.video.spans import spans_of, window
+
+STEADY_REACH = 1
+"""Frames before and behind a drawing that it is evened out with: each is computed anew when somebody seeks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to run a network; the arguments that both filters share, checked."""
+
+    tilesize: tuple[int, int] | None
+    """Width and height of a tile in luma samples; ``None`` chooses."""
+    overlap: tuple[int, int]
+    """Samples that neighbouring tiles share, across and down."""
+    backend: Backend
+    """Where to run."""
+    device_id: int
+    """Which device of the backend."""
+    num_streams: int
+    """Computations at once."""
+    scenecut: bool
+    """Whether windows stop at scene cuts."""
+    drawings: bool = True
+    """Whether frames that show one drawing are averaged and computed once."""
+    strength: float = 1.0
+    """Share of the network's change that is applied."""
+    smooth: float = 0.0
+    """Differences of the result that are evened out, in steps of 8-bit luma; 0 for none."""
+    steady: float = 0.0
+    """Differences between neighbouring frames of the result that are evened out, in the same steps; 0 for none."""
+    gate: float = 1.0
+    """How far the network's change is limited to what the source supports; 0 for not at all."""
+    tta: bool = False
+    """Whether the mean over a tile's four mirror images is taken (test-time augmentation)."""
+    precision: str = "auto"
+    """Arithmetic, see :data:`vsanimup.networks.lite.inference.PRECISIONS`."""
+
+
+class LiteProcess:
+    """Computes the drawings of one clip with one lite network; called from several threads."""
+
+    def __init__(
+        self, clip: vs.VideoNode, model: Model, settings: Settings, target: vs.VideoFormat, mix: Mix | None
+    ) -> None:
+        """``mix`` is the task mix of all frames; without one each frame's property ``AnimupMix`` tells."""
+        self._model, self._settings, self._mix = model, settings, mix
+        self._source, self._target = clip.format, target
+        self.inference = Inference(
+            model, width=clip.width, height=clip.height, has_chroma=clip.format.num_planes > 1,
+            tilesize=settings.tilesize, overlap=settings.overlap, backend=settings.backend,
+            device_id=settings.device_id, streams=settings.num_streams, precision=settings.precision,
+            tta=settings.tta,
+        )  # fmt: skip
+        self._finished = Once[tuple[bytes, Mix], Sequence[Plane]](2 + 2 * settings.num_streams)
+
+    def __call__(self, job: Job) -> None:
+        """Make the picture of the drawing that ``job``'s output frames show."""
+        frames = {frame.n: frame for frame in job.inputs}
+        first, last = job.outputs[0].n, job.outputs[-1].n
+        copies = [frames[n] for n in range(first, last + 1)]
+        for frame in frames.values():
+            refuse_interlaced(frame)
+        source, mix = copies[0], self._mix_of(copies[0])
+        asked = mix or ()
+        drawing = average([self._picture(frame) for frame in copies])
+        planes = job.outputs[0].planes
+        if mix is None and self._model.scale == 1:
+            self._write(drawing, source, planes)
+        else:
+            window = self._window(frames, first, last, drawing, asked)
+            if len(frames) == 1 and source.prop(RESTORED) is not None:
+                # copies of a restored drawing are equal
+                key = drawing.digest(), asked
+                equal = self._finished.get(key, lambda: self._made(job, window, source, asked))
+                for plane, samples in zip(planes, equal, strict=True):
+                    plane[:] = samples
+            else:
+                self._write(self._infer(job, window, asked), source, planes)
+        self._annotate(job, mix)
+
+    def _annotate(self, job: Job, mix: Mix | None) -> None:
+        """Set the properties of the output frames."""
+        for output in job.outputs:
+            if self._model.scale == 1 and mix is not None and self._settings.strength == 1:
+                output.set_prop(RESTORED, self._model.specialist(dict(mix)) or self._model.name)
+            if self._source.num_planes > 1 and output.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
+                # players choose by height: a doubled DVD would change its colours unless its matrix is written down
+                output.set_prop("_Matrix", matrix_by_height(job.inputs[0].planes[0].shape[0]))
+
+    def _picture(self, frame: FrameView) -> Picture:
+        return Picture(frame.planes, scales(self._source, is_full(frame)))
+
+    def _mix_of(self, frame: FrameView) -> Mix | None:
+        """The task mix of a drawing, by one of its frames; ``None`` where they are said to need nothing."""
+        if self._mix == () and self._model.specialists:
+            restored = str(frame.prop(RESTORED, ""))
+            return ((restored, 1.0),) if restored in self._model.specialists else ()
+        if self._mix is not None:
+            return self._mix
+        # decisions hold for whole cells of frames, so all copies have the same
+        return tuple(parse_mix_text(str(frame.prop(PROPERTY, ""))).items()) or None
+
+    def _window(
+        self, frames: dict[int, FrameView], first: int, last: int, drawing: Picture, mix: Mix
+    ) -> list[Picture]:  # fmt: skip
+        """The window of the drawing's middle copy, as networks learned them, but with the average in the middle.
+
+        Leaving out the other copies, for more of the drawings around, came out no better.
+        """
+        numbers = window(frames, first, last, self.inference.radius(mix))
+        return [drawing if n == (first + last) // 2 else self._picture(frames[n]) for n in numbers]
+
+    def _infer(self, job: Job, window: Sequence[Picture], mix: Mix) -> Picture:
+        """The network's picture for a window."""
+        drawing = window[len(window) // 2]
+        y, uv = self.inference(window, mix, lambda: job.cancelled)
+        if self._model.scale == 1 and dict(mix).get("dehaze"):
+            keep_black_and_white(y, drawing)
+        planes = evened = [y, *uv][: self._source.num_planes]
+        if self._settings.smooth:
+            evened = [plane.copy() for plane in planes] if self._settings.gate else planes
+            for plane in evened:
+                even_out(plane, self._settings.smooth * STEP)
+        if self._settings.gate:
+            limit(drawing, planes, evened, self._settings.smooth, self._model, mix, self._settings.gate)
+        return Picture(evened, [Scale()] * len(evened))
+
+    def _made(self, job: Job, window: Sequence[Picture], source: FrameView, mix: Mix) -> list[Plane]:
+        """The planes of one drawing as the output stores them."""
+        planes = [np.empty(plane.shape, plane.dtype) for plane in job.outputs[0].planes]
+        self._write(self._infer(job, window, mix), source, planes)
+        return planes
+
+    def _write(self, picture: Picture, source: FrameView, planes: Sequence[Plane]) -> None:
+        """Write a picture into the planes of an output frame, by the range of the source frame."""
+        for index, (scale, plane) in enumerate(zip(scales(self._target, is_full(source)), planes, strict=True)):
+            scale.write(picture.values(index), plane)
+
+
+def lite_node(
+    clip: vs.VideoNode, function: str, model: Model, settings: Settings, format: int | None = None,
+    mix: Mix | None = (), again: bool = False,
+) -> vs.VideoNode:  # fmt: skip
+    """A gray or YUV 4:2:0 clip with left-sited chroma through a lite network.
+
+    ``clip`` must be no node of the script's, since its cache is set. The result has the given format, gray or
+    4:2:0 as the clip, or the clip's own. ``mix`` is the mix of tasks; ``None`` takes each frame's own from its
+    property ``AnimupMix``, and where it is empty leaves those alone, or enlarges them by the backbone. ``again`` says
+    that frames which were restored are to be evened out along time once more.
+    """
+    target = clip.format if format is None else vs.core.get_video_format(format)
+    if settings.steady and (target.bits_per_sample > 16) != (target.sample_type == vs.FLOAT):  # what evens out has none
+        fine = vs.core.query_video_format(target.color_family, vs.FLOAT, 32, target.subsampling_w, target.subsampling_h)
+        return lite_node(clip, function, model, settings, fine.id, mix, again).resize.Bicubic(format=target.id)
+    radius = model.radius if mix is None else model.of(model.specialist(dict(mix))).radius
+    around = max(radius, STEADY_REACH) if settings.steady else radius
+    spans = spans_of(
+        clip, function, drawings=settings.drawings, scenecut=settings.scenecut, reach=around,
+        restored_reach=around if again else radius, streams=settings.num_streams,
+        # what enlarges alone is not to take grain for noise
+        noisiest=NOISIEST if model.scale == 1 or model.modulation else FAINT,
+    )  # fmt: skip
+    process = LiteProcess(clip, model, settings, target, mix)
+    threads = settings.num_streams + 1  # one may wait for an equal picture that another computes
+    result = block_node(
+        clip, process, function=function, drawings=spans, before=radius, after=radius, format=target.id,
+        width=clip.width * model.scale, height=clip.height * model.scale, streams=threads, cached_blocks=threads + 4,
+    )  # fmt: skip
+    if settings.steady:
+        result.std.SetVideoCache(mode=1, fixedsize=1, maxsize=2 * settings.num_streams + 4 * STEADY_REACH + 2)
+        result = result.std.CopyFrameProps(spans, props=SPAN)
+        result = vs.core.animup.internal_steady(result, threshold=settings.steady, reach=STEADY_REACH)
+    if model.scale == 1 and (mix is None or settings.strength < 1):
+        return _in_part(clip if clip.format.id == target.id else clip.resize.Bicubic(format=target.id), result,
+                        settings.strength, mix)  # fmt: skip
+    return result
+
+
+def _in_part(source: vs.VideoNode, restored: vs.VideoNode, strength: float, mix: Mix | None) -> vs.VideoNode:
+    """As much of the change as the strength says: each copy of a drawing keeps a share of its own noise. Frames whose
+    property ``AnimupMix`` says nothing stay as they are."""
+    result = restored
+    if strength < 1:
+        result = vs.core.std.Merge(source, restored, weight=strength).std.CopyFrameProps(restored)
+    if mix is not None:
+        return result
+
+    written = source.std.SetFrameProps(_Matrix=matrix_by_height(source.height))
+
+    def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
+        if f.props.get(PROPERTY) or f.props.get("_FieldBased", 0) in (1, 2):  # interlaced: refused where it is computed
+            return result
+        implied = source.format.num_planes > 1 and f.props.get("_Matrix", UNSPECIFIED) == UNSPECIFIED
+        return written if implied else source
+
+    return vs.core.std.FrameEval(result, choose, prop_src=source, clip_src=[result, source, written])

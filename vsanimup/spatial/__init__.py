@@ -1,1 +1,0 @@
-"""Working in space: tiles and their feathered seams."""

@@ -1,0 +1,1 @@
+"""Video: formats, samples, duplicate frames, scenes, and what is evened out."""
