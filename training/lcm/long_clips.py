@@ -1,7 +1,7 @@
 """Long clips whose background leaves the picture and comes back, for training and judging memory over windows.
 
 ``python -m training.lcm.long_clips --corpus DIR --out DIR --train 160 --val 6``. The files are those of
-``training.clips`` but for their length and size: ``train_N.npz`` have 28 frames, ``val_N.npz`` 240, of 256x256. Those
+``training.data.clips`` but for their length and size: ``train_N.npz`` have 28 frames, ``val_N.npz`` 240, of 256x256. Those
 for validation have besides ``away`` int16 [frames], how far the camera is from where it began, in pixels.
 """
 
@@ -16,11 +16,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from training import textures
-from training.compose import SIZE, Layer, background, view
-from training.corpus import Library
-from training.degrade import degrade, to_planes
-from training.drawing import U8, Rng
+from training.data import textures
+from training.data.compose import SIZE, Layer, background, view
+from training.data.corpus import Library
+from training.data.drawing import U8, Rng
+from training.data.media import degrade, to_planes
 
 SIDE = 256
 ROOM = 400

@@ -3,8 +3,9 @@
 The memory of a motion module has a fixed number of *slots* at every place of the picture, each of which holds the keys
 and values of one frame there, for both attentions of the module. What is not filled yet is masked. After a window its
 frames and the slots compete for the slots: those with the highest ``order + score`` win, place by place, where score is
-the attention that the prompt's tokens pay the frame at that place (:func:`vsanimup.architectures.animatelcm.layers.paid`). The orders
-come from outside: recent frames have one that no score reaches, and what does not count one below all.
+the attention that the prompt's tokens pay the frame at that place, see
+:func:`vsanimup.architectures.animatelcm.layers.paid`. The orders come from outside: recent frames have one that no
+score reaches, and what does not count one below all.
 """
 
 from __future__ import annotations
