@@ -17,7 +17,7 @@ import vapoursynth as vs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import digests, moving
+from tests.conftest import moving
 from tests.render_files import decodes, ffmpeg, probe, shown, video_hash
 from vsanimup import ready
 from vsanimup.encoding.video_flags import Look, Mastering
@@ -189,19 +189,6 @@ def test_hdr_metadata_arrive(tmp_path: Path, name: str) -> None:
     kinds = {data.type.name for data in frame.side_data.values()}
     assert {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"} <= kinds
     assert (int(frame.colorspace), int(frame.color_trc), int(frame.color_primaries)) == (9, 16, 9)
-
-
-def test_grain_depends_on_the_frame_alone() -> None:
-    clip = moving(vs.YUV420P10, length=4)
-    grained = ready.grained(clip, 3)
-    assert digests(grained[2:]) == digests(grained)[2:] == digests(ready.grained(clip, 3))[2:]
-    added = np.asarray(grained.get_frame(1)[0]).astype(float) - np.asarray(clip.get_frame(1)[0])
-    assert 2.5 < added.std() / 4 < 3.2 and abs(added.mean()) < 0.3
-    assert digests(ready.grained(clip, 0)) == digests(clip)
-    black = vs.core.std.BlankClip(format=vs.YUV420P8, width=64, height=64, color=[16, 128, 128], length=1)
-    assert digests(ready.grained(black, 9)) == digests(black)
-    with pytest.raises(AnimupError, match="grain must be between 0 and 20, got 21"):
-        ready.grained(clip, 21)
 
 
 @pytest.mark.parametrize("sides", ["1", "a,b,c,d", "0,0,0,64", "1,0,0,0"])

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-import numpy as np
 import vapoursynth as vs
 
 from vsanimup.bridge import Job, block_node
@@ -179,36 +178,6 @@ def cropped(clip: vs.VideoNode, sides: str) -> vs.VideoNode:
     except (ValueError, vs.Error) as error:
         reason = f" ({error})" if isinstance(error, vs.Error) else ""
         raise AnimupError(f"crop must be LEFT,TOP,RIGHT,BOTTOM, as 0,60,0,60, got {sides!r}{reason}") from None
-
-
-def grained(clip: vs.VideoNode, amount: float) -> vs.VideoNode:
-    """The clip with grain on its luma: frame n's depends on n alone.
-
-    Args:
-        clip: Of integers.
-        amount: Standard deviation in steps of 8-bit luma, 0 to 20. Towards black and white it ends, so that black bars
-            stay black.
-
-    Raises:
-        AnimupError: The amount is out of range.
-    """
-    if not 0 <= amount <= 20:
-        raise AnimupError(f"grain must be between 0 and 20, got {amount:g}")
-    if amount == 0:
-        return clip
-    step = 1 << (clip.format.bits_per_sample - 8)
-
-    def add(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
-        frame = f.copy()
-        plane = np.asarray(frame[0])
-        black, white = (0, 255) if f.props.get("_Range", 0) == 1 else (16, 235)
-        noise = np.random.Generator(np.random.Philox(key=n)).standard_normal(plane.shape, np.float32)
-        luma = plane / np.float32(step)
-        room = np.clip(np.minimum(luma - black, white - luma) / 16, 0, 1)
-        plane[:] = np.clip(np.rint((luma + noise * amount * room) * step), 0, 256 * step - 1)
-        return frame
-
-    return clip.std.ModifyFrame(clip, add)
 
 
 def _bwdif(clip: vs.VideoNode) -> vs.VideoNode:

@@ -1,8 +1,8 @@
 """Long clips whose background leaves the picture and comes back, for training and judging memory over windows.
 
 ``python -m training.lcm.long_clips --corpus DIR --out DIR --train 160 --val 6``. The files are those of
-``training.data.clips`` but for their length and size: ``train_N.npz`` have 28 frames, ``val_N.npz`` 240, of 256x256. Those
-for validation have besides ``away`` int16 [frames], how far the camera is from where it began, in pixels.
+``training.data.clips`` but for their length and size: ``train_N.npz`` have 28 frames, ``val_N.npz`` 240, of 256x256.
+Those for validation have besides ``away`` int16 [frames], how far the camera is from where it began, in pixels.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def encode(
         str, typer.Option(help="auto (bwdif where frames are marked as interlaced), bwdif, ivtc (undo 3:2), or off.")
     ] = "auto",
     crop: Annotated[str, typer.Option(help="Cut off LEFT,TOP,RIGHT,BOTTOM samples of the source.")] = "",
-    grain: Annotated[float, typer.Option(min=0, max=20, help="Grain to add, in steps of 8-bit luma; 0: none.")] = 0,
+    grain: Annotated[float, typer.Option(min=0, max=1, help="Share of the fine noise taken away to give back.")] = 0,
     arguments: Annotated[
         list[str] | None, typer.Option("--arg", "-a", metavar="NAME=VALUE", help="Argument for the script.")
     ] = None,

@@ -15,6 +15,8 @@ from vsanimup.networks.image.node import image_clip
 from vsanimup.networks.lite.node import lite_node
 from vsanimup.networks.manifest import find
 from vsanimup.video import formats
+from vsanimup.video.grain import checked_share, with_grain
+from vsanimup.video.likeness import RESTORED
 
 SMOOTH = 4.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma: of use alone, and no harm before Upscale."""
@@ -29,6 +31,7 @@ def create(
     task: str | None = None,
     prompt: str | None = None,
     strength: float = 1.0,
+    grain: float = 0.0,
     model: str = "lite",
     format: int | None = None,
     **shared: Any,
@@ -37,17 +40,22 @@ def create(
 
     ``task`` is ``"auto"`` (the default: diagnosed from the clip itself), one of the model's tasks or a weighted mix
     such as ``"deblock+0.5*denoise"``; ``prompt`` says the same in words. ``strength`` 0..1 is the share of the change
-    that is applied, 0 returns the clip as it is; ``model`` is ``"lite"``, a model folder, or an ONNX
+    that is applied, 0 returns the clip as it is; ``grain`` 0..1 is the share of the fine noise taken away that comes
+    back; ``model`` is ``"lite"``, a model folder, or an ONNX
     file with one picture in and one out. The rest: see
     :func:`vsanimup.filters.arguments.settings`. The result has the clip's size and, unless ``format`` says
     otherwise, format; the mix in force stands in the frame property ``AnimupMix``.
 
     Raises :class:`AnimupError` for anything that cannot work.
     """
-    return formats.apart_from_colour(
-        formats.checked(clip, "Restore"),
-        lambda work: _graph(work, task=task, prompt=prompt, strength=strength, model=model, format=format, **shared),
-    )
+    share = checked_share(grain)
+
+    def build(work: vs.VideoNode) -> vs.VideoNode:
+        result = _graph(work, task=task, prompt=prompt, strength=strength, model=model, format=format, **shared)
+        # copies of a drawing differ again
+        return with_grain(result, work, None, share).std.RemoveFrameProps(RESTORED) if share else result
+
+    return formats.apart_from_colour(formats.checked(clip, "Restore"), build)
 
 
 def _graph(

@@ -19,6 +19,7 @@ from vsanimup.networks.lite.node import Settings, lite_node
 from vsanimup.networks.manifest import Model, find
 from vsanimup.sizes import show_bytes, total_memory
 from vsanimup.video import formats
+from vsanimup.video.grain import checked_original, checked_share, with_grain
 from vsanimup.video.likeness import RESTORED
 
 PLAIN, ONE_PASS = "lite-upscale", "lite-one-pass"
@@ -67,6 +68,8 @@ def create(
     *,
     scale: int = 2,
     task: str | None = None,
+    grain: float = 0.0,
+    original: vs.VideoNode | None = None,
     model: str = "lite",
     format: int | None = None,
     **others: Any,
@@ -74,18 +77,31 @@ def create(
     """Build the filter's graph.
 
     ``scale`` is 2, 3 or 4; ``task``, or ``prompt`` in words, restores in the same pass, and is what ``Restore`` takes;
-    without them, what is there is enlarged as it is. ``model`` is ``"lite"`` or a model folder, also one of an exported
-    AnimateLCM, which takes the arguments of :class:`Diffusion`. The rest: see
-    :func:`vsanimup.filters.arguments.settings`. The result has, unless ``format`` says otherwise, the clip's format.
+    without them, what is there is enlarged as it is. ``grain`` 0..1 is the share of the fine noise taken away that
+    comes back, at the result's size: by the task, or, where ``original`` is the clip before ``Restore``, by that.
+    ``model`` is ``"lite"`` or a model folder, also one of an exported AnimateLCM, which takes the arguments of
+    :class:`Diffusion`. The rest: see :func:`vsanimup.filters.arguments.settings`. The result has, unless ``format``
+    says otherwise, the clip's format.
 
     Raises :class:`AnimupError` for anything that cannot work.
     """
     if scale not in (2, 3, 4):
         raise AnimupError(f"scale must be 2, 3 or 4, got {scale}")
-    return formats.apart_from_colour(
-        formats.checked(clip, "Upscale"),
-        lambda work: _graph(work, scale=scale, task=task, model=model, format=format, **others),
-    )
+    share = checked_share(grain)
+    if original is not None:
+        checked_original(original, clip)
+    elif share and task is None and "prompt" not in others:
+        raise AnimupError(
+            f"grain={grain:g}: no noise is removed here; give the clip before Restore as original=, or a task="
+        )
+
+    def build(work: vs.VideoNode) -> vs.VideoNode:
+        result = _graph(work, scale=scale, task=task, model=model, format=format, **others)
+        if not share:
+            return result
+        return with_grain(result, work if original is None else original, None if original is None else work, share)
+
+    return formats.apart_from_colour(formats.checked(clip, "Upscale"), build)
 
 
 def _graph(

@@ -19,8 +19,8 @@ import numpy as np
 
 from vsanimup.errors import AnimupError
 from vsanimup.prompts.classifier import ADDED, LABELS, MEDIA, Mention, shipped
+from vsanimup.prompts.mistyped import mended
 from vsanimup.prompts.shares import read
-from vsanimup.prompts.typing import mended
 from vsanimup.tasks import TASKS
 
 __all__ = ["LONGEST", "MEDIA", "TASKS", "mix_of"]
@@ -33,7 +33,10 @@ NOTHING = 0.95
 """How sure it must be that a word names nothing, not to be looked at for typing errors."""
 HELP = f"name what to remove, one or more of {', '.join(TASKS)}, as in prompt='remove the blocking and a bit of noise'"
 
-ONLY_REMOVES = "prompts only say what to remove: leave that out, and add it behind this filter with another"
+ONLY_REMOVES = (
+    "prompts only say what to remove: leave that out, and add it after this filter with another one; noise that was "
+    "removed comes back by grain=, as in grain=0.5"
+)
 _ASKS_TO_ADD = re.compile(
     r"((please|can|could|you|i|want|to|would|like|and|now) )*"
     r"(add|insert|simulate|emulate|imitate|mimic|overlay|give it|give the \w+) (?!me\b)"
