@@ -105,6 +105,15 @@ class Pictures:
         """For temporal attention, ``[frames, frames]``."""
         return torch.where(self.scenes[:, None] == self.scenes[None], 0.0, -10000.0)
 
+    def halves(self) -> tuple[Pictures, Pictures]:
+        """The first and the second half of every window, as two windows in sequence; one frame is a first half."""
+        windows = self.windows
+        behind = torch.cat([torch.arange(int(n)) >= (int(n) + 1) // 2 for n in torch.bincount(windows)])
+        first, second = (
+            Pictures(self.sharp[part], self.source[part], self.scenes[part], self.kinds) for part in (~behind, behind)
+        )
+        return first, second
+
 
 def cut_out(clip: Clip, variant: int, frames: slice, top: int, left: int, side: int) -> tuple[Tensor, Tensor]:
     """Sharp and enlarged pictures of a crop, which is given in samples of the small picture."""
@@ -184,7 +193,8 @@ class Crops:
             clip = self._clip(step, rng)
             group = str(rng.choice(list(SHARES), p=list(SHARES.values())))
             kinds = ["codec" if str(kind) not in SHARES else str(kind) for kind in clip["kinds"]]
-            variant = int(rng.choice([i for i, kind in enumerate(kinds) if kind == group]))
+            of_group = [i for i, kind in enumerate(kinds) if kind == group]
+            variant = int(rng.choice(of_group or len(kinds)))  # not every clip has all of them
             start = int(rng.integers(len(clip["cut"]) - self.frames + 1))
             frames = slice(start, start + self.frames)
             side = (self.side // 3 * 2 if step < self._small else self.side) // 2
