@@ -54,7 +54,7 @@ def test_equal_frames_restored_by_other_networks(made_up):
     clip = core.std.BlankClip(format=vs.YUV420P8, width=32, height=32, length=4, color=[60, 128, 128])
 
     def make():
-        parts = [core.animup.Restore(clip, task=task, backend="made-up") for task in ("deblock", "destream")]
+        parts = [core.animup.Restore(clip, task=task, backend="made-up") for task in ("denoise", "destream")]
         joined = parts[0][:2] + parts[1][2:]
         assert len({digest(frame) for frame in joined.frames()}) == 1
         return core.animup.Upscale(joined, backend="made-up")

@@ -18,10 +18,15 @@ def alone(tmp_path):
     """Copies of the shipped models that have no specialists."""
     for model in shipped():
         folder = shutil.copytree(
-            model.folder, tmp_path / model.name, ignore=shutil.ignore_patterns("destream", "deblock")
+            model.folder, tmp_path / model.name, ignore=shutil.ignore_patterns("codecs", "destream", "deblock")
         )
         change(folder, specialists={})
     return tmp_path
+
+
+def beside(model, task):
+    """The folder of a model's network for a task."""
+    return model.folder / model.specialists[task]
 
 
 def change(folder, **fields):
@@ -39,20 +44,22 @@ def change(folder, **fields):
 def test_full_weight_calls_for_the_specialist(mix, task):
     for model in shipped():
         assert model.specialist(mix) == task
-        assert model.of(model.specialist(mix)).folder == (model.folder / task if task else model.folder)
+        assert model.of(model.specialist(mix)).folder == (beside(model, task) if task else model.folder)
 
 
 def test_every_model_has_one_for_each_kind_of_codec():
     for model in shipped():
         assert model.specialist({"deblock": 1.0}) == "deblock" and model.specialist({"destream": 1.0}) == "destream"
-        assert model.specialist({"deblock": 1.0, "destream": 1.0}) is None
+        one = beside(model, "deblock") == beside(model, "destream")
+        assert model.specialist({"deblock": 1.0, "destream": 1.0}) == ("deblock" if one else None)
 
 
 def test_two_at_once_call_for_the_model_itself(tmp_path):
     folder = shutil.copytree(SHIPPED / "lite-restore", tmp_path / "mine")
-    change(folder, specialists={"destream": "destream", "deblur": "destream"})
+    change(folder, specialists={"destream": "codecs", "deblock": "codecs", "deblur": "sharp"})
     model = open_model(folder)
     assert model.specialist({"destream": 1.0, "deblur": 1.0}) is None and model.specialist({"deblur": 1.0}) == "deblur"
+    assert model.specialist({"destream": 1.0, "deblock": 1.0}) == "destream", "one network serves both"
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
@@ -63,10 +70,10 @@ def test_it_alone_serves_its_task(alone, precision):
         def run(model, task, filter=filter):
             return digests(getattr(core.animup, filter)(clip, model=str(model), task=task, precision=precision)[2])
 
-        own = run(SHIPPED / name, "destream")
-        assert own == run(SHIPPED / name / "destream", "destream") != run(alone / name, "destream")
+        own, network = run(SHIPPED / name, "destream"), beside(open_model(SHIPPED / name), "destream")
+        assert own == run(network, "destream") != run(alone / name, "destream")
         assert run(SHIPPED / name, "denoise+0.5*deblock") == run(alone / name, "denoise+0.5*deblock")
-        assert run(SHIPPED / name, "destream+denoise") == run(SHIPPED / name / "destream", "destream+denoise")
+        assert run(SHIPPED / name, "destream+denoise") == run(network, "destream+denoise")
 
 
 @pytest.mark.parametrize("task", ["destream", "deblock"])
@@ -79,7 +86,8 @@ def test_enlarging_knows_what_restored(alone, format, task):
     assert "AnimupRestored" not in enlarged.get_frame(1).props
     assert enlarged.get_frame(1).props["AnimupMix"] == f"{task}=1.00"
     whole = digests(core.animup.Upscale(restored, gate=0))
-    assert whole == digests(core.animup.Upscale(restored, model=str(SHIPPED / "lite-upscale" / task), gate=0))
+    network = beside(open_model(SHIPPED / "lite-upscale"), task)
+    assert whole == digests(core.animup.Upscale(restored, model=str(network), gate=0))
     assert whole != digests(core.animup.Upscale(restored, model=str(alone / "lite-upscale"), gate=0))
     for how, said in (({"task": "denoise"}, "lite-restore"), ({"task": task, "strength": 0.5}, None)):
         other = core.animup.Restore(clip, **how)
@@ -134,15 +142,15 @@ def test_what_is_clean_names_none():
 @pytest.mark.parametrize("damage", ["missing", "altered", "other", "nameless"])
 def test_damage_is_named_when_the_filter_is_made(tmp_path, damage):
     folder = shutil.copytree(SHIPPED / "lite-restore", tmp_path / "mine")
-    wanted = r"destream"
+    wanted = r"codecs"
     if damage == "missing":
-        shutil.rmtree(folder / "destream")
+        shutil.rmtree(folder / "codecs")
     elif damage == "altered":
-        (folder / "destream" / "network.int8.onnx").write_bytes(b"x")
-        wanted = r"destream.network\.int8\.onnx is damaged"
+        (folder / "codecs" / "network.int8.onnx").write_bytes(b"x")
+        wanted = r"codecs.network\.int8\.onnx is damaged"
     elif damage == "other":
-        change(folder / "destream", radius=3)
-        wanted = "destream cannot stand in for lite-restore; get the model again"
+        change(folder / "codecs", radius=3)
+        wanted = "codecs cannot stand in for lite-restore; get the model again"
     else:
         change(folder, specialists={"destream": "../lite-upscale"})
         wanted = r"file names must be plain, got '\.\./lite-upscale'"

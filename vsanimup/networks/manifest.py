@@ -71,9 +71,9 @@ class Model:
         return self.folder / name
 
     def specialist(self, mix: Mapping[str, float]) -> str | None:
-        """The task of a mix that has a network of its own: one of full weight, and no other such."""
+        """The task of a mix that has a network of its own: one of full weight, and none with another network."""
         asked = [task for task in self.specialists if mix.get(task, 0.0) >= 1]
-        return asked[0] if len(asked) == 1 else None
+        return asked[0] if len({self.specialists[task] for task in asked}) == 1 else None
 
     def of(self, task: str | None) -> Model:
         """The network for what :meth:`specialist` says.

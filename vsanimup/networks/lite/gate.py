@@ -28,7 +28,7 @@ from vsanimup.video.sigma import STEP, even_out
 FILE: Final = Path(__file__).parents[2] / "models" / "gate.npz"
 """The predictors, by role: ``ROLE_0``, ``_1``, ``_2``, matrices of the layers, ``ROLE_b0`` …, their biases, and
 ``ROLE_tasks`` ``[tasks, hidden]``, what each task adds to the first biases; all float32."""
-DIGEST: Final = "d2dff7d2a6aca651e198c6a1fc9f4cc5ec978744024475173328a80fd2f61ea1"
+DIGEST: Final = "4ca0ca225f24eee4734bf86307c105e7b56b3d75b3fd8caeb0d485debf5fe55a"
 """SHA-256 of the file; ``python -m training.gate.train`` prints it."""
 FITTED: Final = {"restore": 4.0, "upscale": 8.0, "once": 12.0}
 """Threshold of the evening out, in steps of 8-bit luma, that each predictor was fitted with, and judges by."""
