@@ -14,6 +14,9 @@ TASKS: tuple[str, ...] = (
 AUTO = "auto"
 """What ``task=`` takes instead, for a diagnosis."""
 
+TaskMix = tuple[tuple[str, float], ...]
+"""Tasks and their weights, sorted by name, without zeros; empty for a network that has none."""
+
 
 def parse_task(text: str, known: Sequence[str]) -> dict[str, float]:
     """A mix such as ``deblock+0.5*denoise``: task -> weight in (0, 1], in the order of ``known``.
