@@ -9,7 +9,7 @@ from vsanimup.diagnosis import PROPERTY, probe
 from vsanimup.errors import AnimupError, shown
 from vsanimup.networks.manifest import Model
 from vsanimup.prompts import mix_of
-from vsanimup.tasks import AUTO, TaskMix, parse_task
+from vsanimup.tasks import AUTO, TaskMix, parse_task, spelled
 
 
 def asked_mix(task: str | None, prompt: str | None, model: Model) -> TaskMix | None:
@@ -38,6 +38,6 @@ def marked(clip: vs.VideoNode, mix: TaskMix | None, function: str, model: Model)
     """The clip, whose frames say the mix in force in the property ``AnimupMix``, by a diagnosis where there is none."""
     if mix is None:
         return clip.std.CopyFrameProps(probe(clip, function), props=[PROPERTY])
-    text = "+".join(f"{name}={weight:.2f}" for name, weight in mix)
+    text = spelled(dict(mix))
     log(f"{function}: {model.name}, {text or 'as the model is'}", "debug")
     return clip.std.SetFrameProps(**{PROPERTY: text})
