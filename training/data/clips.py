@@ -28,6 +28,7 @@ import numpy as np
 
 from training.data.compose import FRAMES, KIND_SHARES, compose
 from training.data.corpus import Library
+from training.data.looks import LOOK_SHARES
 from training.data.media import CODEC_KINDS, STRENGTHS, TASK_CODECS, Planes, degrade, encoded, pick_kinds, to_planes
 
 WINDOW = 7
@@ -93,11 +94,11 @@ def write_clip(
     return True
 
 
-def _job(corpus: Path, kind: str | None, task: str | None, split: str, path: Path, seed: int) -> bool:
+def _job(corpus: Path, kind: str | None, task: str | None, look: str | None, split: str, path: Path, seed: int) -> bool:
     cv2.setNumThreads(1)
     if (corpus, split) not in _libraries:
         _libraries[corpus, split] = Library(corpus, split)
-    return write_clip(_libraries[corpus, split], path, seed, kind, task)
+    return write_clip(_libraries[corpus, split], path, seed, kind, task, look)
 
 
 def write_damage(library: Library, path: Path, most: int = 3000) -> None:
@@ -137,8 +138,9 @@ def build_validation(corpus: Path, out: Path, workers: int, seed: int) -> int:
 
 
 def build(
-    corpus: Path, out: Path, count: int, workers: int, seed: int, kind: str | None = None, task: str | None = None
-) -> int:
+    corpus: Path, out: Path, count: int, workers: int, seed: int, kind: str | None = None, task: str | None = None,
+    look: str | None = None,
+) -> int:  # fmt: skip
     """Writes ``val_000.npz`` ... (24) and ``train_00000.npz`` ... (``count``); returns how many it made."""
     out.mkdir(parents=True, exist_ok=True)
     for left in out.glob(".*.part.npz"):
@@ -151,7 +153,7 @@ def build(
         write_damage(library, out / DAMAGE)
     began = time.monotonic()
     with ProcessPoolExecutor(workers) as pool:
-        for done, job in enumerate([pool.submit(_job, corpus, kind, task, *job) for job in jobs], 1):
+        for done, job in enumerate([pool.submit(_job, corpus, kind, task, look, *job) for job in jobs], 1):
             job.result()
             if done % 50 == 0:
                 rate = done / (time.monotonic() - began)
@@ -169,6 +171,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", choices=tuple(KIND_SHARES), help="this kind alone")
     parser.add_argument("--task", choices=tuple(TASK_CODECS), help="the degradations of this task's codecs alone")
+    parser.add_argument("--look", choices=tuple(LOOK_SHARES), help="this look alone")
     parser.add_argument("--validation", action="store_true", help="write the validation clips instead")
     arguments = parser.parse_args()
     if arguments.validation:
@@ -182,6 +185,7 @@ def main() -> None:
         arguments.seed,
         arguments.kind,
         arguments.task,
+        arguments.look,
     )
 
 

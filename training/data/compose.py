@@ -330,6 +330,7 @@ def compose(library: Library, seed: int, count: int = FRAMES, kind: str | None =
         frames = part(at) + part(count - at)
     else:
         frames = part(count)
-    if look in LOOKS:
-        frames = LOOKS[look](rng)(frames)
+    for name in look.split("+"):
+        if name in LOOKS:
+            frames = LOOKS[name](rng)(frames)
     return Clip(frames=frames, cut=cut, kind=kind, look=look, sources=tuple(dict.fromkeys(names)))

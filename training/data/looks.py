@@ -15,8 +15,9 @@ from training.data.drawing import F32, U8, Rng
 from training.data.textures import field, paper
 
 Look = Callable[[list[U8]], list[U8]]
-LOOK_SHARES = {"plain": 0.42, "soft": 0.14, "focus": 0.07, "glow": 0.07, "paper": 0.08, "grain": 0.09, "dither": 0.13}
-"""Shares of the looks; ``focus`` is made where layers are put together."""
+LOOK_SHARES = {"plain": 0.36, "soft": 0.14, "focus": 0.07, "glow": 0.07, "paper": 0.07, "grain": 0.07, "dither": 0.10,
+               "soft+grain": 0.05, "soft+dither": 0.03, "glow+grain": 0.04}  # fmt: skip
+"""Shares of the looks, some of which lie over each other; ``focus`` is made where layers are put together."""
 
 
 def _kept(change: Callable[[U8], U8]) -> Look:

@@ -36,7 +36,7 @@ Predictors = Mapping[str, Array]
 """Arrays as the gate's file holds them; empty for no gate."""
 
 ROLES = {"restore": ("lite-restore", 1, RESTORE_SPATIAL), "upscale": ("lite-upscale", 2, SPATIAL),
-         "once": ("lite-one-pass", 2, SPATIAL_ONE_PASS)}  # fmt: skip
+         "restored": ("lite-upscale", 2, SPATIAL), "once": ("lite-one-pass", 2, SPATIAL_ONE_PASS)}  # fmt: skip
 """Ways to run a network: model, enlargement, evening out."""
 MIDDLE = 3
 """The frame of a clip that is looked at."""
@@ -196,18 +196,20 @@ def records(path: Path, role: str, predictors: Predictors) -> Iterator[Record]:
         variants.append((y, uv, [mix], "asked"))
     for y, uv, mixes, name in variants:
         label = f"{name} {clip['look']}"
-        if role == "upscale" and (name.startswith("clean") or rng.random() < 0.3):
-            yield record(passed(role, window(y, uv, 0), ()), truth, (), f"alone {label}")
-        for mix in mixes[: 1 if role == "upscale" else None]:
+        if role == "upscale":
+            if name.startswith("clean") or rng.random() < 0.3:
+                yield record(passed(role, window(y, uv, 0), ()), truth, (), label)
+            continue
+        for mix in mixes[: 1 if role == "restored" else None]:
             if role == "restore":
                 yield record(restored(y, uv, mix, {})[0], half, mix, label)
             elif role == "once":
                 yield record(passed(role, window(y, uv, network(role)[1].radius(mix)), mix), truth, mix, label)
             else:
-                task = network("restore")[0].specialist(dict(mix))
-                follow: TaskMix = ((task, 1.0),) if task else ()
+                model = network("restore")[0]
+                follow: TaskMix = ((model.specialist(dict(mix)) or model.name, 1.0),)
                 done = restored(y, uv, mix, predictors)[1]
-                yield record(passed(role, [done], follow), truth, follow, f"restored {label}")
+                yield record(passed(role, [done], follow), truth, follow, label)
 
 
 def build(clips: Path, out: Path, role: str, predictors: Predictors, pattern: str) -> None:
@@ -225,6 +227,6 @@ def build(clips: Path, out: Path, role: str, predictors: Predictors, pattern: st
         np.savez(
             partial, measures=np.stack([r.measures for r in found]), luma=np.stack([r.luma for r in found]),
             chroma=np.stack([r.chroma for r in found]), label=np.array([r.label for r in found]),
-            mix=np.array([mix_text(dict(r.mix)) for r in found]),
+            mix=np.array([mix_text({task: weight for task, weight in r.mix if task in TASKS}) for r in found]),
         )  # fmt: skip
         partial.rename(target)

@@ -23,9 +23,14 @@ from vsanimup.tasks import TASKS
 HIDDEN = (24, 16)
 CROP = 16
 """Cells across and down that are looked at at once while training."""
-FLOORS = {"restore": (10**-5.0, 5e-4), "upscale": (10**-4.7, 5e-4), "once": (10**-4.7, 5e-4)}
+FLOORS = {
+    "restore": (10**-5.0, 5e-4),
+    "upscale": (10**-4.7, 5e-4),
+    "restored": (10**-4.7, 5e-4),
+    "once": (10**-4.7, 5e-4),
+}
 """Mean squared error, and loss of similarity, below which nothing is seen."""
-WORSE = {"restore": 1.5, "upscale": 3.0, "once": 3.0}
+WORSE = {"restore": 1.5, "upscale": 5.0, "restored": 3.0, "once": 3.0}
 """How much more a loss against the plain picture counts than a gain: what restores is followed by another gate."""
 MISTAKEN = 0.3
 """Weight of records of tasks that a source does not need."""
@@ -81,7 +86,8 @@ def load(folders: Sequence[Path], role: str) -> Table:
                     parts.append(file[name])
     mixes = [str(mix) for part in found["mix"] for mix in part]
     labels = [str(label) for part in found["label"] for label in part]
-    weights = [MISTAKEN if mistaken(label, mix) else 1.0 for label, mix in zip(labels, mixes, strict=True)]
+    chosen = role in ("restore", "once")  # by a mix of tasks, which may be wrong
+    weights = [MISTAKEN if chosen and mistaken(*pair) else 1.0 for pair in zip(labels, mixes, strict=True)]
     tasks = [[parse_mix_text(mix).get(task, 0.0) for task in TASKS] for mix in mixes]
     samples = 64.0 if role == "restore" else 256.0  # of a cell's luma
     return Table(
@@ -189,8 +195,7 @@ def fit(table: Table, role: str, steps: int, seed: int, batch: int = 48) -> Pred
 
 def group_of(label: str) -> str:
     """What a record is counted with."""
-    way, *rest = label.split()
-    return " ".join([way, *rest[: int(way in ("alone", "restored"))]])
+    return label.split(maxsplit=1)[0]
 
 
 @torch.no_grad()

@@ -27,9 +27,9 @@ from vsanimup.video.sigma import STEP, even_out
 FILE: Final = Path(__file__).parents[2] / "models" / "gate.npz"
 """The predictors, by role: ``ROLE_0``, ``_1``, ``_2``, matrices of the layers, ``ROLE_b0`` …, their biases, and
 ``ROLE_tasks`` ``[tasks, hidden]``, what each task adds to the first biases; all float32."""
-DIGEST: Final = "4ca0ca225f24eee4734bf86307c105e7b56b3d75b3fd8caeb0d485debf5fe55a"
+DIGEST: Final = "871d0e50997da5457c412fc37fb1123df9306dda5e975e243b94a2ed2a74a410"
 """SHA-256 of the file; ``python -m training.gate.train`` prints it."""
-FITTED: Final = {"restore": 4.0, "upscale": 8.0, "once": 12.0}
+FITTED: Final = {"restore": 4.0, "upscale": 8.0, "restored": 8.0, "once": 12.0}
 """Threshold of the evening out, in steps of 8-bit luma, that each predictor was fitted with, and judges by."""
 CELL = 8
 """Luma samples of the source, across and down, that one share stands for; this and the next are native code's."""
@@ -93,7 +93,7 @@ def shares(planes: Sequence[Passage], weights: Array, hidden: tuple[int, int]) -
 
 @functools.lru_cache(maxsize=64)
 def predictor(role: str, mix: TaskMix) -> tuple[Array, tuple[int, int]]:
-    """The shipped predictor of ``restore``, ``upscale`` or ``once`` for a mix of tasks."""
+    """The shipped predictor of one of :data:`FITTED` for a mix of tasks."""
     return packed(predictors(), role, mix)
 
 
@@ -147,7 +147,7 @@ def limit(
     ``evened`` is ``network`` evened out by the threshold ``spatial_threshold``, or, for 0, ``network`` itself. ``gate``
     0..1 is how far to go by the shares: 0 would take all.
     """
-    role = role_of(model)
+    role = role_of(model, mix)
     planes = passages(picture, network, evened)
     judged = planes
     if spatial_threshold != FITTED[role]:
@@ -158,11 +158,13 @@ def limit(
     take(planes, 1 - np.float32(gate) * (1 - taken) if gate < 1 else taken)
 
 
-def role_of(model: Model) -> str:
-    """What a model does: its predictor's name."""
+def role_of(model: Model, mix: TaskMix) -> str:
+    """What a model does: its predictor's name. ``mix`` is empty for what was not restored before."""
     if model.scale == 1:
         return "restore"
-    return "once" if model.modulation else "upscale"
+    if model.modulation:
+        return "once"
+    return "restored" if mix else "upscale"
 
 
 def _table(*planes: Array) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
