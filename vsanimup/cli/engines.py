@@ -215,6 +215,7 @@ def _requests(
     from vsanimup.engines.tensorrt.plans import Request
     from vsanimup.networks.image.network import find_image
     from vsanimup.networks.manifest import open_model, path_of, shipped_folder
+    from vsanimup.tasks import parse_task
 
     path = path_of(model)
     if given:
@@ -242,6 +243,7 @@ def _requests(
 
         lcm, budget = AnimateLcm.of(opened), Budget.of(*memory)
         lcm.check_memory(budget)
+        mix = parse_task(task, opened.tasks) if task else {}
         dimensions: dict[tuple[str, str], Mapping[str, Size]] = {("text", ""): {}}
         for width, height in sizes:
             for name, grid in network_grids(lcm, width * scale, height * scale, budget).items():
@@ -249,12 +251,12 @@ def _requests(
                 dimensions[name, str(fixed)] = fixed
         for (name, _), wanted in dimensions.items():
             file = opened.folder / f"{name}.onnx"
-            yield Request(network=file, origin=str(file), sizes=wanted, precision=precision)
+            network, weights = lcm.merged(name, mix, builds=True) if lcm.modulated(name) else (file, None)
+            yield Request(network=network, origin=str(file), sizes=wanted, precision=precision, weights=weights)
     elif opened.kind == "lite":
         from vsanimup.filters.arguments import OVERLAP
         from vsanimup.networks.lite.inference import FLOAT, ranges, tile_grid
         from vsanimup.networks.lite.modulation import Modulation
-        from vsanimup.tasks import parse_task
 
         mix = parse_task(task, opened.tasks) if task else {}
         opened = opened.of(opened.specialist(mix))

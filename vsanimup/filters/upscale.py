@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from vsanimup.networks.lite.inference import Mix
 from vsanimup.networks.lite.node import Settings, lite_node
 from vsanimup.networks.manifest import Model, find
 from vsanimup.sizes import show_bytes, total_memory
+from vsanimup.tasks import AUTO, parse_task
 from vsanimup.video import formats
 from vsanimup.video.grain import checked_original, checked_share, with_grain
 from vsanimup.video.likeness import RESTORED
@@ -118,11 +120,7 @@ def _graph(
         return _image(clip, scale, network, model, target, others)
     found = find(model, PLAIN if task is None and "prompt" not in mine else ONE_PASS, scale=2, diffusion=True)
     if found.kind == "animatelcm":
-        if task is not None:
-            raise AnimupError(
-                f"task={shown(task)} goes with lite models, model={shown(model)} is one of AnimateLCM: leave task out"
-            )
-        return _diffusion(clip, scale, found, target, Diffusion(**mine), others)
+        return _diffusion(clip, scale, found, target, Diffusion(**mine), others, _lcm_mix(task, found, model))
     prompt = mine.pop("prompt", None)
     _refuse_of_diffusion(mine, model)
     if not found.modulation and (task is not None or prompt is not None):
@@ -198,8 +196,9 @@ def _image(
 
 
 def _diffusion(
-    clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, chosen: Diffusion, shared: dict[str, Any]
-) -> vs.VideoNode:
+    clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, chosen: Diffusion, shared: dict[str, Any],
+    mix: Mapping[str, float],
+) -> vs.VideoNode:  # fmt: skip
     """AnimateLCM's way: interpolation, then few steps of diffusion over windows of drawings."""
     from vsanimup.networks.animatelcm.chains import held
     from vsanimup.networks.animatelcm.memory import Budget
@@ -225,7 +224,7 @@ def _diffusion(
         model=opened, width=width, height=height,
         tilesize=settings.tilesize and in_result(settings.tilesize), overlap=in_result(settings.overlap),
         backend=settings.backend, device_id=settings.device_id, streams=settings.num_streams,
-        budget=budget, **options,
+        budget=budget, mix=mix, **options,
     )  # fmt: skip
     widened = settings.backend.name == "cpu" and opened.precision == "fp16"
     weights = int(model.size() * (WIDENED if widened else 1))
@@ -244,6 +243,23 @@ def _diffusion(
         f"{show_bytes(enhancer.memory_size)} for each of {held(settings.num_streams)} chains at most"
     )
     return diffusion_clip(clip, scale, target, settings, enhancer, Memory(budget=budget, spacing=spacing))
+
+
+def _lcm_mix(task: str | None, found: Model, model: str) -> dict[str, float]:
+    """The tasks of an AnimateLCM that are in force, by name; empty where none is asked for.
+
+    Raises :class:`AnimupError` for tasks that it does not know.
+    """
+    if task is None:
+        return {}
+    if not found.tasks:
+        raise AnimupError(
+            f"task={shown(task)} goes with lite models, model={shown(model)} is one of AnimateLCM without tasks: leave "
+            "task out"
+        )
+    if task == AUTO:
+        raise AnimupError(f"task={shown(task)} goes with lite models; this model takes {', '.join(found.tasks)}")
+    return parse_task(task, found.tasks)
 
 
 def _check_memory(
