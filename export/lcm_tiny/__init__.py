@@ -115,7 +115,8 @@ def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
         for name, (net, inputs, outputs, axes) in jobs.items():
             for said in export_graph(
                 net.eval, name=name, folder=folder, example=inputs(2, 8, 16), other=inputs(3, 16, 8),
-                outputs=outputs, axes=axes, precision=precision, weights_of=graphs.SHARED.get(name) if tiny.biases is None else None,
+                outputs=outputs, axes=axes, precision=precision,
+                weights_of=graphs.SHARED.get(name) if tiny.biases is None else None,
                 inline=tiny.biases is not None and name in ("denoise", graphs.REMEMBER),
             ):  # fmt: skip
                 yield said
