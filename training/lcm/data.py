@@ -228,7 +228,7 @@ def faulted(clip: Clip, task: str, frames: slice, rng: np.random.Generator) -> C
     return {
         "hr_y": clip["hr_y"][frames], "hr_uv": clip["hr_uv"][frames],
         "lr_y": (y * 219 + 16).round().to(torch.uint8).numpy()[None],
-        "lr_uv": (uv * 224 + 128).round().to(torch.uint8).unflatten(0, (-1, 2)).numpy()[None],
+        "lr_uv": (uv * 224 + 128).round().to(torch.uint8).reshape(-1, 2, *uv.shape[1:]).numpy()[None],
     }  # fmt: skip
 
 

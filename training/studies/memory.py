@@ -55,9 +55,12 @@ def scores_of(found: U8, truth: U8, away: NDArray[np.int16]) -> dict[str, float]
     wrong = 255 * ((a[1:] - a[:-1]) - (b[1:] - b[:-1])).abs().mean((1, 2, 3))
     place = (torch.arange(1, len(a)) + LEAD) % BLOCK  # a block's last frames come first
     inner = torch.arange(1, len(a)) >= BLOCK - LEAD
+    parts = zip(torch.split(a, 8), torch.split(b, 8), strict=True)
     scores = {
         "psnr": float((-10 * torch.log10((a - b).square().mean((1, 2, 3)) + 1e-10)).mean()),
-        "ssim": float(torch.cat([ssim(x, y) for x, y in zip(a.split(8), b.split(8), strict=True)]).mean()),
+        "ssim": float(
+            torch.cat([ssim(x, y) for x, y in parts]).mean()
+        ),
         "flicker": float(wrong.mean()),
         "borders": float(wrong[inner & (place <= LEAD)].mean()),
     }
@@ -77,7 +80,7 @@ def enlarged(model: Path, y: U8, uv: U8, budget: Budget | None, spacing: int) ->
     """Luma of a clip through the filter, and the bytes that its memory was to take."""
     import vapoursynth as vs
 
-    from vsanimup.engines import CpuBackend
+    from vsanimup.engines.cpu import CpuBackend
     from vsanimup.filters import arguments
     from vsanimup.networks.animatelcm.model import AnimateLcm
     from vsanimup.networks.animatelcm.node import Memory, diffusion_clip
@@ -161,9 +164,9 @@ def main(
     results: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
-        for name, *job in jobs(model, clips, kind or ["mpeg2", "vhs"], count):
+        for name, folder, path, faults, way in jobs(model, clips, kind or ["mpeg2", "vhs"], count):
             if name not in results:
-                results[name] = pool.submit(run, *job, anchor, side, frames).result()  # type: ignore[arg-type]
+                results[name] = pool.submit(run, folder, path, faults, way, anchor, side, frames).result()
                 partial = out.with_suffix(".partial")
                 partial.write_text(json.dumps(results, indent=1))
                 partial.replace(out)

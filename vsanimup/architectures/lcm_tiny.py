@@ -231,10 +231,11 @@ class TaskBiases(nn.Module):
 
     def merged(self, unet: nn.Module, mix: Mapping[str, float]) -> dict[str, Tensor]:
         """Weights and offsets in force for a mix of tasks, by their names in ``unet``."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for name in self.layers:
             a, b, c = self.parts(name)
-            weight, bias = unet.get_parameter(f"{name}.weight"), unet.get_parameter(f"{name}.bias")
+            weight: Tensor = unet.get_parameter(f"{name}.weight")
+            bias: Tensor = unet.get_parameter(f"{name}.bias")
             for task, share in mix.items():
                 t = TASKS.index(task)
                 weight = weight + share * (b[t] @ a[t]).reshape(weight.shape)
