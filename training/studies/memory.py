@@ -58,9 +58,7 @@ def scores_of(found: U8, truth: U8, away: NDArray[np.int16]) -> dict[str, float]
     parts = zip(torch.split(a, 8), torch.split(b, 8), strict=True)
     scores = {
         "psnr": float((-10 * torch.log10((a - b).square().mean((1, 2, 3)) + 1e-10)).mean()),
-        "ssim": float(
-            torch.cat([ssim(x, y) for x, y in parts]).mean()
-        ),
+        "ssim": float(torch.cat([ssim(x, y) for x, y in parts]).mean()),
         "flicker": float(wrong.mean()),
         "borders": float(wrong[inner & (place <= LEAD)].mean()),
     }
