@@ -19,10 +19,9 @@ import typer
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.lcm.train import load
 from vsanimup.architectures.animatelcm import graphs
 from vsanimup.architectures.animatelcm.layers import POSITIONS
-from vsanimup.architectures.lcm_tiny import TASKS, TOKENS, TaskBiases
+from vsanimup.architectures.lcm_tiny import TASKS, TOKENS, TaskBiases, load
 from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm.tokenizer import END, LAST, MERGES, START, VOCABULARY, byte_signs
 

@@ -17,7 +17,7 @@ import typer
 
 from training.lcm import stages, train
 from training.studies.report import mean, table
-from vsanimup.architectures.lcm_tiny import TASKS
+from vsanimup.architectures.lcm_tiny import TASKS, load
 
 Scores = dict[str, dict[str, float]]
 
@@ -63,7 +63,7 @@ def main(
                 config=json.dumps({"rank": rank if biases else 0}), small_until=0.0, seed=seed, bf16=True,
                 threads=threads, every=10**9, keep_every=2.0, val_clips=1, val_side=64, stop=None,
             )  # fmt: skip
-            tiny = train.load(folder / "tasks.pt")
+            tiny = load(folder / "tasks.pt")
             with torch.autocast("cpu", torch.bfloat16):
                 results[biases, seed] = stages.validate_tasks(tiny, data, clips, 192)
     print(report(results))
