@@ -39,8 +39,8 @@ from vsanimup.errors import AnimupError, OutOfMemory
 from vsanimup.filters.arguments import OVERLAP
 from vsanimup.networks.image.network import find_image
 from vsanimup.networks.lite.inference import Inference, fixed, ranges
-from vsanimup.networks.lite.modulation import Modulation
 from vsanimup.networks.manifest import SHIPPED, open_model
+from vsanimup.networks.modulation import Modulation
 from vsanimup.tiling.budget import memory_of_tile
 
 SMALL = fixed(48, 96)

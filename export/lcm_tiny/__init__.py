@@ -44,7 +44,7 @@ def tokenizer() -> dict[str, bytes]:
 
 
 def task_weights(unet: nn.Module, biases: TaskBiases) -> dict[str, NDArray[np.float32]]:
-    """The arrays of ``tasks.npz``: see :class:`vsanimup.networks.lite.modulation.Modulation`."""
+    """The arrays of ``tasks.npz``: see :class:`vsanimup.networks.modulation.Modulation`."""
     arrays = {}
     for name in biases.layers:
         parts = unet.get_parameter(f"{name}.weight"), unet.get_parameter(f"{name}.bias"), *biases.parts(name)

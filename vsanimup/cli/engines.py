@@ -255,7 +255,7 @@ def _requests(
     elif opened.kind == "lite":
         from vsanimup.filters.arguments import OVERLAP
         from vsanimup.networks.lite.inference import FLOAT, ranges, tile_grid
-        from vsanimup.networks.lite.modulation import Modulation
+        from vsanimup.networks.modulation import Modulation
 
         mix = parse_task(task, opened.tasks) if task else {}
         opened = opened.of(opened.specialist(mix))

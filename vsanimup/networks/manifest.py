@@ -55,7 +55,7 @@ class Model:
     files: Mapping[str, str]
     """SHA-256 of each file, by name."""
     modulation: Mapping[str, Any]
-    """Task biases, see :mod:`vsanimup.networks.lite.modulation`: their file and where they go; empty where none."""
+    """Task biases, see :mod:`vsanimup.networks.modulation`: their file and where they go; empty where none."""
     specialists: Mapping[str, str]
     """Tasks that have a network of their own, and its folder in this one."""
     sections: Mapping[str, Any]

@@ -15,8 +15,8 @@ from vsanimup.errors import AnimupError, shown
 from vsanimup.networks.animatelcm.memory import Budget, Layout
 from vsanimup.networks.animatelcm.schedule import Schedule
 from vsanimup.networks.animatelcm.tokenizer import MERGES, VOCABULARY, Tokenizer
-from vsanimup.networks.lite.modulation import Modulation
 from vsanimup.networks.manifest import MANIFEST, Model, open_model
+from vsanimup.networks.modulation import Modulation
 
 KIND = "animatelcm"
 GRAPHS = ("text", "encode", "denoise", "decode")
