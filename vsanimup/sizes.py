@@ -16,6 +16,11 @@ def show_bytes(number: float) -> str:
     return f"{number:.1f} {BYTES[-1]}"
 
 
+def count(number: int, what: str) -> str:
+    """So many things, such as ``1 engine`` or ``2 engines``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def total_memory() -> int | None:
     """Bytes of memory of this machine, where the system says."""
     try:

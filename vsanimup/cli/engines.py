@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vsanimup.errors import AnimupError, shown
-from vsanimup.sizes import show_bytes
+from vsanimup.sizes import count, show_bytes
 
 if TYPE_CHECKING:
     from vsanimup.engines.base import DeviceMemory, Size
@@ -40,7 +40,8 @@ def list_engines() -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 220)
     if found:
         console.print(table)
-    console.print(f"{len(found)} engines, {show_bytes(sum(e.size for e in found))} in {cache.folder}", soft_wrap=True)
+    size = show_bytes(sum(entry.size for entry in found))
+    console.print(f"{count(len(found), 'engine')}, {size} in {cache.folder}", soft_wrap=True)
 
 
 @app.command()
@@ -56,7 +57,7 @@ def prune(
         gone = cache.prune(lambda entry: everything or not _usable(entry))
         for entry in gone:
             typer.echo(f"deleted {entry.path.name}")
-        typer.echo(f"{len(gone)} engines deleted, {show_bytes(sum(entry.size for entry in gone))} of {cache.folder}")
+        typer.echo(f"{count(len(gone), 'engine')} deleted, {show_bytes(sum(e.size for e in gone))} of {cache.folder}")
 
 
 def _usable(entry: Entry) -> bool:
@@ -137,7 +138,7 @@ def build(
 
                 made = plan(found, request, target, cache, report)
                 progress.update(bar, completed=1.0, doing=show_bytes(len(made.data)))
-        console.print(f"{len(requests)} engines are in {cache.folder}", soft_wrap=True)
+        console.print(f"{count(len(requests), 'engine')} in {cache.folder}", soft_wrap=True)
 
 
 class _LogAbove(logging.Handler):
