@@ -215,12 +215,12 @@ def test_memory_through_the_filter(folder):
     clip = moving(width=64, height=64, length=54)
 
     def made(clip=clip, **kw):
-        return core.animup.Upscale(clip, model=str(folder[0]), steps=1, memory=0.35, anchor=2, drawings=0, **kw)
+        return core.animup.Upscale(clip, model=str(folder[0]), steps=1, memory=0.35, anchor=2, dedup=0, **kw)
 
     linear = digests(made())
     again = made(num_streams=1)
     assert all(digest(again.get_frame(n)) == linear[n] for n in (53, 40, 3))
-    plain = core.animup.Upscale(clip, model=str(folder[0]), steps=1, drawings=0)
+    plain = core.animup.Upscale(clip, model=str(folder[0]), steps=1, dedup=0)
     assert digest(plain.get_frame(3)) == linear[3] and digest(plain.get_frame(40)) != linear[40]
     still = moving(width=64, height=64, length=1, noise=0) * 50
     first, last = (planes_of(core.animup.Upscale(

@@ -33,7 +33,7 @@ class Through:
         self.enhancer = Enhancer(
             model=model, width=2 * clip.width, height=2 * clip.height, backend=self.backend, budget=budget
         )
-        settings = arguments.settings(drawings=0, **kw)
+        settings = arguments.settings(dedup=0, **kw)
         memory = Memory(budget=budget, spacing=spacing) if budget else None
         self.clip = diffusion_clip(clip, 2, clip.format, settings, self, memory)
 

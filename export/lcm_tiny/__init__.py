@@ -144,7 +144,7 @@ def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
 def main(
     checkpoint: Annotated[Path, typer.Option(help="checkpoint of training.lcm.train, of the stage motion")],
     out: Annotated[Path, typer.Option(help="model folder to write; an earlier one there is replaced")],
-    precision: Annotated[str, typer.Option(help="fp32 or fp16; processors are slower with fp16")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32 or fp16; CPUs are slower with fp16")] = "fp32",
 ) -> None:
     """Export a small AnimateLCM that ``training.lcm`` made."""
     try:

@@ -21,7 +21,7 @@ Clip = dict[str, NDArray[np.uint8]]
 MARGIN = 4
 """Samples of the small picture around a crop, so that its border is enlarged as in the whole picture."""
 SHARES = {"clean": 0.12, "codec": 0.53, "vhs": 0.35}
-"""Shares of the faults."""
+"""Shares of the degradations."""
 POOL = 240
 """Clips, 5.5 MB each, that are in use at a time."""
 APART = 100
@@ -30,7 +30,7 @@ DRAWN_ONCE = 0.5
 """Share of the windows whose copies of a drawing are averaged, as the filter does where it finds them."""
 PANNED = 0.5
 """Share of the windows whose crop moves over the picture: pans of the clips' own are mostly slow, and motion modules
-made a fast one flicker more. A codec's faults move with the picture in whole-sample pans, as they do here."""
+made a fast one flicker more. A codec's degradations move with the picture in whole-sample pans, as they do here."""
 FASTEST = 4
 """Largest speed of a moving crop along each axis, in samples of the small picture a frame; even, as chroma is."""
 PERIOD, FRESH = 5, 10

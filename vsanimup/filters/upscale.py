@@ -24,15 +24,15 @@ from vsanimup.video.likeness import RESTORED
 
 PLAIN, ONE_PASS = "lite-upscale", "lite-one-pass"
 """What ``model="lite"`` is: enlarging alone, and with a task."""
-SMOOTH, SMOOTH_ONE_PASS = 8.0, 12.0
+SPATIAL, SPATIAL_ONE_PASS = 8.0, 12.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma: one pass leaves more noise than two filters,
 each of which is followed by its own evening out."""
-STEADY, STEADY_ONE_PASS = 0.0, 7.0
+TEMPORAL, TEMPORAL_ONE_PASS = 0.0, 7.0
 """The same of differences between neighbouring frames: what is enlarged as it is keeps its grain and its texture in
-motion. What Restore gives was evened out already, and is so again only where the script says ``steady``: each frame
-would take two more of Restore's when somebody seeks."""
+motion. What Restore gives was evened out already, and is so again only where the script says ``temporal_threshold``:
+each frame would take two more of Restore's when somebody seeks."""
 WIDENED = 2.5
-"""Memory that half-precision weights take on processors, as a multiple of their size: onnxruntime widens them there.
+"""Memory that half-precision weights take on CPUs, as a multiple of their size: onnxruntime widens them there.
 Measured at full size: 8.8 GB for 3.0 GB of weights and 0.8 GB of work."""
 
 
@@ -128,11 +128,13 @@ def _graph(
     if not found.modulation and (task is not None or prompt is not None):
         said = f"prompt={shown(prompt)}" if task is None else f"task={shown(task)}"
         raise AnimupError(f"{said}: model={shown(model)} enlarges alone; use Restore before it, or model='lite'")
-    again = "steady" in others
-    settings = arguments.settings(**{"smooth": SMOOTH, "steady": STEADY} | others)
+    again = "temporal_threshold" in others
+    settings = arguments.settings(**{"spatial_threshold": SPATIAL, "temporal_threshold": TEMPORAL} | others)
     if not found.modulation:
         return _lite(clip, scale, found, target, settings, (), again)
-    once = arguments.settings(**{"smooth": SMOOTH_ONE_PASS, "steady": STEADY_ONE_PASS} | others)
+    once = arguments.settings(
+        **{"spatial_threshold": SPATIAL_ONE_PASS, "temporal_threshold": TEMPORAL_ONE_PASS} | others
+    )
     mix = asked_mix(task, prompt, found)
     clip = marked(clip, mix, "Upscale", found)
     restored = _lite(clip, scale, found, target, once, mix, again)
@@ -166,7 +168,7 @@ def _lite(
         work = lite_node(work, "Upscale", model, settings, formats.floats(work), mix, again)
         # what restoring left is gone, and copies of a drawing are equal
         work = work.std.SetFrameProps(**{RESTORED: model.name})
-        return lite_node(work, "Upscale", second, replace(settings, steady=0.0), to)
+        return lite_node(work, "Upscale", second, replace(settings, temporal_threshold=0.0), to)
 
     if scale != 3:
         return formats.through_network(clip, scale, target, enlarge).std.RemoveFrameProps(RESTORED)

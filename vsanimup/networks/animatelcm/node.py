@@ -19,7 +19,7 @@ from vsanimup.networks.animatelcm.memory import Budget, Carried, Turn
 from vsanimup.networks.animatelcm.windows import BLOCK, LEAD, WINDOW, Share, sequence, shares
 from vsanimup.networks.animatelcm.windows import Sequence as Drawings
 from vsanimup.networks.lite.node import Settings
-from vsanimup.single_flight import Once
+from vsanimup.single_flight import SingleFlight
 from vsanimup.video.formats import converted
 from vsanimup.video.likeness import Likeness, matrix_of, refuse_interlaced
 from vsanimup.video.rgb import to_rgb, to_yuv
@@ -68,8 +68,8 @@ class DiffusionProcess:
         self._target = vs.core.get_video_format(_result(clip))
         self._scale, self._settings, self._enhance = scale, settings, enhance
         self._likeness = Likeness(clip.format, scenecut=settings.scenecut)
-        self._sequences = Once[int, Drawings](SEQUENCES + (memory.spacing if memory else 0))
-        self._windows = Once[tuple[int, int], Sequence[Stored]](KEPT + settings.num_streams)
+        self._sequences = SingleFlight[int, Drawings](SEQUENCES + (memory.spacing if memory else 0))
+        self._windows = SingleFlight[tuple[int, int], Sequence[Stored]](KEPT + settings.num_streams)
         self._chains: Chains | None = None
         if memory is not None:
             self._chains = Chains(
@@ -101,7 +101,7 @@ class DiffusionProcess:
             output.set_prop("_Matrix", matrix_by_height(self._height))
 
     def _sequence(self, frames: dict[int, FrameView], block: int) -> Drawings:
-        if self._settings.drawings:
+        if self._settings.dedup:
             return sequence(
                 block, self._count, lambda a, b: self._likeness.same(frames, a, b),
                 lambda n: self._likeness.cut(frames, n),

@@ -16,7 +16,7 @@ from vsanimup.networks.animatelcm import colour, noise
 from vsanimup.networks.animatelcm.memory import Budget, Carried, Key, Stale, Turn, empty, size_of
 from vsanimup.networks.animatelcm.model import CONTROL, HALVINGS, REMEMBER, AnimateLcm
 from vsanimup.networks.animatelcm.schedule import Step
-from vsanimup.tiling.fallback import Halving, halved
+from vsanimup.tiling.fallback import Fallback, halved
 from vsanimup.tiling.tiles import Axis, Blend, Grid, plan
 
 TILE, OVERLAP = 512, 64
@@ -104,14 +104,14 @@ class Enhancer:
             else plan(width, height, tile=tilesize, overlap=overlap, align=model.align, most=0),
             TILE,
         )
-        self._halving = Halving(first, lambda: self._half(first), lambda tiled: tiled.grid)
+        self._fallback = Fallback(first, lambda: self._half(first), lambda tiled: tiled.grid)
         self._loading = threading.Lock()
         self._texts = self._encode_texts([prompt] if self._cfg == 1 else [prompt, negative_prompt])
 
     @property
     def grid(self) -> Grid:
         """The denoiser's tiles, in samples of pictures."""
-        return self._halving.tiled.grid
+        return self._fallback.tiled.grid
 
     @property
     def memory_size(self) -> int:
@@ -177,7 +177,7 @@ class Enhancer:
             raise AnimupError(f"a window must have 1 to {self._model.most_frames} frames, got {frames}")
         if (memory is None) != (self.budget is None):
             raise ValueError("memory and budget go together")
-        return self._halving.run(lambda tiled: self._enhance(tiled, images, scenes, cancelled, memory))
+        return self._fallback.run(lambda tiled: self._enhance(tiled, images, scenes, cancelled, memory))
 
     def _enhance(
         self, tiled: Tiled, images: Array, scenes: NDArray[np.integer], cancelled: Cancelled,
