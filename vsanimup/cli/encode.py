@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vsanimup.cli.errors import plain_errors, terminable
 from vsanimup.errors import AnimupError
 from vsanimup.sizes import show_bytes
 
@@ -81,7 +82,6 @@ def encode(
     as_json: Annotated[bool, typer.Option("--json", help="Lines of JSON on standard output, for programs.")] = False,
 ) -> None:
     """``animup encode``; see HELP."""
-    from vsanimup.cli.main import plain_errors, terminable
 
     ready = {
         "task": task,
