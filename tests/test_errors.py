@@ -36,7 +36,7 @@ BOTH = [
     ({"model": "x" * 300 + ".onnx"}, "there is no such file; give the path of an ONNX file"),
     ({"model": "net.pth"}, "model must be one of .* or an .onnx file, got 'net.pth'"),
     ({"model": ""}, "model must be one of .* got ''"),
-    ({"model": "/"}, "model='/' has no manifest.json; give a folder that 'python -m export' made"),
+    ({"model": "/"}, "model='/' has no manifest.json; give a folder that 'animup export' made"),
     ({"model": b"f\xfcr"}, r"model must be text, or bytes in UTF-8, got b'f\\xfcr'"),
     ({"prompt": b"f\xfcr"}, "prompt must be text"),
     ({"task": b"f\xfcr"}, "task must be text"),
