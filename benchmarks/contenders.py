@@ -159,7 +159,7 @@ class Ours:
     one_pass: bool = False
 
     def __call__(self, clip: Any, kind: str) -> Any:
-        """The chain behind a clip of this kind."""
+        """The chain after a clip of this kind."""
         animup = need("vapoursynth").core.animup
         if kind == CLEAN:
             return animup.Upscale(clip, precision=self.precision)

@@ -143,9 +143,9 @@ def draw(seed: int, backend: str = "auto") -> Case:
     for step in rng.choice(CHAINS):
         chosen: dict[str, Any] = {"backend": backend}
         for name, chance, values in (
-            ("steady", 0.5, (0, 1, 7, 20)), ("smooth", 0.3, (0, 4, 12)), ("drawings", 0.3, (0, 1)), ("tta", 0.1, (1,)),
-            ("scenecut", 0.3, (0, 1)), ("tilesize", 0.3, ([32], [48, 64])), ("overlap", 0.3, ([0], [16])),
-            ("precision", 0.3, ("int8", "fp32")),
+            ("temporal_threshold", 0.5, (0, 1, 7, 20)), ("spatial_threshold", 0.3, (0, 4, 12)), ("dedup", 0.3, (0, 1)),
+            ("tta", 0.1, (1,)), ("scenecut", 0.3, (0, 1)), ("tilesize", 0.3, ([32], [48, 64])),
+            ("overlap", 0.3, ([0], [16])), ("precision", 0.3, ("int8", "fp32")),
         ):  # fmt: skip
             if rng.random() < chance:
                 chosen[name] = rng.choice(values)
@@ -205,7 +205,7 @@ def source(case: Case) -> vs.VideoNode:
 
 
 def build(case: Case, clip: vs.VideoNode, streams: int) -> vs.VideoNode:
-    """The chain of a case behind ``clip``, its source; raises :class:`vapoursynth.Error` where a filter refuses it."""
+    """The chain of a case after ``clip``, its source; raises :class:`vapoursynth.Error` where a filter refuses it."""
     for position, (name, arguments) in enumerate(case.steps):
         before = clip
         clip = getattr(core.animup, name)(clip, num_streams=streams, **arguments)

@@ -4,7 +4,7 @@ is right there.
     python -m benchmarks.gpu --work FOLDER --prepare
     python -m benchmarks.gpu --work FOLDER --json gpu.json --markdown gpu.md
 
-``--device cpu --small`` tries the same on the processor with small networks, in about a minute.
+``--device cpu --small`` tries the same on the CPU with small networks, in about a minute.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from vsanimup.engines import Backend
 
 SECTIONS = ("lite", "agreement", "order", "filters", "ipt", "animatelcm", "animatelcm-tiny")
 TOLERANCE = {"lite": 2 / 255, "animatelcm": 4 / 255}
-"""Largest difference between GPU and processor that is allowed, of samples in 0..1."""
+"""Largest difference between GPU and CPU that is allowed, of samples in 0..1."""
 Row = dict[str, Any]
 
 
@@ -167,7 +167,7 @@ def chain(source: vs.VideoNode, name: str, backend: str) -> vs.VideoNode:
     extra: dict[str, Any] = {"task": "deblock"} if "restore" in name else {}
     if backend == "cpu":  # whose default is integers
         extra["precision"] = "fp32"
-    clip = function(source, backend=backend, drawings=0, **extra)
+    clip = function(source, backend=backend, dedup=0, **extra)
     assert isinstance(clip, vs.VideoNode)
     return clip
 
@@ -208,7 +208,7 @@ def filters(bench: Bench) -> None:
 
 
 def agreement(bench: Bench) -> None:
-    """The same frames here and on the processor."""
+    """The same frames here and on the CPU."""
     length = 2 if bench.small else 4
     source = scaled(*((96, 48) if bench.small else (640, 360)), length)
     for name in ("lite-restore", "lite-upscale"):

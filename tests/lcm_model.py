@@ -43,7 +43,7 @@ def write_parts(folder: Path, control: bool = False) -> Path:
     return folder
 
 
-def export_parts(folder: Path, control: bool = False) -> Path:
+def export_parts(folder: Path, control: bool = False, memory: bool = False) -> Path:
     """The model folder ``model`` made of the checkpoints in ``folder``, with norms as diffusers has them.
 
     The LoRA has no share, so that the base is the same for both.
@@ -55,7 +55,7 @@ def export_parts(folder: Path, control: bool = False) -> Path:
         base=base, motion=folder / "adapter", lora=folder / "lora.safetensors", lora_weight=0.0,
         controlnet=folder / "control" if control else None, vae=None, tiny_vae=None, tokenizer=None,
         out=folder / ("controlled" if control else "model"), precision="fp32", clip_skip=1, slices=8,
-        motion_norm="clip", licences={},
+        motion_norm="clip", licences={}, memory=memory,
     )  # fmt: skip
     for said in command.export(request):
         print(said)

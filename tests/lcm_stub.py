@@ -24,6 +24,8 @@ SECTION = {
 def write_stub(folder, control=False, **changed):
     """A model folder; ``changed`` are fields of its section."""
     files.write_tokenizer(folder)
+    if "memory" in changed:
+        (folder / "denoise_memory.onnx").write_bytes(b"graph with memory")
     for name in ("text", "encode", "denoise", "decode", *(["control"] if control else [])):
         (folder / f"{name}.onnx").write_bytes(b"graph of " + name.encode())
         (folder / f"{name}.weights").write_bytes(b"weights of " + name.encode())
@@ -85,6 +87,26 @@ class StubEngine:
         joined = np.einsum("fg,gchw->fchw", share, latents)
         denoised = (0.7 * latents + 0.3 * joined) / (signal + spread) + 0.1 * text.mean() + 0.1 * residual_0
         return {"next_latents": (next_signal * denoised + next_spread * noise).astype(np.float32)}
+
+    def denoise_memory(
+        self, latents, noise, timestep, signal, spread, next_signal, next_spread, text, mask, memory_mask, slot_order,
+        frame_order, keys_0, values_0, scores_0,
+    ):  # fmt: skip
+        """As the graph: attention that goes by nothing but who sees whom, and a score that is the latents' size."""
+        frames, slots = len(latents), len(slot_order)
+        assert mask.shape == (frames, frames) and memory_mask.shape == (frames, slots) and keys_0.shape[2] == slots
+        mine = latents.transpose(2, 3, 0, 1)
+        values = np.concatenate([values_0, np.concatenate([mine, mine], -1)], 2)
+        weight = np.exp(np.concatenate([memory_mask, mask], 1))
+        joined = np.einsum("fs,hwsc->fchw", weight / weight.sum(1, keepdims=True), values[..., :4])
+        denoised = (0.7 * latents + 0.3 * joined) / (signal + spread) + 0.1 * text.mean()
+        scores = np.concatenate([scores_0, np.abs(mine).mean(-1)], 2)
+        best = np.argsort(-(scores + np.concatenate([slot_order, frame_order])), 2, kind="stable")[..., :slots]
+        chosen = np.take_along_axis(values, best[..., None], 2)
+        return {
+            "next_latents": (next_signal * denoised + next_spread * noise).astype(np.float32),
+            "next_keys_0": -chosen, "next_values_0": chosen, "next_scores_0": np.take_along_axis(scores, best, 2),
+        }  # fmt: skip
 
 
 class StubBackend:

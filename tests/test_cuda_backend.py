@@ -109,7 +109,7 @@ def gpu(monkeypatch):
 
 
 def test_without_gpu_package_the_remedy_is_named():
-    """As here, where onnxruntime for processors is installed."""
+    """As here, where onnxruntime for CPUs is installed."""
     assert "CUDAExecutionProvider" not in ort.get_available_providers()
     with pytest.raises(
         AnimupError, match=r"^backend='cuda' cannot be used: the onnxruntime .* knows no GPU: pip uninstall"

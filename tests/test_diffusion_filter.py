@@ -18,7 +18,7 @@ class Standin:
     def __init__(self, share=0.3):
         self.share, self.windows = share, []
 
-    def __call__(self, images, scenes, cancelled):
+    def __call__(self, images, scenes, cancelled, memory=None):
         self.windows.append(len(images))
         mixed = np.empty_like(images)
         for scene in set(scenes.tolist()):
@@ -58,7 +58,7 @@ def test_animation_on_twos_takes_half_the_work():
     ones = moving(width=48, height=32, length=96)
     twos = core.std.Interleave([ones[:48], ones[:48]])
     counts = []
-    for clip, more in ((ones, {}), (twos, {}), (twos, {"drawings": 0})):
+    for clip, more in ((ones, {}), (twos, {}), (twos, {"dedup": 0})):
         enhance = Standin()
         digests(through(clip, enhance, **more))
         counts.append(sum(enhance.windows))
@@ -81,7 +81,7 @@ def test_neighbouring_windows_meet_without_a_step():
         return np.full(shape, 0.5 if index else 0.2 + 0.004 * n)
 
     clip = drawn(core.std.BlankClip(format=vs.YUV444P16, width=32, height=32, length=96, keep=True), plane)
-    result = through(clip, Standin(0.5), drawings=0)
+    result = through(clip, Standin(0.5), dedup=0)
     level = [planes_of(result.get_frame(n))[0].mean() / 65535 for n in range(96)]
     steps = np.diff(level)
     assert steps.max() < 0.009 and steps[: BLOCK // 3].mean() > 0
@@ -114,7 +114,7 @@ def test_copies_are_averaged():
     rows = [planes_of(still.get_frame(0))[i] / 255 for i in range(3)]
     noisy = drawn(still * 24, lambda n, i, s: np.clip(rows[i] + np.random.default_rng(n).normal(0, 0.015, s), 0, 1))
     error = [
-        np.square(planes_of(through(noisy, drawings=drawings).get_frame(5))[0] - truth.astype(float)).mean()
+        np.square(planes_of(through(noisy, dedup=drawings).get_frame(5))[0] - truth.astype(float)).mean()
         for drawings in (0, 1)
     ]
     assert error[1] < 0.8 * error[0]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsanimup.engines import BACKENDS
-from vsanimup.single_flight import Once
+from vsanimup.single_flight import SingleFlight
 from vsanimup.video.duplicates import CELL, run_of, same_drawing
 
 HEIGHT, WIDTH = 96, 144
@@ -125,7 +125,7 @@ def test_runs_part_a_cell_and_do_not_drift(steps, least):
 
 def test_each_result_is_computed_once_and_failures_are_not_kept():
     calls, gate = [], threading.Event()
-    once = Once[int, int](2)
+    once = SingleFlight[int, int](2)
 
     def compute():
         calls.append(1)
@@ -260,9 +260,9 @@ def test_equal_copies_give_what_one_frame_gives(spy):
 
 def test_equal_copies_among_others_give_what_the_middle_one_gives(spy):
     clip = held([3] * 4, sigma=0)
-    off = digests(core.animup.Restore(clip, task="denoise", backend="spy", scenecut=0, steady=0, drawings=0))
+    off = digests(core.animup.Restore(clip, task="denoise", backend="spy", scenecut=0, temporal_threshold=0, dedup=0))
     assert len(set(off)) > 4, "the window matters"
-    on = digests(core.animup.Restore(clip, task="denoise", backend="spy", scenecut=0, steady=0))
+    on = digests(core.animup.Restore(clip, task="denoise", backend="spy", scenecut=0, temporal_threshold=0))
     assert on == [off[n // 3 * 3 + 1] for n in range(12)]
 
 
@@ -270,7 +270,7 @@ def test_equal_copies_among_others_give_what_the_middle_one_gives(spy):
 def test_drawings_switched_off(spy, name):
     clip = held([2] * 3)
     how = DENOISE if name == "Restore" else {}
-    result = digests(getattr(core.animup, name)(clip, backend="spy", drawings=0, **how))
+    result = digests(getattr(core.animup, name)(clip, backend="spy", dedup=0, **how))
     assert spy.runs == 6 and len(set(result)) == 6
 
 
@@ -318,8 +318,8 @@ def test_equal_samples_of_different_range_are_no_run(spy):
 
 def test_strength_applies_to_each_copy(spy):
     clip = held([4], format=vs.YUV420PS)
-    whole = core.animup.Restore(clip, backend="spy", steady=0, **DENOISE)
-    half = core.animup.Restore(clip, backend="spy", strength=0.5, steady=0, **DENOISE)
+    whole = core.animup.Restore(clip, backend="spy", temporal_threshold=0, **DENOISE)
+    half = core.animup.Restore(clip, backend="spy", strength=0.5, temporal_threshold=0, **DENOISE)
     for n in range(4):
         source, full, result = (planes_of(c.get_frame(n))[0] for c in (clip, whole, half))
         np.testing.assert_allclose(result, (source + full) / 2, atol=1e-6)
@@ -370,5 +370,5 @@ def test_reading_on_reaches_the_next_drawings(monkeypatch):
 
 @pytest.mark.parametrize("function", ["Restore", "Upscale"])
 def test_wrong_argument(function):
-    with pytest.raises(vs.Error, match=rf"{function}: drawings must be 0 \(off\) or 1 \(on\), got 2"):
-        getattr(core.animup, function)(held([1]), drawings=2)
+    with pytest.raises(vs.Error, match=rf"{function}: dedup must be 0 \(off\) or 1 \(on\), got 2"):
+        getattr(core.animup, function)(held([1]), dedup=2)

@@ -52,7 +52,7 @@ BOTH = [
     ({"overlap": 10**4}, f"overlap must be one or two numbers .* from 0 to {MOST_OVERLAP}, got 10000"),
     ({"overlap": [8, 2**62], "tilesize": 32}, "overlap must be"),
     ({"device_id": 1, "backend": "cpu"}, "device_id must be 0 on the cpu backend, got 1"),
-    ({"smooth": 64.0001}, r"smooth must lie between 0 \(off\) and 64, got 64.0001"),
+    ({"spatial_threshold": 64.0001}, r"spatial_threshold must lie between 0 \(off\) and 64, got 64.0001"),
 ]
 
 
@@ -111,8 +111,8 @@ def test_no_text_is_an_internal_error(argument, value):
 def test_tiny_numbers_are_none(function):
     clip = moving(length=2)
     make = getattr(core.animup, function)
-    tiny = make(clip, task="denoise", steady=1e-46, smooth=1e-300)
-    assert digests(tiny) == digests(make(clip, task="denoise", steady=0, smooth=0))
+    tiny = make(clip, task="denoise", temporal_threshold=1e-46, spatial_threshold=1e-300)
+    assert digests(tiny) == digests(make(clip, task="denoise", temporal_threshold=0, spatial_threshold=0))
     if function == "Restore":
         assert digests(make(clip, task="denoise", strength=5e-324)) == digests(clip)
 
@@ -138,7 +138,7 @@ def test_properties_that_no_conversion_can_go_by_are_named(function, format):
     make = getattr(core.animup, function)
     for name, value in (("_Range", 7), ("_Range", -1), ("_ChromaLocation", 99)):
         odd = blank(format, length=3).std.SetFrameProps(**{name: value})
-        clip = make(core.std.Splice([blank(format, length=3), odd]), task="denoise", drawings=0, steady=0)
+        clip = make(core.std.Splice([blank(format, length=3), odd]), task="denoise", dedup=0, temporal_threshold=0)
         assert clip.get_frame(0)
         with pytest.raises(
             vs.Error, match=f"^{function}: frame [345] has {name}={value}, which must be .* set it, as in"
@@ -209,3 +209,24 @@ def test_only_the_first_message_of_a_process_is_information(monkeypatch):
         core.remove_log_handler(handle)
     kinds = [vs.MESSAGE_TYPE_INFORMATION, vs.MESSAGE_TYPE_DEBUG, vs.MESSAGE_TYPE_WARNING, vs.MESSAGE_TYPE_DEBUG]
     assert [kind for kind, text in said if text == "hello"] == [int(kind) for kind in kinds]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"scale": 2.5}, "scale must be 2, 3 or 4, got 2.5"),
+        ({"tilesize": 0}, "tilesize must be one or two numbers .* of at least 32, got 0; leave it out"),
+    ],
+)
+def test_what_was_taken_for_something_else(arguments, said):
+    with pytest.raises(vs.Error, match=f"^Upscale: {said}"):
+        vs.core.std.BlankClip(format=vs.YUV420P8, width=64, height=64, length=1).animup.Upscale(**arguments)
+
+
+def test_a_matrix_that_is_none():
+    clip = vs.core.std.BlankClip(format=vs.YUV420P8, width=64, height=64, length=1)
+    for matrix in (3, 99, -1):
+        with pytest.raises(
+            vs.Error, match=rf"^Restore: frame 0 has _Matrix={matrix}, which must be one of ITU-T H\.273"
+        ):
+            clip.std.SetFrameProps(_Matrix=matrix).animup.Restore(task="denoise").get_frame(0)

@@ -32,8 +32,8 @@ def test_a_source_error_passes_through():
     clip = moving(length=18)
     torn = clip.std.ModifyFrame(clip, fail)
     # drawings are looked for in cells of twelve frames, all of which must be there, and so must two around
-    bare = {"drawings": 0, "steady": 0}
-    for arguments, sound in (({}, 14), ({"drawings": 0}, 8), (bare, 0), (bare, 7)):
+    bare = {"dedup": 0, "temporal_threshold": 0}
+    for arguments, sound in (({}, 14), ({"dedup": 0}, 8), (bare, 0), (bare, 7)):
         broken = core.animup.Upscale(torn, **arguments)
         assert broken.get_frame(sound)
         with pytest.raises(vs.Error, match="tape torn here"):

@@ -133,7 +133,8 @@ def test_strength():
     clip = moving(length=3, format=vs.YUV420PS)
     assert digests(core.animup.Restore(clip, strength=0)) == digests(clip)
     none, half, whole = (
-        planes_of(core.animup.Restore(clip, task="denoise", strength=s, steady=0).get_frame(1))[0] for s in (0, 0.5, 1)
+        planes_of(core.animup.Restore(clip, task="denoise", strength=s, temporal_threshold=0).get_frame(1))[0]
+        for s in (0, 0.5, 1)
     )
     assert np.abs(whole - none).max() > 0.005
     np.testing.assert_allclose(half, (none + whole) / 2, atol=1e-6)

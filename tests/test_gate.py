@@ -203,7 +203,7 @@ def test_argument(function, how):
     make = getattr(core.animup, function)
 
     def result(**more):
-        return planes_of(make(clip, steady=0, **how, **more).get_frame(0))
+        return planes_of(make(clip, temporal_threshold=0, **how, **more).get_frame(0))
 
     none, half, full, ours = (result(gate=0), result(gate=0.5), result(gate=1), result())
     assert all(np.array_equal(a, b) for a, b in zip(full, ours, strict=True))
@@ -233,7 +233,9 @@ def test_shares_do_not_depend_on_the_evening_out_asked_for():
     clip = moving(vs.YUV420P8, width=96, height=64, length=1, noise=0.03)
     source = planes_of(clip.get_frame(0))[0].astype(float)
     changes = [
-        np.abs(planes_of(core.animup.Restore(clip, task="denoise", smooth=smooth).get_frame(0))[0] - source).mean()
+        np.abs(
+            planes_of(core.animup.Restore(clip, task="denoise", spatial_threshold=smooth).get_frame(0))[0] - source
+        ).mean()
         for smooth in (0, 1, 4)
     ]
     assert min(changes) > 0.5 * max(changes) > 0.5

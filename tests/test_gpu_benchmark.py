@@ -1,4 +1,4 @@
-"""The benchmark for GPUs, tried on the processor."""
+"""The benchmark for GPUs, tried on the CPU."""
 
 import json
 import subprocess

@@ -131,7 +131,7 @@ def test_doubling_networks_reach_3_and_4_and_strength_mixes(tmp_path):
         ({"sides": (48, 48)}, 1, {"tilesize": 64}, "takes pictures of 48x48 alone"),
         ({"sides": (48, 48)}, 1, {"overlap": 48}, "overlap must be less"),
         ({}, 1, {"precision": "int8"}, "leave precision out"),
-        ({}, 1, {"steady": 4}, "steady=4 goes with lite models; leave it out"),
+        ({}, 1, {"temporal_threshold": 4}, "temporal_threshold=4 goes with lite models; leave it out"),
         ({"scale": 2}, 2, {"tta": 1}, "tta=1 goes with lite models; leave it out"),
         ({}, 1, {"task": "denoise"}, "leave task and prompt out"),
         ({"scale": 2}, 2, {"steps": 2}, "steps=2 goes with AnimateLCM models, .* leave it out"),

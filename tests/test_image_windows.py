@@ -53,14 +53,14 @@ def test_the_window_stays_in_its_scene_and_clip(tmp_path, frames, scale, marked)
         parts = clip[:4], clip[4].std.SetFrameProps(_SceneChangePrev=1), clip[5:]
         clip = core.std.Splice([part.std.SetFrameProps(_SceneChangeNext=0) for part in parts])
     cut = 4 if marked else 6
-    result = run(clip, path, scale, drawings=0)
+    result = run(clip, path, scale, dedup=0)
     for n in range(10):
         first, last = (0, cut - 1) if n < cut else (cut, 9)
         around = [clip.get_frame(min(max(i, first), last)) for i in range(n - frames // 2, n + frames // 2 + 1)]
         found = np.stack(planes_of(result.get_frame(n)))
         # colours went to YUV and back
         assert np.abs(found - direct(path, around)).max() < 2e-4, n
-    without = run(clip, path, scale, drawings=0, scenecut=0).get_frame(cut)
+    without = run(clip, path, scale, dedup=0, scenecut=0).get_frame(cut)
     around = [clip.get_frame(min(max(i, 0), 9)) for i in range(cut - frames // 2, cut + frames // 2 + 1)]
     assert np.abs(np.stack(planes_of(without)) - direct(path, around)).max() < 2e-4
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import onnxruntime as ort
 import pytest
-from conftest import core, drawn, moving, planes_of
+import vapoursynth as vs
+from conftest import core, digest, digests, drawn, moving, planes_of
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -207,6 +208,34 @@ def test_flat_areas_keep_their_colour(folder):
     for frame in core.animup.Upscale(flat, model=str(folder[0])).frames():
         for plane, level in zip(planes_of(frame), levels, strict=True):
             assert abs(plane.mean(dtype=np.float64) - level) < 1
+
+
+def test_memory_through_the_filter(folder):
+    """The real graphs: any order gives the same, windows behind the first change, and a still scene stays still."""
+    clip = moving(width=64, height=64, length=54)
+
+    def made(clip=clip, **kw):
+        return core.animup.Upscale(clip, model=str(folder[0]), steps=1, memory=0.35, anchor=2, dedup=0, **kw)
+
+    linear = digests(made())
+    again = made(num_streams=1)
+    assert all(digest(again.get_frame(n)) == linear[n] for n in (53, 40, 3))
+    plain = core.animup.Upscale(clip, model=str(folder[0]), steps=1, dedup=0)
+    assert digest(plain.get_frame(3)) == linear[3] and digest(plain.get_frame(40)) != linear[40]
+    still = moving(width=64, height=64, length=1, noise=0) * 50
+    first, last = (planes_of(core.animup.Upscale(
+        still, model=str(folder[0]), memory=0.35).get_frame(n))[0].astype(int) for n in (0, 49))  # fmt: skip
+    assert abs(first - last).max() <= 1
+
+
+def test_too_little_memory_for_memory_is_said_at_create(folder, monkeypatch):
+    clip = moving(width=64, height=64, length=2)
+    size = sum(path.stat().st_size for path in folder[0].iterdir())
+    monkeypatch.setattr("vsanimup.filters.upscale.total_memory", lambda: size + 128 * 128 * lcm_tiny.BYTES_PER_PIXEL)
+    assert core.animup.Upscale(clip, model=str(folder[0]), num_streams=1).width == 128
+    said = r"for each chain of windows\), this machine has .*: give less memory=, or a smaller anchor="
+    with pytest.raises(vs.Error, match=said):
+        core.animup.Upscale(clip, model=str(folder[0]), num_streams=1, memory=1, anchor=32)
 
 
 def test_export_keeps_what_is_no_model(tmp_path, folder):

@@ -20,7 +20,7 @@ from vsanimup.networks.animatelcm.model import AnimateLcm
 from vsanimup.networks.animatelcm.pipeline import Enhancer
 from vsanimup.networks.lite.inference import Inference
 from vsanimup.networks.manifest import SHIPPED, open_model
-from vsanimup.tiling.fallback import LOG, Halving
+from vsanimup.tiling.fallback import LOG, Fallback
 from vsanimup.tiling.tiles import plan
 
 MB = 1 << 20
@@ -228,7 +228,7 @@ def test_diffusion(tmp_path, told, network, tilesize):
 def test_threads_go_over_together():
     """One halves; the others' work on larger tiles ends before anything is tried with smaller ones."""
     grids = [plan(256, 256, tile=(size, size), overlap=(16, 16), align=16, most=0) for size in (256, 128)]
-    halving = Halving(grids[0], lambda: grids[1], lambda grid: grid)
+    halving = Fallback(grids[0], lambda: grids[1], lambda grid: grid)
     large, barrier, seen = set(), threading.Barrier(4), []
 
     def work(grid):

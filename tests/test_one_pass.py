@@ -17,9 +17,9 @@ def error(a, b):
 def test_it_restores_and_doubles():
     clean, noisy = inked(), inked(noise=0.05)
     wanted = core.animup.Upscale(clean).get_frame(2)
-    one = core.animup.Upscale(noisy, task="denoise", drawings=0).get_frame(2)
+    one = core.animup.Upscale(noisy, task="denoise", dedup=0).get_frame(2)
     assert (one.width, one.height) == (384, 192) and one.props["AnimupMix"] == "denoise=1.00"
-    plain, other = (core.animup.Upscale(noisy, drawings=0, **more).get_frame(2) for more in ({}, {"task": "deband"}))
+    plain, other = (core.animup.Upscale(noisy, dedup=0, **more).get_frame(2) for more in ({}, {"task": "deband"}))
     assert error(one, wanted) < 0.75 * error(plain, wanted)
     assert error(one, wanted) < error(other, wanted)
 

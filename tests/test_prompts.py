@@ -231,7 +231,7 @@ def test_shipped_file_is_small_and_verified():
 @pytest.mark.timeout(600)
 def test_training_makes_the_shipped_file():
     made, ships = unpack(trained()), load(FOLDER)
-    # Other processors may round sums otherwise, so a weight may be a step of its eight bits away.
+    # Other CPUs may round sums otherwise, so a weight may be a step of its eight bits away.
     for mine, theirs in ((made.word, ships.word), (made.degree, ships.degree)):
         step = np.abs(theirs).max(axis=0) / 127
         assert (np.abs(mine - theirs) <= 1.5 * step).mean() > 0.999

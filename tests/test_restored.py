@@ -42,8 +42,8 @@ def test_a_drawing_is_restored_as_a_whole_or_not_at_all(made_up, name, more):
     clip = still()
 
     def make():
-        restored = core.animup.Restore(clip, task="denoise", backend="made-up", steady=0)
-        return getattr(core.animup, name)(restored[:3] + clip[3:], backend="made-up", steady=0, **more)
+        restored = core.animup.Restore(clip, task="denoise", backend="made-up", temporal_threshold=0)
+        return getattr(core.animup, name)(restored[:3] + clip[3:], backend="made-up", temporal_threshold=0, **more)
 
     in_order, backward = both_ways(make)
     assert in_order == backward

@@ -10,7 +10,7 @@ from export import lite as export_lite
 from training.data.dataset import mix_vector
 from training.lite.experts import main as specialise
 from training.lite.loop import load_checkpoint
-from training.lite.prune import chosen, slim
+from training.lite.prune import chosen, prune
 from training.lite.prune import main as slim_main
 from training.lite.train import main as train
 from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig, Pair
@@ -44,7 +44,7 @@ def random_network():
 
 def slimmed(net, half, quarter):
     batches = windows()
-    return slim(net, batches, 4, chosen(net, batches, 4, half, quarter))
+    return prune(net, batches, 4, chosen(net, batches, 4, half, quarter))
 
 
 @torch.no_grad()

@@ -79,22 +79,25 @@ def test_more_of_it_leaves_less_noise(function):
     arguments = {"task": "deblock"} if function == "Restore" else {}
     left = []
     for smooth in (0, 1, 4):
-        frame = getattr(core.animup, function)(noise(), smooth=smooth, gate=0, **arguments).get_frame(1)
+        frame = getattr(core.animup, function)(noise(), spatial_threshold=smooth, gate=0, **arguments).get_frame(1)
         left.append(float(np.asarray(frame[0]).astype(float).std()))
     assert left[0] > left[1] > left[2]
 
 
 def test_every_filter_has_its_own_default():
-    assert core.animup.Upscale(noise()).get_frame(1)[0] == core.animup.Upscale(noise(), smooth=8).get_frame(1)[0]
+    assert (
+        core.animup.Upscale(noise()).get_frame(1)[0]
+        == core.animup.Upscale(noise(), spatial_threshold=8).get_frame(1)[0]
+    )
     ours = {"task": "deblock"}
     assert (
         core.animup.Restore(noise(), **ours).get_frame(1)[0]
-        == core.animup.Restore(noise(), smooth=4, **ours).get_frame(1)[0]
+        == core.animup.Restore(noise(), spatial_threshold=4, **ours).get_frame(1)[0]
     )
 
 
 @pytest.mark.parametrize("value", [-1, 65, float("nan")])
 @pytest.mark.parametrize("function", ["Restore", "Upscale"])
 def test_wrong_argument(function, value):
-    with pytest.raises(vs.Error, match=rf"{function}: smooth must lie between 0 \(off\) and 64, got"):
-        getattr(core.animup, function)(noise(), smooth=value)
+    with pytest.raises(vs.Error, match=rf"{function}: spatial_threshold must lie between 0 \(off\) and 64, got"):
+        getattr(core.animup, function)(noise(), spatial_threshold=value)

@@ -92,7 +92,7 @@ def test_doubling_again_is_plain(alone):
     streamed = core.animup.Restore(moving(length=2), task="destream")
     twice = core.animup.Upscale(streamed, scale=4, format=vs.YUV420PS)
     once = core.animup.Upscale(streamed, format=vs.YUV420PS)
-    again = core.animup.Upscale(once, model=str(alone / "lite-upscale"), drawings=0, steady=0)
+    again = core.animup.Upscale(once, model=str(alone / "lite-upscale"), dedup=0, temporal_threshold=0)
     a, b = (np.asarray(clip.get_frame(1)[0]) for clip in (twice, again))
     assert np.array_equal(a, b)
 
@@ -108,14 +108,16 @@ def test_frames_come_out_the_same_in_any_order():
 @pytest.mark.parametrize("task", ["destream", "deblock"])
 def test_what_codecs_leave_is_told_by_the_frame_alone(task):
     clip = moving(length=4)
-    alone = [core.animup.Restore(clip[n], task=task, steady=0) for n in range(4)]
-    assert digests(core.animup.Restore(clip, task=task, steady=0, drawings=0)) == [digests(one)[0] for one in alone]
+    alone = [core.animup.Restore(clip[n], task=task, temporal_threshold=0) for n in range(4)]
+    assert digests(core.animup.Restore(clip, task=task, temporal_threshold=0, dedup=0)) == [
+        digests(one)[0] for one in alone
+    ]
 
 
 def test_windows_of_several_lengths_in_one_clip():
     """Inputs are used again: by networks that see the frames around and by those that do not, in turn."""
     clip, mixes = moving(length=12), ["denoise=1.00", "destream=1.00", "denoise=1.00"]
-    model, how = open_model(SHIPPED / "lite-restore"), settings(num_streams=1, drawings=0, steady=0)
+    model, how = open_model(SHIPPED / "lite-restore"), settings(num_streams=1, dedup=0, temporal_threshold=0)
 
     def run(clip, mix):
         return digests(lite_node(clip.std.SetFrameProps(), "Restore", model, how, mix=mix))

@@ -70,7 +70,7 @@ def defined(frames, span, threshold, kind, full):
 )  # fmt: skip
 def test_equals_its_definition(format, full, threshold, seed, span):
     clip = noisy(format, seed, spans={3: span}, _Range=int(full))
-    frame = core.animup.internal_steady(clip, threshold=threshold, reach=3).get_frame(3)
+    frame = core.animup.internal_temporal(clip, threshold=threshold, reach=3).get_frame(3)
     kind = core.get_video_format(format)
     wanted = defined([planes_of(f) for f in clip.frames()], span, threshold, kind, full)
     for found, value in zip(planes_of(frame), wanted, strict=True):
@@ -84,7 +84,7 @@ def test_copies_of_a_drawing_weigh_as_often_as_they_are_shown():
     clip = noisy(vs.GRAYS, 5)
     held = core.std.Splice([clip[:2], clip[2] * 3, clip[5:]])
     marked = held.std.SetFrameProps(**dict(zip(SPAN, span, strict=True)))
-    steady = core.animup.internal_steady(marked, threshold=12, reach=2)
+    steady = core.animup.internal_temporal(marked, threshold=12, reach=2)
     copies = [planes_of(steady.get_frame(n))[0] for n in (2, 3, 4)]
     wanted = defined([planes_of(f) for f in held.frames()], span, 12, clip.format, False)[0]
     np.testing.assert_allclose(copies[0], wanted, atol=1e-6)
@@ -95,7 +95,7 @@ def test_copies_of_a_drawing_weigh_as_often_as_they_are_shown():
 @pytest.mark.parametrize("span", [(), (4, 3, 3, 5), (0, 4, 4, 5), (3, 3, 3, 99), (-1, 3, 3, 3), (0, 3, 2, 5)])
 def test_frames_whose_properties_make_no_sense_stay_as_they_are(span):
     clip = noisy(vs.YUV420P8, 1, spans={3: span})
-    frame = core.animup.internal_steady(clip, threshold=10, reach=2).get_frame(3)
+    frame = core.animup.internal_temporal(clip, threshold=10, reach=2).get_frame(3)
     for found, own in zip(planes_of(frame), planes_of(clip.get_frame(3)), strict=True):
         np.testing.assert_array_equal(found, own)
 
@@ -103,7 +103,7 @@ def test_frames_whose_properties_make_no_sense_stay_as_they_are(span):
 @pytest.mark.parametrize("format", [vs.RGB24, vs.GRAYH, vs.GRAY32])
 def test_refuses_other_formats(format):
     with pytest.raises(vs.Error, match="clip must be gray or YUV"):
-        core.animup.internal_steady(core.std.BlankClip(format=format), threshold=1, reach=1)
+        core.animup.internal_temporal(core.std.BlankClip(format=format), threshold=1, reach=1)
 
 
 WAYS = [
@@ -119,10 +119,10 @@ def test_argument(function, arguments, default):
     make = getattr(core.animup, function)
 
     def result(**more):
-        return [planes_of(f) for f in make(clip, drawings=0, smooth=0, **arguments, **more).frames()]
+        return [planes_of(f) for f in make(clip, dedup=0, spatial_threshold=0, **arguments, **more).frames()]
 
-    off, ours, more = result(steady=0), result(), result(steady=20)
-    for a, b in zip(ours, result(steady=default), strict=True):
+    off, ours, more = result(temporal_threshold=0), result(), result(temporal_threshold=20)
+    for a, b in zip(ours, result(temporal_threshold=default), strict=True):
         for found, own in zip(a, b, strict=True):
             np.testing.assert_array_equal(found, own)
 
@@ -142,7 +142,7 @@ def test_stays_within_the_scene(function, arguments, default):
     clip = noisy(vs.YUV420P8, 3)
     marked = clip[:3] + clip[3].std.SetFrameProps(_SceneChangePrev=1) + clip[4:]
     make = getattr(core.animup, function)
-    how = {"drawings": 0, "steady": 7, **arguments}
+    how = {"dedup": 0, "temporal_threshold": 7, **arguments}
     whole, part = make(marked, **how)[3:], make(marked[3:], **how)
     for a, b in zip(whole.frames(), part.frames(), strict=True):
         np.testing.assert_array_equal(planes_of(a)[0], planes_of(b)[0])
@@ -162,7 +162,7 @@ def test_copies_of_a_drawing_stay_equal():
 
 def test_reach_limits_it():
     clip = noisy(vs.GRAYS, 8, spans={3: (1, 3, 3, 5)})
-    frame = planes_of(core.animup.internal_steady(clip, threshold=9, reach=1).get_frame(3))[0]
+    frame = planes_of(core.animup.internal_temporal(clip, threshold=9, reach=1).get_frame(3))[0]
     wanted = defined([planes_of(f) for f in clip.frames()], (2, 3, 3, 4), 9, clip.format, False)[0]
     np.testing.assert_allclose(frame, wanted, atol=1e-6)
 
@@ -170,7 +170,7 @@ def test_reach_limits_it():
 def test_strength_takes_a_share_of_what_is_evened_out():
     clip = noisy(vs.YUV420PS, 6)
     whole, half = (
-        planes_of(core.animup.Restore(clip, task="deblock", strength=strength, drawings=0).get_frame(3))
+        planes_of(core.animup.Restore(clip, task="deblock", strength=strength, dedup=0).get_frame(3))
         for strength in (1, 0.5)
     )
     for found, full, source in zip(half, whole, planes_of(clip.get_frame(3)), strict=True):
@@ -178,10 +178,10 @@ def test_strength_takes_a_share_of_what_is_evened_out():
 
 
 def test_upscale_evens_out_what_restore_gives_only_when_told():
-    restored = core.animup.Restore(noisy(vs.YUV420P8, 9, spread=6), task="deblock", drawings=0)
+    restored = core.animup.Restore(noisy(vs.YUV420P8, 9, spread=6), task="deblock", dedup=0)
     ours, off, told = (
-        planes_of(core.animup.Upscale(restored, drawings=0, **arguments).get_frame(3))[0]
-        for arguments in ({}, {"steady": 0}, {"steady": 4})
+        planes_of(core.animup.Upscale(restored, dedup=0, **arguments).get_frame(3))[0]
+        for arguments in ({}, {"temporal_threshold": 0}, {"temporal_threshold": 4})
     )
     np.testing.assert_array_equal(ours, off)
     assert np.any(told != off)
@@ -196,5 +196,5 @@ def test_output_formats(format):
 @pytest.mark.parametrize("value", [-1, 65, float("nan")])
 @pytest.mark.parametrize("function", ["Restore", "Upscale"])
 def test_wrong_argument(function, value):
-    with pytest.raises(vs.Error, match=rf"{function}: steady must lie between 0 \(off\) and 64, got"):
-        getattr(core.animup, function)(noisy(vs.GRAY8, 0), steady=value)
+    with pytest.raises(vs.Error, match=rf"{function}: temporal_threshold must lie between 0 \(off\) and 64, got"):
+        getattr(core.animup, function)(noisy(vs.GRAY8, 0), temporal_threshold=value)

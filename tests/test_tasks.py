@@ -64,7 +64,7 @@ def test_each_task_mends_its_own_fault_better_than_another():
     noisy = moving(width=192, height=96, length=5, noise=0.06)
 
     def error(task):
-        after = core.animup.Restore(noisy, task=task, drawings=0).get_frame(2)
+        after = core.animup.Restore(noisy, task=task, dedup=0).get_frame(2)
         difference = planes_of(after)[0].astype(float) - planes_of(clean.get_frame(2))[0]
         return float(np.square(difference).mean())
 

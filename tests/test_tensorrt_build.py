@@ -355,7 +355,7 @@ def modulation():
 
 
 def test_weights_of_a_mix_are_those_of_the_merged_file(modulation):
-    """Name by name, what an engine is refitted with is what stands in the network that the processor runs."""
+    """Name by name, what an engine is refitted with is what stands in the network that the CPU runs."""
     network, mix = lite().network, {"deblock": 1.0, "denoise": 0.5}
     before = onnx.load_from_string(network)
     after = onnx.load_from_string(modulation.merge("network.onnx", network, mix))

@@ -66,9 +66,9 @@ def runs_of(lengths, around=2):
 
 
 def chain(clip, streams, drawings):
-    """Two nodes with windows, one behind the other, that keep hardly any block."""
+    """Two nodes with windows, one after the other, that keep hardly any block."""
     for block, reach in ((1, 2), (3, 1)):
-        how = {"drawings": clip} if drawings and block == 1 else {"block": block}
+        how = {"spans": clip} if drawings and block == 1 else {"block": block}
         clip = block_node(clip, total, function="T", before=reach, after=reach, streams=streams, cached_blocks=3, **how)
     return clip
 
@@ -178,7 +178,7 @@ def test_endless_clips(drawings):
         return max(0, n - 9), n, n, min(last, n + 9)
 
     source = numbered(ENDLESS, spans)
-    how = {"drawings": source} if drawings else {"block": 4, "grid": 3}
+    how = {"spans": source} if drawings else {"block": 4, "grid": 3}
     clip = block_node(source, process, function="T", before=2, after=3, prefetch=False, **how)
     for n in (0, last, last - 2, last - 1, ENDLESS // 2, 1):
         clip.get_frame(n).close()
@@ -190,7 +190,7 @@ def test_endless_clips(drawings):
 
 def test_one_frame_is_a_clip():
     source = numbered(1, lambda n: (0, 0, 0, 0))
-    for how in ({"block": 5, "grid": 2}, {"drawings": source}, {}):
+    for how in ({"block": 5, "grid": 2}, {"spans": source}, {}):
         clip = block_node(source, total, function="T", before=3, after=3, streams=3, **how)
         assert [value(clip.get_frame(0)) for _ in range(3)] == [0, 0, 0]
 
@@ -202,7 +202,7 @@ def test_properties_that_contradict_each_other():
     clip = numbered(40, told.__getitem__)
     for seed in range(8):
         numbers = random.Random(seed).sample(range(40), 40)
-        result = block_node(clip, total, function="T", before=1, after=1, drawings=clip, streams=3, cached_blocks=2)
+        result = block_node(clip, total, function="T", before=1, after=1, spans=clip, streams=3, cached_blocks=2)
         waiting = [result.get_frame_async(n) for n in numbers]
         assert all(value(future.result(PATIENCE)) >= 0 for future in waiting)
 
@@ -210,7 +210,7 @@ def test_properties_that_contradict_each_other():
 def test_filters_that_write_to_one_copy_of_a_drawing_leave_the_others():
     spans = runs_of([6])
     clip = numbered(6, spans.__getitem__)
-    result = block_node(clip, total, function="T", drawings=clip)
+    result = block_node(clip, total, function="T", spans=clip)
 
     def write(n, f):
         frame = f.copy()

@@ -13,7 +13,7 @@ from conftest import core
 from export import lite as export_lite
 from export.folder import write_model
 from training.data.dataset import Batches, map_clip, mix_vector, read_clip, window_indices
-from training.data.degradations import FAULTS, lay
+from training.data.degradations import DEGRADATIONS, lay
 from training.lite.experts import Codecs
 from training.lite.experts import begun as begun_specialist
 from training.lite.experts import main as specialise
@@ -106,7 +106,7 @@ def test_windows_in_training_stop_at_cuts_as_in_the_filter():
     assert window_indices(cut, 5, 2, reach=1) == [4, 4, 5, 6, 6]
 
 
-@pytest.mark.parametrize("task", FAULTS)
+@pytest.mark.parametrize("task", DEGRADATIONS)
 def test_faults_change_the_picture_repeat_by_seed_and_keep_shapes(task):
     torch.manual_seed(0)
     y = torch.nn.functional.interpolate(torch.rand(1, 3, 12, 12), size=(48, 48), mode="bilinear")[0]
@@ -419,8 +419,8 @@ def test_one_pair_for_both_kinds_of_codecs_takes_the_place_of_two(clips, tmp_pat
         assert model.specialists == {"deblock": "codecs", "destream": "codecs"}
         assert {p.name for p in model.folder.iterdir() if p.is_dir()} == {"codecs"}
         assert model.of("deblock").name == f"{name}-codecs"
-    kinds = {Codecs(clips, radius=0, crop=ALIGN, batch=1, plain=1, steps=1, seed=s)._faults(np.random.default_rng(s))[0]
-             for s in range(20)}  # fmt: skip
+    made = (Codecs(clips, radius=0, crop=ALIGN, batch=1, plain=1, steps=1, seed=s) for s in range(20))
+    kinds = {codecs._degradation(np.random.default_rng(s))[0] for s, codecs in enumerate(made)}
     assert kinds <= {"web", "hevc"}
 
 

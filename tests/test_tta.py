@@ -5,7 +5,7 @@ import pytest
 import vapoursynth as vs
 from conftest import core, digests, moving, planes_of
 
-BARE = {"smooth": 0, "steady": 0, "drawings": 0, "gate": 0}
+BARE = {"spatial_threshold": 0, "temporal_threshold": 0, "dedup": 0, "gate": 0}
 """Nothing that would treat a picture's directions differently, or frames together."""
 WAYS = [
     pytest.param("Restore", {"task": "deblock"}, id="restore"),

@@ -250,7 +250,7 @@ def block_node(
     format: int | None = None,
     streams: int = 1,
     cached_blocks: int = 4,
-    drawings: vs.VideoNode | None = None,
+    spans: vs.VideoNode | None = None,
     prefetch: bool = True,
     on_free: Callable[[], None] | None = None,
 ) -> vs.VideoNode:
@@ -275,7 +275,7 @@ def block_node(
         format: Format of the output as an id (``vs.GRAYS``), by default the clip's.
         streams: Blocks computed at the same time.
         cached_blocks: Finished blocks kept, at least 1. Each holds `block` output frames in memory.
-        drawings: A clip as long, whose frames tell by the properties `SPAN` which frames show one drawing. Each of
+        spans: A clip as long, whose frames tell by the properties `SPAN` which frames show one drawing. Each of
             these runs is a block then, and becomes one picture; `block` and `grid` stay 1, and the window goes no
             further than these properties say.
         prefetch: Compute up to `streams` blocks ahead (at most ``cached_blocks - 1``) while the clip
@@ -317,7 +317,7 @@ def block_node(
             format=target.id,
             streams=streams,
             cached_blocks=cached_blocks,
-            **({} if drawings is None else {"drawings": drawings}),
+            **({} if spans is None else {"spans": spans}),
             prefetch=prefetch,
             group=_group(),
         )

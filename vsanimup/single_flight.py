@@ -17,7 +17,7 @@ class _Entry[V]:
         self.value: V | None = None
 
 
-class Once[K: Hashable, V]:
+class SingleFlight[K: Hashable, V]:
     """Computes each result once, whichever threads ask for it; keeps the ``size`` results used last.
 
     Only for pure functions of the key: a forgotten result is computed anew. A computation may not ask for its

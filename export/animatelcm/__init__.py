@@ -13,6 +13,8 @@ The folder holds, beside ``manifest.json`` of kind ``animatelcm``:
 ``control.onnx``    only with ``--controlnet``: ``latents, timestep, text, image, strength``
                     → ``residual_0 … residual_12``
 ``decode.onnx``     ``latents`` → ``image``
+``denoise_memory.onnx``  unless ``--no-memory``: the denoiser with memory of earlier windows, see below; it has the
+                    weights of ``denoise.onnx``
 ``NAME.weights``    the large tensors of ``NAME.onnx``
 ``vocab.json``,     the tokenizer, for :class:`vsanimup.networks.animatelcm.tokenizer.Tokenizer`
 ``merges.txt``
@@ -46,6 +48,16 @@ none. Nothing passes between frames that do not see each other (in motion module
 
 ``residual_i`` have the shapes of the states that the base hands across from its down blocks to its up blocks, the last
 one that of the middle block; zeros mean no control. ``strength`` [1] scales them.
+
+``denoise_memory.onnx`` takes, beside the denoiser's, ``memory_mask [frames, slots]``, ``slot_order [slots]``,
+``frame_order [frames]`` and for each motion module i, in the order in which they run, ``keys_i`` and ``values_i``
+``[height, width, slots, 2·channels]`` of both its attentions, one behind the other, and ``scores_i
+[height, width, slots]``, with height and width those of the module's pictures. It gives ``next_keys_i``,
+``next_values_i`` and ``next_scores_i`` of the same shapes. The manifest's ``memory`` has the channels of every module
+and the factor by which its pictures are smaller than latents. Motion modules see the slots, as far as the mask (0 or
+-10000) lets a frame, besides the window. Then slots and frames compete for the slots, at every place those with the
+largest order + score win, and lie there in this order; an order of 1e6 and more is surely kept, and -1e6 surely not
+(:class:`vsanimup.architectures.animatelcm.memory.Memory`, :class:`vsanimup.networks.animatelcm.memory.Carried`).
 
 The first runs at full size are best made on random files, ``python -m tests.animatelcm_files FOLDER``, which also says
 how to measure the memory that an export takes.

@@ -49,6 +49,8 @@ class Request:
     """Whether motion modules that are no consistency model are taken."""
     licences: Mapping[str, str]
     """SPDX identifiers by part."""
+    memory: bool = True
+    """Whether there is to be a denoiser with memory, too."""
 
     def check(self) -> None:
         """Raises :class:`AnimupError` when the arguments contradict one another."""
@@ -151,7 +153,15 @@ def export(request: Request) -> Iterator[str]:
         )  # fmt: skip
         unet = base.unet()
         merged(unet, "lora_", "lora_unet", ("lora_te_",))
-        return counted(graphs.Denoiser(unet, motion, request.slices).eval())
+        made = graphs.Denoiser(unet, motion, request.slices).eval()
+        layout[:] = made.motion_layout
+        return made
+
+    layout: list[tuple[int, int]] = []
+
+    def remembering() -> Any:
+        plain = denoiser()
+        return graphs.Remembering(plain.unet, plain.motion, request.slices).eval()
 
     def vae() -> Any:
         if request.tiny_vae:
@@ -187,25 +197,31 @@ def export(request: Request) -> Iterator[str]:
     def tokens(*_: int) -> dict[str, torch.Tensor]:
         return {"tokens": torch.randint(0, 400, (1, graphs.CONTEXT), dtype=torch.int32)}
 
-    # the denoiser first: most mistakes show there
+    def remember(n: int, height: int, width: int) -> dict[str, torch.Tensor]:
+        return graphs.example_of_memory(layout, step(n, height, width), n + 2)
+
     both = {"image": image, "latents": picture}
-    jobs: dict[str, tuple[Make, Callable[..., dict[str, torch.Tensor]], list[str], dict[str, dict[int, str]]]] = {
-        "denoise": (denoiser, step, ["next_latents"], {**denoise, **residuals}),
-        "text": (text, tokens, ["text"], {}),
-        "encode": (lambda: counted(graphs.Encode(vae()).eval()), images, ["latents"], both),
-        "decode": (lambda: counted(graphs.Decode(vae()).eval()), latents, ["image"], both),
-    }
-    if with_control:
-        axes = {"latents": picture, "image": image, **residuals}
-        jobs["control"] = (control, hints, list(residuals), axes)
+
+    def jobs() -> Iterator[tuple[str, Make, Callable[..., dict[str, torch.Tensor]], list[str], graphs.Axes]]:
+        # the denoiser first: most mistakes show there, and then the layout is known
+        yield "denoise", lambda: counted(denoiser()), step, ["next_latents"], {**denoise, **residuals}
+        if request.memory:
+            axes = {**denoise, **residuals, **graphs.memory_axes(layout)}
+            yield graphs.REMEMBER, remembering, remember, graphs.memory_outputs(layout), axes
+        yield "text", text, tokens, ["text"], {}
+        yield "encode", lambda: counted(graphs.Encode(vae()).eval()), images, ["latents"], both
+        yield "decode", lambda: counted(graphs.Decode(vae()).eval()), latents, ["image"], both
+        if with_control:
+            yield "control", control, hints, list(residuals), {"latents": picture, "image": image, **residuals}
+
     torch.manual_seed(0)
     manifest: dict[str, Any] = {}
     differences = {}
     with model_folder(request.out, manifest) as folder:
-        for name, (make, inputs, outputs, axes) in jobs.items():
+        for name, make, inputs, outputs, axes in jobs():
             for said in export_graph(
                 make, name=name, folder=folder, example=inputs(2, 8, 16), other=inputs(3, 16, 8),
-                outputs=outputs, axes=axes, precision=request.precision,
+                outputs=outputs, axes=axes, precision=request.precision, weights_of=graphs.SHARED.get(name),
             ):  # fmt: skip
                 yield said
             differences[name] = said.rpartition(" ")[2]
@@ -255,6 +271,7 @@ def export(request: Request) -> Iterator[str]:
                 "motion_norm": request.motion_norm,
                 "not_consistency": request.not_consistency,
                 "slices": request.slices,
+                "memory": layout if request.memory else [],
                 "differences": differences,
             },
         )
@@ -294,6 +311,7 @@ def main(
         bool, typer.Option("--not-consistency", help="take motion modules that are none of AnimateLCM's")
     ] = False,
     licence: Annotated[list[str] | None, typer.Option(help="SPDX identifier of a part, as base=…; repeatable")] = None,
+    memory: Annotated[bool, typer.Option(help="also the graph that memory= of the filter needs")] = True,
 ) -> None:
     """Export AnimateLCM on an SD1.5 base: graphs of text encoder, autoencoder and denoiser, and the tokenizer."""
     try:
@@ -301,6 +319,7 @@ def main(
             base=base, motion=motion, lora=lora, lora_weight=lora_weight, controlnet=controlnet, vae=vae,
             tiny_vae=tiny_vae, tokenizer=tokenizer, out=out, precision=precision, clip_skip=clip_skip, slices=slices,
             motion_norm=motion_norm, not_consistency=not_consistency, licences=licences_of(licence or []),
+            memory=memory,
         )  # fmt: skip
         for said in export(request):
             print(said, flush=True)

@@ -84,13 +84,25 @@ def padded(file: IO[bytes], align: int) -> int:
     return place
 
 
-def store(model: onnx.ModelProto, weights: Mapping[str, Tensor], folder: Path, name: str) -> None:
-    """Write the graph and its weights.
+def stored(path: Path) -> dict[str, onnx.TensorProto]:
+    """The weights of a graph that lie in a file beside it, by name; none where there is no such graph."""
+    if not path.exists():
+        return {}
+    model = onnx.load(path, load_external_data=False)
+    return {tensor.name: tensor for tensor in model.graph.initializer if tensor.external_data}
+
+
+def store(model: onnx.ModelProto, weights: Mapping[str, Tensor], folder: Path, name: str, like: str) -> None:
+    """Write the graph and its weights; those that the graph ``like`` has stored already are taken from there.
 
     Raises :class:`AnimupError` when a number does not fit the precision or is none.
     """
-    with (folder / f"{name}.weights").open("wb") as file:
+    shared = stored(folder / f"{like}.onnx") if like != name else {}
+    with (folder / f"{like}.weights").open("ab" if shared else "wb") as file:
         for key, weight in track(weights.items(), f"{name}: writing", transient=True):
+            if key in shared:
+                model.graph.initializer.append(shared[key])
+                continue
             if not torch.isfinite(weight).all():
                 half = weight.dtype == torch.float16
                 raise AnimupError(
@@ -107,7 +119,7 @@ def store(model: onnx.ModelProto, weights: Mapping[str, Tensor], folder: Path, n
             tensor.data_location = onnx.TensorProto.EXTERNAL
             place = padded(file, ALIGN)
             file.write(memoryview(values).cast("B"))
-            for entry, value in (("location", f"{name}.weights"), ("offset", place), ("length", values.nbytes)):
+            for entry, value in (("location", f"{like}.weights"), ("offset", place), ("length", values.nbytes)):
                 tensor.external_data.add(key=entry, value=str(value))
     path = folder / f"{name}.onnx"
     path.write_bytes(model.SerializeToString())
@@ -140,11 +152,12 @@ def difference(found: Sequence[NDArray[np.float32]], wanted: Sequence[NDArray[np
 
 def export(
     make: Callable[[], nn.Module], *, name: str, folder: Path, example: Mapping[str, Tensor],
-    other: Mapping[str, Tensor], outputs: Sequence[str], axes: Axes, precision: str,
+    other: Mapping[str, Tensor], outputs: Sequence[str], axes: Axes, precision: str, weights_of: str | None = None,
 ) -> Iterator[str]:  # fmt: skip
     """Load, trace, write, release and compare one network; says what it did, the largest difference last.
 
-    ``example`` is traced and ``other``, of other sizes, compared with PyTorch in float32. Raises :class:`AnimupError`
+    ``example`` is traced and ``other``, of other sizes, compared with PyTorch in float32. ``weights_of`` names a graph
+    of the folder that has the same weights, which are not written again. Raises :class:`AnimupError`
     when they differ by more than :data:`TOLERANCES`, or numbers do not fit.
     """
     yield f"{name}: loading"
@@ -157,7 +170,7 @@ def export(
     model = trace(net, example, outputs, axes)
     weights = tidy(model, dict(net.named_parameters()) | dict(net.named_buffers()))
     yield f"{name}: writing {sum(weight.nbytes for weight in weights.values())} bytes"
-    store(model, weights, folder, name)
+    store(model, weights, folder, name, weights_of or name)
     del net, model, weights
     gc.collect()
     largest, relative = difference(run(folder / f"{name}.onnx", other), wanted)

@@ -84,7 +84,7 @@ def main(
     checkpoint: Annotated[Path, typer.Option(help="IPT_sr2.pt and so on, or the pretrained file of six tasks")],
     task: Annotated[str, typer.Option(help=f"what it is for: {', '.join(TASKS)}")],
     out: Annotated[Path, typer.Option(help="model folder to write; an earlier one there is replaced")],
-    precision: Annotated[str, typer.Option(help="fp32 or fp16; processors are slower with fp16")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32 or fp16; CPUs are slower with fp16")] = "fp32",
     stride: Annotated[int, typer.Option(help="samples from patch to patch; 12 tiles as the original does")] = STRIDE,
     heads: Annotated[int, typer.Option(help="of attention, which a checkpoint does not tell")] = 12,
     query: Annotated[int | None, typer.Option(help="index of head, query and tail, if not the usual one")] = None,

@@ -71,11 +71,22 @@ def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
     def tokens(*_: int) -> dict[str, Tensor]:
         return {"tokens": torch.randint(0, TOKENS, (1, graphs.CONTEXT), dtype=torch.int32)}
 
+    layout = tiny.denoiser.motion_layout
+
+    def remember(n: int, height: int, width: int) -> dict[str, Tensor]:
+        return graphs.example_of_memory(layout, step(n, height, width), n + 2)
+
     coder: Any = tiny.autoencoder
     denoise = {"latents": picture, "noise": picture, "mask": {0: "frames", 1: "frames"}, "next_latents": picture}
     both = {"image": image, "latents": picture}
     jobs: dict[str, tuple[Any, Callable[..., dict[str, Tensor]], list[str], dict[str, dict[int, str]]]] = {
         "denoise": (tiny.denoiser, step, ["next_latents"], {**denoise, **residuals}),
+        graphs.REMEMBER: (
+            graphs.Remembering(tiny.denoiser.unet, tiny.denoiser.motion, 1),
+            remember,
+            graphs.memory_outputs(layout),
+            {**denoise, **residuals, **graphs.memory_axes(layout)},
+        ),
         "control": (tiny.control, hints, list(residuals), {"latents": picture, "image": image, **residuals}),
         "text": (tiny.text_encoder, tokens, ["text"], {}),
         "encode": (graphs.Encode(coder), lambda *size: {"image": images(*size) * 2 - 1}, ["latents"], both),
@@ -89,7 +100,7 @@ def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
         for name, (net, inputs, outputs, axes) in jobs.items():
             for said in export_graph(
                 net.eval, name=name, folder=folder, example=inputs(2, 8, 16), other=inputs(3, 16, 8),
-                outputs=outputs, axes=axes, precision=precision,
+                outputs=outputs, axes=axes, precision=precision, weights_of=graphs.SHARED.get(name),
             ):  # fmt: skip
                 yield said
             differences[name] = said.rpartition(" ")[2]
@@ -123,6 +134,7 @@ def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
                 "original_steps": graphs.ORIGINAL_STEPS,
                 "motion_norm": "frame",
                 "slices": 1,
+                "memory": layout,
                 "differences": differences,
             },
         )
@@ -132,7 +144,7 @@ def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
 def main(
     checkpoint: Annotated[Path, typer.Option(help="checkpoint of training.lcm.train, of the stage motion")],
     out: Annotated[Path, typer.Option(help="model folder to write; an earlier one there is replaced")],
-    precision: Annotated[str, typer.Option(help="fp32 or fp16; processors are slower with fp16")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32 or fp16; CPUs are slower with fp16")] = "fp32",
 ) -> None:
     """Export a small AnimateLCM that ``training.lcm`` made."""
     try:

@@ -1,7 +1,7 @@
 """Writes the training set: ``python -m training.data.clips --corpus DIR --out DIR --count 2400``.
 
 With ``--validation`` it writes what ``training.lite.validate`` measures on instead: ``CLASS_N.npz``, five clips of each
-class of content from sources that no training clip has, each with every strength of fault.
+class of content from sources that no training clip has, each with every strength of degradation.
 
 One uncompressed ``.npz`` a clip, W = 7 frames:
 
@@ -35,13 +35,13 @@ DAMAGE = "damage.npz"
 """Shapes of film damage, beside the clips."""
 VAL_COUNT = 24
 CLASSES: dict[str, tuple[tuple[str, ...], str]] = {
-    **{kind: ((kind,), "plain") for kind in ("cutout", "cels", "lines", "film", "painted", "photo", "fur", "type")},
-    "soft": (("painted", "cutout", "film", "cels", "photo"), "soft"),
-    "focus": (("cutout", "cels", "painted", "photo", "lines"), "focus"),
-    "glow": (("painted", "cels", "cutout", "film", "type"), "glow"),
-    "paper": (("cels", "cutout", "painted", "lines", "static"), "paper"),
-    "grain": (("cels", "painted", "film", "cutout", "photo"), "grain"),
-    "dither": (("cutout", "painted", "cels", "static", "type"), "dither"),
+    **{kind: ((kind,), "plain") for kind in ("cutout", "lineart", "lines", "film", "painted", "photo", "fur", "type")},
+    "soft": (("painted", "cutout", "film", "lineart", "photo"), "soft"),
+    "focus": (("cutout", "lineart", "painted", "photo", "lines"), "focus"),
+    "glow": (("painted", "lineart", "cutout", "film", "type"), "glow"),
+    "paper": (("lineart", "cutout", "painted", "lines", "static"), "paper"),
+    "grain": (("lineart", "painted", "film", "cutout", "photo"), "grain"),
+    "dither": (("cutout", "painted", "lineart", "static", "type"), "dither"),
 }
 """Classes of content of the validation: the kinds it is made of, and the look."""
 EACH = 5
@@ -55,8 +55,8 @@ def write_clip(
 ) -> bool:  # fmt: skip
     """Makes one clip and writes it; False where it was there already.
 
-    ``kind`` and ``look`` as ``compose`` takes them, ``task`` as ``pick_kinds`` does; ``cases`` are kinds of faults by
-    strength, in place of those that are drawn.
+    ``kind`` and ``look`` as ``compose`` takes them, ``task`` as ``pick_kinds`` does; ``cases`` are kinds of
+    degradations by strength, in place of those that are drawn.
     """
     if path.exists():
         return False
@@ -110,7 +110,7 @@ def write_damage(library: Library, path: Path, most: int = 3000) -> None:
 
 
 def cases_of(number: int) -> tuple[tuple[str, str], ...]:
-    """Kinds of faults of a validation clip by strength; the encoders go round."""
+    """Kinds of degradations of a validation clip by strength; the encoders go round."""
     codecs = [CODEC_KINDS[(number + shift) % len(CODEC_KINDS)] for shift in (0, 1, 3)]
     coded = zip(codecs, STRENGTHS, strict=True)
     return ("clean", "none"), *coded, ("vhs", "tape"), ("composite", "composite")
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", choices=tuple(KIND_SHARES), help="this kind alone")
-    parser.add_argument("--task", choices=tuple(TASK_CODECS), help="the faults of this task's codecs alone")
+    parser.add_argument("--task", choices=tuple(TASK_CODECS), help="the degradations of this task's codecs alone")
     parser.add_argument("--validation", action="store_true", help="write the validation clips instead")
     arguments = parser.parse_args()
     if arguments.validation:

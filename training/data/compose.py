@@ -23,7 +23,7 @@ View = tuple[float, float, float]
 SIZE = 512
 FRAMES = 13
 KIND_SHARES = {
-    "cutout": 0.20, "film": 0.13, "cels": 0.19, "lines": 0.06, "static": 0.05, "flat": 0.03, "painted": 0.13,
+    "cutout": 0.20, "film": 0.13, "lineart": 0.19, "lines": 0.06, "static": 0.05, "flat": 0.03, "painted": 0.13,
     "photo": 0.08, "fur": 0.05, "type": 0.08,
 }  # fmt: skip
 """Shares of the kinds of content; each may have any look of ``looks.py``."""
@@ -292,7 +292,7 @@ def ground(library: Library, kind: str, rng: Rng, names: list[str]) -> U8:
     if kind == "type" and rng.random() < 0.5:
         return textures.plate_of(library, "painted", side, rng, names)
     plate = background(library, side, side, rng, names)
-    return line_art.plate(plate, rng) if kind == "cels" else plate
+    return line_art.plate(plate, rng) if kind == "lineart" else plate
 
 
 def compose(library: Library, seed: int, count: int = FRAMES, kind: str | None = None, look: str | None = None) -> Clip:
@@ -316,7 +316,7 @@ def compose(library: Library, seed: int, count: int = FRAMES, kind: str | None =
         plate = ground(library, kind, rng, names)
         blurred = float(np.exp(rng.uniform(np.log(1.2), np.log(8)))) if look == "focus" else 0.0
         near = bool(rng.random() < 0.25)
-        drawn = {"cels": 0.6, "painted": 0.1, "photo": 0.1, "fur": 0.2}.get(kind, 0.0)
+        drawn = {"lineart": 0.6, "painted": 0.1, "photo": 0.1, "fur": 0.2}.get(kind, 0.0)
         most = {"painted": 2, "photo": 2, "fur": 2, "type": 1}.get(kind, 5)
         still = kind == "static"
         frames = scene(library, 1 if still else length, rng, names, plate, drawn, blurred, near, most)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.data.degradations import FAULTS, lay
+from training.data.degradations import DEGRADATIONS, lay
 from vsanimup.tasks import TASKS
 
 Array = NDArray[np.uint8]
@@ -27,21 +27,21 @@ TAPE = {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0}
 COMPOSITE = {"dechroma": 1.0, "deblock": 0.5, "denoise": 0.5}
 """Task mix of composite video (kind ``composite``)."""
 CODEC_TASKS = {"mpeg2": "deblock", "asp": "deblock", "jpeg": "deblock", "web": "destream", "hevc": "destream"}
-"""What mends an encoder's faults: H.264 and HEVC have filters in their loop, which turn blocks into smears."""
+"""What mends an encoder's degradations: H.264 and HEVC have filters in their loop, which turn blocks into smears."""
 BOTH = "codecs"
 """What networks for the codecs of both these tasks are called."""
 CODEC_SHARES = {"mpeg2": 0.33, "web": 0.40, "asp": 0.14, "hevc": 0.09, "jpeg": 0.04}
 """Shares of the windows of real encoders."""
-SHARES = {"codec": 0.58, "tape": 0.2, "composite": 0.08, "faults": 0.14}
-"""Shares of the windows: real encoders, tapes, composite video, and the faults of ``faults.py``."""
+SHARES = {"codec": 0.58, "tape": 0.2, "composite": 0.08, "degradations": 0.14}
+"""Shares of the windows: real encoders, tapes, composite video, and the degradations of ``degradations.py``."""
 BACKBONE_SHARE = 0.08
 """Share of the windows that train the backbone alone, without task biases."""
 CLEAN_SHARE = 0.06
 """Share of the windows that are clean already: nothing may be done to them."""
 FLAT_SHARE = 0.02
-"""Share of the windows that are one colour, unchanged in and out: flat areas of cels must keep their colour."""
+"""Share of the windows that are one colour, unchanged in and out: flat areas of line art must keep their colour."""
 TRIES = 200
-"""Clips that are looked at for one with a certain kind of faults, before other faults are drawn."""
+"""Clips that are looked at for one with a certain kind of degradations, before other degradations are drawn."""
 SMALL = 1 << 16
 """Items up to which an array of a clip is read at once."""
 BUSY_SHARE, BUSY_TRIES = 0.75, 3
@@ -192,17 +192,17 @@ class Batches(Dataset[Batch]):
         return Batch(y, uv, goal_y, goal_uv, sharp_y, sharp_uv, small_y, small_uv, large_y, large_uv, shares)
 
     def _choice(self, rng: Rng) -> tuple[dict[str, Array], str, list[str], dict[str, float]]:
-        """A clip, and what :meth:`_faults` says of it."""
+        """A clip, and what :meth:`_degradation` says of it."""
         for _ in range(TRIES):
-            kind, tasks, mix = self._faults(rng)
+            kind, tasks, mix = self._degradation(rng)
             for _ in range(TRIES):
                 clip = self._clip(rng)
                 if kind in clip["kinds"]:
                     return clip, kind, tasks, mix
         raise ValueError(f"the clips hold none of the kinds that are asked for, such as {kind!r}")
 
-    def _faults(self, rng: Rng) -> tuple[str, list[str], dict[str, float]]:
-        """What is wrong with a window: the variant of the clip, faults laid over it, the task mix that mends both."""
+    def _degradation(self, rng: Rng) -> tuple[str, list[str], dict[str, float]]:
+        """A window's degradations: the variant of the clip, those laid over it, the task mix that mends both."""
         source = str(rng.choice(list(SHARES), p=list(SHARES.values())))
         codec = str(rng.choice(list(CODEC_SHARES), p=list(CODEC_SHARES.values())))
         if source == "tape":
@@ -211,7 +211,7 @@ class Batches(Dataset[Batch]):
             return "composite", [], COMPOSITE
         if source == "codec":
             return codec, [], {CODEC_TASKS[codec]: 1.0}
-        tasks = [str(t) for t in rng.choice(list(FAULTS), size=1 if rng.random() < 0.6 else 2, replace=False)]
+        tasks = [str(t) for t in rng.choice(list(DEGRADATIONS), size=1 if rng.random() < 0.6 else 2, replace=False)]
         if rng.random() < 0.35:
             return codec, tasks, {CODEC_TASKS[codec]: 1.0} | dict.fromkeys(tasks, 1.0)
         return "clean", tasks, dict.fromkeys(tasks, 1.0)
@@ -288,7 +288,7 @@ class Case:
 
 
 def validation(folder: Path, radius: int, align: int) -> Iterator[Case]:
-    """The centre frames of the validation clips in all their variants, and with each fault of ``faults.py``."""
+    """The centre frames of the validation clips in all their variants, and with each of ``degradations.py``."""
     for number, path in enumerate(sorted(folder.glob("val_*.npz"))):
         clip = read_clip(path)
         size = clip["lr_y"].shape[-1] // align * align
@@ -302,6 +302,6 @@ def validation(folder: Path, radius: int, align: int) -> Iterator[Case]:
             analogue = {"vhs": TAPE, "composite": COMPOSITE}
             mix = analogue.get(str(kind)) or {CODEC_TASKS.get(str(kind), "deblock"): 1.0}
             yield Case(str(kind), y[None], uv[None], goal, sharp, mix_vector(mix)[None])
-        task = list(FAULTS)[number % len(FAULTS)]
+        task = list(DEGRADATIONS)[number % len(DEGRADATIONS)]
         y, uv = lay([task], ys[0], uvs[0], np.random.default_rng(number))
         yield Case(task, y[None], uv[None], goal, sharp, mix_vector({task: 1.0})[None])

@@ -1,4 +1,4 @@
-"""Faults that need no encoder, laid over a window of frames while training: one function a restoration task.
+"""Degradations that need no encoder, laid over a window of frames while training: one function a restoration task.
 
 Windows are float tensors: ``y`` ``[frames, height, width]`` in 0..1 and ``uv`` ``[2 * frames, height / 2, width / 2]``
 in -0.5..0.5 (U0 V0 U1 V1 …). Strengths are drawn from ``rng``. Nothing here moves the picture, and only haze changes
@@ -215,15 +215,15 @@ def desnow(y: Tensor, uv: Tensor, rng: Rng) -> Window:
     return y + cover * (0.97 - y), uv * (1 - grey)
 
 
-FAULTS: dict[str, Callable[[Tensor, Tensor, Rng], Window]] = {
+DEGRADATIONS: dict[str, Callable[[Tensor, Tensor, Rng], Window]] = {
     "denoise": denoise, "deblur": deblur, "dehalo": dehalo, "dechroma": dechroma, "descratch": descratch,
     "deband": deband, "derain": derain, "dehaze": dehaze, "desnow": desnow,
 }  # fmt: skip
-"""Faults by the task that removes them; ``deblock``'s come from real encoders, see ``degrade.py``."""
+"""Degradations by the task that removes them; ``deblock``'s come from real encoders, see ``degrade.py``."""
 
 
 def lay(tasks: list[str], y: Tensor, uv: Tensor, rng: Rng, shapes: Sequence[Tensor] = ()) -> Window:
-    """Lay the faults of ``tasks`` over a window, in the order of film, weather, optics, wire; rounded to 8 bits.
+    """Lay the degradations of ``tasks`` over a window, in the order of film, weather, optics, wire; rounded to 8 bits.
 
     Where ``shapes`` of film damage are known (:func:`dirt`), three windows in four with damage have those.
     """
@@ -231,6 +231,6 @@ def lay(tasks: list[str], y: Tensor, uv: Tensor, rng: Rng, shapes: Sequence[Tens
         if task == "descratch" and task in tasks and len(shapes) and rng.random() < 0.75:
             y = dirt(y, shapes, rng)
         elif task in tasks:
-            y, uv = FAULTS[task](y, uv, rng)
+            y, uv = DEGRADATIONS[task](y, uv, rng)
     y = ((y * 219 + 16).round().clamp(1, 254) - 16) / 219
     return y, ((uv * 224 + 128).round().clamp(1, 254) - 128) / 224

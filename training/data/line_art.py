@@ -1,4 +1,4 @@
-"""Cels drawn by chance: shapes in flat tones under smooth ink lines, with shades, shines, stripes and folds.
+"""Line art drawn by chance: shapes in flat tones under smooth ink lines, with shades, shines, stripes and folds.
 
 What the corpus has little of: lines that swell and taper as a pen's do, close to each other, in drawings as crowded as
 a feature's. Canvases are premultiplied RGBA, uint8 [height, width, 4], at twice the final size, so that lines are free

@@ -1,4 +1,4 @@
-"""What belongs to a picture and must stay: softness, glow, paper, grain, dither. It is in the truth, not in the faults.
+"""What belongs to a picture and must stay: softness, glow, paper, grain, dither. It is in the truth.
 
 A look is put on frames before they are made smaller, RGB uint8 at full size. A held drawing keeps its look, and stays
 the same array object; grain of film is new in every frame.

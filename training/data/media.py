@@ -37,7 +37,7 @@ FILTERS = {
 CODEC_KINDS = ("mpeg2", "web", "asp", "hevc", "jpeg")
 KINDS = ("clean", *CODEC_KINDS, "vhs", "composite")
 TASK_CODECS = {"destream": {"web": 0.7, "hevc": 0.3}, "deblock": {"mpeg2": 0.6, "asp": 0.2, "jpeg": 0.2}}
-"""Encoders whose faults a task removes, and their shares where it is trained for alone."""
+"""Encoders whose degradations a task removes, and their shares where it is trained for alone."""
 
 Span = tuple[float, float]
 """Part of an encoder's strengths, 0 what nobody sees and 1 ruin, of which one is drawn."""
@@ -120,7 +120,7 @@ _LIMITED_C = ((np.arange(256) - 128) * 224 / 255 + 128.5).astype(np.uint8)
 
 
 def encode(clip: Planes, codec: str, options: dict[str, str]) -> Planes:
-    """Encodes the clip and decodes it again: the same count, order and size, with the codec's own faults."""
+    """Encodes the clip and decodes it again: the same count, order and size, with the codec's own degradations."""
     pixels = "yuv420p"
     count, height, width = clip.y.shape
     encoder = cast(VideoCodecContext, av.CodecContext.create(codec, "w"))

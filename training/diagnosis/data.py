@@ -1,9 +1,9 @@
 """Examples for the diagnosis: ``python -m training.diagnosis.data --clips DIR --out FILE --split train --count 1000``.
 
 Each example is the measures of a short run of frames cut out of a clip file (see ``training/data/clips.py``), whose
-state is known. Faults come from the real encoders in the files and from ``training/data/degradations.py``. What is done
-to each run besides says nothing about its state and must not be taken for a sign of it: crops off the block grid,
-letterboxes, other levels, dithering, higher bit depths, other resizers, missing chroma, single frames.
+state is known. Degradations come from the real encoders in the files and from ``training/data/degradations.py``. What
+is done to each run besides says nothing about its state and must not be taken for a sign of it: crops off the block
+grid, letterboxes, other levels, dithering, higher bit depths, other resizers, missing chroma, single frames.
 
 Written is one ``.npz``: ``measures`` float32 [n, COUNT], ``states`` n names of MIXES, ``groups`` int64 [n]
 (number of the clip), ``kinds`` n strings for the report.
@@ -39,11 +39,11 @@ SINGLE = {"denoise": "noise", "deblur": "blur", "dehalo": "halo", "dechroma": "c
 OVER_CODEC = {"denoise": "noise", "deblur": "blur+", "dehalo": "halo+", "dechroma": "chroma+"}
 """Fault -> state, over a compressed picture, where the codec's own is to be added: fresh noise hides what is below."""
 CODEC_STATES = {"deblock": "codec", "destream": "stream"}
-"""Task that mends a codec's faults -> state."""
+"""Task that mends a codec's degradations -> state."""
 UNSEEN = ("descratch", "deband", "derain", "dehaze", "desnow")
-"""Faults that are not diagnosed: the state stays what it was without them."""
+"""Degradations that are not diagnosed: the state stays what it was without them."""
 INVISIBLE = 0.45
-"""Root mean square change in 8-bit steps up to which a fault has changed nothing worth restoring."""
+"""Root mean square change in 8-bit steps up to which a degradation has changed nothing worth restoring."""
 
 
 def codec_state(kind: str) -> str:
@@ -56,7 +56,7 @@ def _floats(y: NDArray[np.uint8], uv: NDArray[np.uint8]) -> Clip:
 
 
 def _part(clip: Clip, rng: Rng) -> Clip:
-    """RUN frames of a window: faults take their time."""
+    """RUN frames of a window: degradations take their time."""
     start = int(rng.integers(len(clip[0]) - RUN + 1))
     return clip[0][start : start + RUN], clip[1][start : start + RUN]
 

@@ -18,11 +18,11 @@ import torch
 import vapoursynth as vs
 from numpy.typing import NDArray
 
-from training.data import degradations
+from training.data.degradations import DEGRADATIONS, lay
 from vsanimup.diagnosis.mixes import MIXES, mix_text
 from vsanimup.engines import Array, choose
-from vsanimup.filters.restore import SMOOTH as RESTORE_SMOOTH
-from vsanimup.filters.upscale import SMOOTH, SMOOTH_ONE_PASS
+from vsanimup.filters.restore import SPATIAL as RESTORE_SPATIAL
+from vsanimup.filters.upscale import SPATIAL, SPATIAL_ONE_PASS
 from vsanimup.networks.lite import gate
 from vsanimup.networks.lite.inference import Inference, Mix
 from vsanimup.networks.manifest import Model, find
@@ -35,8 +35,8 @@ Rng = np.random.Generator
 Predictors = Mapping[str, Array]
 """Arrays as the gate's file holds them; empty for no gate."""
 
-ROLES = {"restore": ("lite-restore", 1, RESTORE_SMOOTH), "upscale": ("lite-upscale", 2, SMOOTH),
-         "once": ("lite-one-pass", 2, SMOOTH_ONE_PASS)}  # fmt: skip
+ROLES = {"restore": ("lite-restore", 1, RESTORE_SPATIAL), "upscale": ("lite-upscale", 2, SPATIAL),
+         "once": ("lite-one-pass", 2, SPATIAL_ONE_PASS)}  # fmt: skip
 """Ways to run a network: model, enlargement, evening out."""
 MIDDLE = 3
 """The frame of a clip that is looked at."""
@@ -46,7 +46,7 @@ STATES = {"web": "stream", "hevc": "stream", "mpeg2": "codec", "asp": "codec", "
 MISTAKEN = ("codec", "stream", "tape", "noise", "halo", "chroma")
 """What it may say of another."""
 ASKED = 0.4
-"""Share of clips of which one variant more has faults that somebody names."""
+"""Share of clips of which one variant more has degradations that somebody names."""
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 """The coefficients' order: products of p, d and v."""
 
@@ -158,11 +158,11 @@ def restored(
 
 
 def asked(y: NDArray[np.uint8], uv: NDArray[np.uint8], rng: Rng) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Mix]:
-    """A variant with faults that somebody names, and their tasks."""
-    names = [str(name) for name in rng.choice(list(degradations.FAULTS), int(rng.choice([1, 1, 2])), replace=False)]
+    """A variant with degradations that somebody names, and their tasks."""
+    names = [str(name) for name in rng.choice(list(DEGRADATIONS), int(rng.choice([1, 1, 2])), replace=False)]
     luma = torch.from_numpy((y.astype(np.float32) - 16) / 219)
     chroma = torch.from_numpy((uv.astype(np.float32) - 128) / 224).flatten(0, 1)
-    luma, chroma = degradations.lay(names, luma, chroma, rng)
+    luma, chroma = lay(names, luma, chroma, rng)
     return (
         (luma * 219 + 16.5).clamp(1, 254).numpy().astype(np.uint8),
         (chroma * 224 + 128.5).clamp(1, 254).numpy().astype(np.uint8).reshape(uv.shape),

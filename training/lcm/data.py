@@ -21,7 +21,7 @@ Clip = dict[str, NDArray[np.uint8]]
 MARGIN = 4
 """Samples of the small picture around a crop, so that its border is enlarged as in the whole picture."""
 SHARES = {"clean": 0.12, "codec": 0.53, "vhs": 0.35}
-"""Shares of the faults."""
+"""Shares of the degradations."""
 POOL = 240
 """Clips, 5.5 MB each, that are in use at a time."""
 APART = 100
@@ -30,7 +30,7 @@ DRAWN_ONCE = 0.5
 """Share of the windows whose copies of a drawing are averaged, as the filter does where it finds them."""
 PANNED = 0.5
 """Share of the windows whose crop moves over the picture: pans of the clips' own are mostly slow, and motion modules
-made a fast one flicker more. A codec's faults move with the picture in whole-sample pans, as they do here."""
+made a fast one flicker more. A codec's degradations move with the picture in whole-sample pans, as they do here."""
 FASTEST = 4
 """Largest speed of a moving crop along each axis, in samples of the small picture a frame; even, as chroma is."""
 PERIOD, FRESH = 5, 10
@@ -104,6 +104,15 @@ class Pictures:
     def mask(self) -> Tensor:
         """For temporal attention, ``[frames, frames]``."""
         return torch.where(self.scenes[:, None] == self.scenes[None], 0.0, -10000.0)
+
+    def halves(self) -> tuple[Pictures, Pictures]:
+        """The first and the second half of every window, as two windows in sequence; one frame is a first half."""
+        windows = self.windows
+        behind = torch.cat([torch.arange(int(n)) >= (int(n) + 1) // 2 for n in torch.bincount(windows)])
+        first, second = (
+            Pictures(self.sharp[part], self.source[part], self.scenes[part], self.kinds) for part in (~behind, behind)
+        )
+        return first, second
 
 
 def cut_out(clip: Clip, variant: int, frames: slice, top: int, left: int, side: int) -> tuple[Tensor, Tensor]:
@@ -184,7 +193,8 @@ class Crops:
             clip = self._clip(step, rng)
             group = str(rng.choice(list(SHARES), p=list(SHARES.values())))
             kinds = ["codec" if str(kind) not in SHARES else str(kind) for kind in clip["kinds"]]
-            variant = int(rng.choice([i for i, kind in enumerate(kinds) if kind == group]))
+            of_group = [i for i, kind in enumerate(kinds) if kind == group]
+            variant = int(rng.choice(of_group or len(kinds)))  # not every clip has all of them
             start = int(rng.integers(len(clip["cut"]) - self.frames + 1))
             frames = slice(start, start + self.frames)
             side = (self.side // 3 * 2 if step < self._small else self.side) // 2

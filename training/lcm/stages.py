@@ -13,7 +13,7 @@ from torch import Tensor
 from training.lcm.data import Pictures, luma_of, validation
 from training.losses import ssim
 from vsanimup.architectures.animatelcm.graphs import CONTEXT, alphas
-from vsanimup.architectures.lcm_tiny import TOKENS, Tiny
+from vsanimup.architectures.lcm_tiny import TOKENS, Recall, Tiny
 
 SSIM_WEIGHT = 0.05
 LATENT_NOISE = 0.04
@@ -119,14 +119,25 @@ class Scene:
         alpha = alphas()[timestep]
         return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
 
-    def denoised(self, latents: Tensor, timestep: int, *, frozen: bool = False) -> Tensor:
-        """The answer of one step of LCM; with ``frozen`` the ControlNet learns nothing."""
+    def denoised(self, latents: Tensor, timestep: int, *, frozen: bool = False, memory: Recall | None = None) -> Tensor:
+        """The answer of one step of LCM; with ``frozen`` the ControlNet learns nothing. Motion modules see and fill
+        ``memory``."""
         at, one = torch.tensor([float(timestep)]), torch.ones(1)
         alpha = alphas()[timestep].reshape(1)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             residuals = self.tiny.control(latents, at, self.text, self.batch.source, one)
         found: Tensor = self.tiny.denoiser(
-            latents, latents, at, alpha.sqrt(), (1 - alpha).sqrt(), one, 0 * one, self.text, self.batch.mask, *residuals
+            latents,
+            latents,
+            at,
+            alpha.sqrt(),
+            (1 - alpha).sqrt(),
+            one,
+            0 * one,
+            self.text,
+            self.batch.mask,
+            *residuals,
+            memory=memory,
         )
         return found
 
@@ -171,11 +182,13 @@ def balanced(distances: Tensor, windows: Tensor, counted: Tensor) -> Tensor:
 
 
 def consistency_loss(
-    tiny: Tiny, batch: Pictures, random: torch.Generator, *, frozen: bool, moving: bool
-) -> dict[str, Tensor]:
+    tiny: Tiny, batch: Pictures, random: torch.Generator, *, frozen: bool, moving: bool,
+    memories: tuple[Recall | None, Recall | None] = (None, None),
+) -> dict[str, Tensor]:  # fmt: skip
     """Two steps as the filter takes them, both of which must come out at the sharp picture's latents.
 
     The second starts from what the first answered, which is how the filter runs, and learns nothing through it.
+    ``memories`` are those of both steps.
     """
     tiny.denoiser.moving = moving
     scene = Scene.of(tiny, batch)
@@ -184,9 +197,9 @@ def consistency_loss(
         goal = tiny.autoencoder.encode(sharp)
     high, low = two_timesteps(random)
     latents = scene.noised(scene.source, noise_like(goal, random, moving), high)
-    first = scene.denoised(latents, high, frozen=frozen)
+    first = scene.denoised(latents, high, frozen=frozen, memory=memories[0])
     latents = scene.noised(first.detach(), noise_like(goal, random, moving), low)
-    second = scene.denoised(latents, low, frozen=frozen)
+    second = scene.denoised(latents, low, frozen=frozen, memory=memories[1])
     picture = tiny.autoencoder.decode(second)
     every = torch.ones_like(batch.scenes, dtype=torch.bool)
     losses = {
@@ -216,6 +229,27 @@ def joint_loss(tiny: Tiny, batch: Pictures, random: torch.Generator) -> dict[str
     return consistency_loss(tiny, batch, random, frozen=False, moving=True)
 
 
+def memory_loss(tiny: Tiny, batch: Pictures, random: torch.Generator) -> dict[str, Tensor]:
+    """The motion modules, on two windows in sequence of which the second remembers the first.
+
+    What is remembered learns nothing from the second. In half of the steps a random half of it is hidden, as a bounded
+    memory lacks some. Both windows have the same noise, as the filter has it.
+    """
+    first, second = batch.halves()
+    seed, memories = random.initial_seed(), (Recall(), Recall())
+    losses = consistency_loss(tiny, first, random, frozen=True, moving=True, memories=memories)
+    rng = torch.Generator().manual_seed(seed)
+    drawn = torch.rand(1 + len(first.scenes), generator=torch.Generator().manual_seed(seed + 1))
+    hidden = (drawn[1:] < 0.5) if drawn[0] < 0.5 else torch.zeros(len(first.scenes), dtype=torch.bool)
+    seen = (second.scenes[:, None] == first.scenes[None]) & ~hidden
+    mask = torch.where(seen, 0.0, -10000.0)
+    before = (memories[0].behind(mask), memories[1].behind(mask))
+    more = consistency_loss(tiny, second, rng, frozen=True, moving=True, memories=before)
+    return {name: loss / 2 for name, loss in losses.items()} | {
+        f"{name}, remembering": loss / 2 for name, loss in more.items()
+    }
+
+
 def enhanced(tiny: Tiny, batch: Pictures, random: torch.Generator) -> Tensor:
     """Pictures in 0..1 as the filter's two steps make them."""
     scene = Scene.of(tiny, batch)
@@ -237,4 +271,7 @@ def validate(tiny: Tiny, data: Path, clips: int, side: int, frames: int) -> dict
     return means(found)
 
 
-LOSSES = {"autoencoder": autoencoder_loss, "image": image_loss, "motion": motion_loss, "joint": joint_loss}
+LOSSES = {
+    "autoencoder": autoencoder_loss, "image": image_loss, "motion": motion_loss, "memory": memory_loss,
+    "joint": joint_loss,
+}  # fmt: skip

@@ -1,7 +1,8 @@
 """Train a small AnimateLCM stage by stage: resumable, seeded, with a validation curve.
 
 ``python -m training.lcm.train --data CLIPS --out RUN --stage autoencoder``, then ``image``, then ``motion``. The stage
-``joint`` trains what image and motion train, but all at once, for comparison.
+``joint`` trains what image and motion train, but all at once, for comparison; ``memory`` goes on with the motion
+modules (or begins with them) on windows in sequence, of which the second remembers the first.
 """
 
 from __future__ import annotations
@@ -22,11 +23,16 @@ from training.lite.loop import advance, follow, save
 from training.muon import Muon
 from vsanimup.architectures.lcm_tiny import Tiny, TinyConfig, offset
 
-BEFORE = {"image": "autoencoder", "motion": "image", "joint": "autoencoder"}
-"""The stage whose result a stage starts from."""
-SHAPES = {"autoencoder": (8, 1, 96), "image": (8, 1, 96), "motion": (4, 7, 96), "joint": (4, 7, 96)}
+BEFORE = {
+    "image": ("autoencoder",), "motion": ("image",), "memory": ("motion", "image"), "joint": ("autoencoder",),
+}  # fmt: skip
+"""The stages one of whose results a stage starts from: the first of them that is there."""
+SHAPES = {
+    "autoencoder": (8, 1, 96), "image": (8, 1, 96), "motion": (4, 7, 96), "memory": (2, 14, 96),
+    "joint": (4, 7, 96),
+}  # fmt: skip
 """Windows a step, frames of a window, side of a crop."""
-RATES = {"autoencoder": 0.006, "image": 0.01, "motion": 0.005, "joint": 0.01}
+RATES = {"autoencoder": 0.006, "image": 0.01, "motion": 0.005, "memory": 0.005, "joint": 0.01}
 DECAY = 0.02
 """Muon's decay of weights."""
 ADAM_GAIN = 0.1
@@ -49,7 +55,7 @@ def trained(tiny: Tiny, stage: str) -> dict[str, nn.Parameter]:
     """The parameters that a stage trains, by name."""
     starts = {
         "autoencoder": ("autoencoder.",), "image": ("denoiser.unet.", "control."), "motion": ("denoiser.motion.",),
-        "joint": ("denoiser.", "control."),
+        "memory": ("denoiser.motion.",), "joint": ("denoiser.", "control."),
     }[stage]  # fmt: skip
     return {name: parameter for name, parameter in tiny.named_parameters() if name.startswith(starts)}
 
@@ -78,7 +84,7 @@ def following(path: Path, stage: str, config: dict[str, Any]) -> Tiny:
     """Networks for a stage, with what the stage before left in its checkpoint."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     tiny = Tiny(TinyConfig(**{**state["config"], **config}))
-    if stage == "motion":
+    if stage in ("motion", "memory"):
         tiny.load_state_dict(state["average"])
     else:
         parts = {name: value for name, value in state["average"].items() if name.startswith("autoencoder.")}
@@ -111,7 +117,7 @@ def scale_latents(tiny: Tiny, crops: Crops, count: int) -> None:
 def main(
     data: Annotated[Path, typer.Option(help="folder of clip files")],
     out: Annotated[Path, typer.Option(help="folder of the run: a checkpoint a stage, and the log")],
-    stage: Annotated[str, typer.Option(help="autoencoder, image, motion or joint")],
+    stage: Annotated[str, typer.Option(help="autoencoder, image, motion, memory or joint")],
     steps: int = 2000,
     windows: Annotated[int, typer.Option(help="windows a step; 0: the stage's own")] = 0,
     side: Annotated[int, typer.Option(help="side of a crop of the result; 0: the stage's own")] = 0,
@@ -135,9 +141,10 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     checkpoint, log = out / f"{stage}.pt", out / "log.jsonl"
     if stage in BEFORE:
-        path = out / f"{BEFORE[stage]}.pt"
-        if not path.exists():
-            raise SystemExit(f"--stage {stage} starts from {path}, which is missing: train that stage first")
+        paths = [out / f"{before}.pt" for before in BEFORE[stage]]
+        path = next((path for path in paths if path.exists()), None)
+        if path is None:
+            raise SystemExit(f"--stage {stage} starts from {paths[0]}, which is missing: train that stage first")
         tiny = following(path, stage, json.loads(config))
     else:
         tiny = Tiny(TinyConfig(**json.loads(config)))

@@ -4,7 +4,7 @@
 
 What codecs leave is not told by the frames around: the restoring network's specialists for it lose nothing where these
 are left out of their windows, and take a tenth less time. The time is better spent in enlarging, by another pair of
-convolutions at half resolution behind the body. ``training.lite.experts --start`` goes on from what this writes.
+convolutions at half resolution after the body. ``training.lite.experts --start`` goes on from what this writes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def still(net: Lite) -> Lite:
 
 @torch.no_grad()
 def deeper(net: Lite, last: int) -> Lite:
-    """``net`` with ``last`` pairs at half resolution behind the body, the new ones adding nothing as yet.
+    """``net`` with ``last`` pairs at half resolution after the body, the new ones adding nothing as yet.
 
     What rounds their results has the ranges of the pair before them.
     """
@@ -74,7 +74,7 @@ def main(
     start: Annotated[Path | None, typer.Option(help="checkpoint to begin from in place of these")] = None,
     one_pass: Annotated[bool, typer.Option(help="the network of one pass, not the two")] = False,
     alone: Annotated[bool, typer.Option("--still", help="without the frames around")] = False,
-    last: Annotated[int, typer.Option(help="pairs behind the body of what enlarges; 0: as it is")] = 0,
+    last: Annotated[int, typer.Option(help="pairs after the body of what enlarges; 0: as it is")] = 0,
     seed: int = 0,
 ) -> None:
     """Write a checkpoint of reshaped networks."""

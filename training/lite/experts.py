@@ -1,4 +1,4 @@
-"""Train the shipped networks on for the faults of one kind of codecs alone: a specialist for a task.
+"""Train the shipped networks on for the degradations of one kind of codecs alone: a specialist for a task.
 
 ``python -m training.lite.experts --data CLIPS --out RUN [--task deblock] [--one-pass]``
 
@@ -7,7 +7,7 @@ With ``--task codecs`` one pair of networks is trained for both kinds of codecs,
 What codecs leave wants other weights than anything else, more of them than task biases can hold (docs/networks.md).
 So a network may have another one beside it for such a task, which begins as the shipped one, biases and all, or as the
 one that is shipped for the task already: restoring and enlarging together, or the one pass. All windows are of the
-task's codecs, a few with faults laid over them, so that mixes such as ``destream+denoise`` go on working.
+task's codecs, a few with degradations laid over them, so that mixes such as ``destream+denoise`` go on working.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ import typer
 from torch import Tensor
 
 from training.data.dataset import BOTH, CODEC_TASKS, Batch, Batches, Rng, mix_vector, validation
-from training.data.degradations import FAULTS
+from training.data.degradations import DEGRADATIONS
 from training.data.media import TASK_CODECS
 from training.lite import options
 from training.lite.loop import Losses, Networks, Schedule, fit, lites, load_checkpoint
-from training.lite.train import SMOOTH
+from training.lite.train import SPATIAL
 from training.losses import distance, psnr, ssim
 from vsanimup.architectures.lite.network import ALIGN, evened_out
 from vsanimup.architectures.lite.shipped import shipped
 from vsanimup.networks.manifest import SHIPPED, open_model
 
-FAULT_SHARE = 0.06
-"""Share of the windows with other faults over a codec's."""
+DEGRADED_SHARE = 0.06
+"""Share of the windows with other degradations over a codec's."""
 RESTORED_WEIGHT = 0.5
 """Weight of the loss of the small restored picture beside that of the large one."""
-RESTORE_SMOOTH = 4 / 219
-"""Threshold of the sigma filter behind restoring, the default of ``Restore``'s argument ``smooth``."""
+RESTORE_SPATIAL = 4 / 219
+"""Threshold of the sigma filter after restoring, the default of ``Restore``'s argument ``spatial_threshold``."""
 
 
 class Codecs(Batches):
@@ -45,11 +45,11 @@ class Codecs(Batches):
     backbone_share = 0.0
     task = "destream"
 
-    def _faults(self, rng: Rng) -> tuple[str, list[str], dict[str, float]]:
+    def _degradation(self, rng: Rng) -> tuple[str, list[str], dict[str, float]]:
         task = str(rng.choice(list(TASK_CODECS))) if self.task == BOTH else self.task
         shares = TASK_CODECS[task]
         codec = str(rng.choice(list(shares), p=list(shares.values())))
-        tasks = [str(rng.choice(list(FAULTS)))] if rng.random() < FAULT_SHARE else []
+        tasks = [str(rng.choice(list(DEGRADATIONS)))] if rng.random() < DEGRADED_SHARE else []
         return codec, tasks, {task: 1.0} | dict.fromkeys(tasks, 1.0)
 
 
@@ -71,7 +71,7 @@ def radius_of(nets: Networks) -> int:
 
 
 def run(nets: Networks, y: Tensor, uv: Tensor, mix: Tensor) -> tuple[Picture, Picture | None]:
-    """The large picture, and the small restored one where there is one, behind the filters that the product has."""
+    """The large picture, and the small restored one where there is one, after the filters that the product has."""
     found = lites(nets)
     first = found.get("one_pass") or found["restore"]
     first.set_mix(mix)
@@ -79,8 +79,8 @@ def run(nets: Networks, y: Tensor, uv: Tensor, mix: Tensor) -> tuple[Picture, Pi
     small = None
     if "one_pass" not in nets:
         small = y, uv
-        y, uv = found["upscale"](evened_out(y.float(), RESTORE_SMOOTH), uv)
-    return (evened_out(y.float(), SMOOTH), uv), small
+        y, uv = found["upscale"](evened_out(y.float(), RESTORE_SPATIAL), uv)
+    return (evened_out(y.float(), SPATIAL), uv), small
 
 
 def losses_of(nets: Networks, batch: Batch, ssim_weight: float) -> Losses:

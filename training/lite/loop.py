@@ -122,7 +122,7 @@ DEAD = 1e-3
 
 @torch.no_grad()
 def activity_of(nets: torch.nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
-    """Share of the positions at which each channel behind a rectifier is above zero while ``run`` runs, by layer."""
+    """Share of the positions at which each channel after a rectifier is above zero while ``run`` runs, by layer."""
     seen: dict[str, list[Tensor]] = defaultdict(list)
 
     def watch(name: str) -> Callable[..., None]:

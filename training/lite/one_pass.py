@@ -2,9 +2,9 @@
 
 ``python -m training.lite.one_pass --data CLIPS --out RUN --start CHECKPOINT``
 
-It begins as the enlarging network of a run of :mod:`training.lite.train`, and sees that run's faults with neither a
-picture of the small size nor a second network between: two thirds of the time of restoring and enlarging one after the
-other.
+It begins as the enlarging network of a run of :mod:`training.lite.train`, and sees that run's degradations with neither
+a picture of the small size nor a second network between: two thirds of the time of restoring and enlarging one after
+the other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import typer
 from training.data.dataset import Batch, Batches, Rng, validation
 from training.lite import options
 from training.lite.loop import Losses, Networks, Schedule, fit, lites, load_checkpoint
-from training.lite.train import SMOOTH
+from training.lite.train import SPATIAL
 from training.losses import distance, psnr
 from vsanimup.architectures.lite.layers import Round
 from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig, evened_out
@@ -37,12 +37,12 @@ QUIET = 0.02
 
 
 class Windows(Batches):
-    """Windows with their faults, and clean ones without a mix of tasks."""
+    """Windows with their degradations, and clean ones without a mix of tasks."""
 
     backbone_share = 0.0
 
-    def _faults(self, rng: Rng) -> tuple[str, list[str], dict[str, float]]:
-        return ("clean", [], {}) if rng.random() < CLEAN_WINDOWS else super()._faults(rng)
+    def _degradation(self, rng: Rng) -> tuple[str, list[str], dict[str, float]]:
+        return ("clean", [], {}) if rng.random() < CLEAN_WINDOWS else super()._degradation(rng)
 
 
 def begun(upscale: Lite, config: LiteConfig) -> Lite:
@@ -72,17 +72,17 @@ def loss_of(nets: Networks, batch: Batch) -> Losses:
     net = lites(nets)[NAME]
     net.set_mix(batch.mix)
     y, uv = net(batch.y, batch.uv)
-    return {NAME: distance(evened_out(y.float(), SMOOTH), uv, batch.sharp_y, batch.sharp_uv)}
+    return {NAME: distance(evened_out(y.float(), SPATIAL), uv, batch.sharp_y, batch.sharp_uv)}
 
 
 @torch.no_grad()
 def validate(nets: Networks, data: Path) -> dict[str, float]:
-    """Mean luma PSNR in dB by kind of fault."""
+    """Mean luma PSNR in dB by kind of degradation."""
     net = lites(nets)[NAME]
     scores: dict[str, list[float]] = {}
     for case in validation(data, net.config.radius, ALIGN):
         net.set_mix(None if case.kind == "clean" else case.mix)
-        y = evened_out(net(case.y, case.uv)[0].float(), SMOOTH)
+        y = evened_out(net(case.y, case.uv)[0].float(), SPATIAL)
         scores.setdefault(case.kind, []).append(psnr(y, case.sharp_y))
     return {kind: sum(v) / len(v) for kind, v in sorted(scores.items())}
 

@@ -1,6 +1,6 @@
 """Take channels out of the restoring network's pairs of convolutions, those that the others can stand in for best.
 
-``python -m training.lite.prune --data CLIPS --out slim.pt [--task destream]``
+``python -m training.lite.prune --data CLIPS --out pruned.pt [--task destream]``
 
 What a pair adds is linear in its hidden channels. So which of them add least that the others cannot, and what the
 others' weights must be then, follows from the hidden channels' second moments (as in Optimal Brain Surgeon, Hassibi
@@ -146,7 +146,7 @@ def chosen(net: Lite, batches: Batches, count: int, half: int, quarter: int) -> 
 
 
 @torch.no_grad()
-def slim(net: Lite, batches: Batches, count: int, keep: Mapping[str, list[int]]) -> Lite:
+def prune(net: Lite, batches: Batches, count: int, keep: Mapping[str, list[int]]) -> Lite:
     """``net`` with these hidden channels alone, by pair."""
     found = {
         name: (channels, narrowed(cast("Pair", net.get_submodule(name)), channels)) for name, channels in keep.items()
@@ -173,7 +173,7 @@ def main(
     models: Annotated[Path, typer.Option(help="folder of the model folders")] = SHIPPED,
     half: Annotated[int, typer.Option(help="hidden channels of pairs at half resolution")] = 32,
     quarter: Annotated[int, typer.Option(help="hidden channels of pairs at a quarter")] = 32,
-    like: Annotated[Path | None, typer.Option(help="take the channels of this checkpoint of slim, for a mean")] = None,
+    like: Annotated[Path | None, typer.Option(help="take the channels of this checkpoint, for a mean")] = None,
     count: Annotated[int, typer.Option(help="batches to look at")] = 24,
     seed: int = 0,
     threads: int = 0,
@@ -200,7 +200,7 @@ def main(
     set_rounding(nets, Round.ROUND)
     net = lites(nets.eval())["restore"]
     keep = chosen(net, batches, count, half, quarter) if like is None else torch.load(like, weights_only=True)["kept"]
-    nets["restore"] = slim(net, batches, count, keep)
+    nets["restore"] = prune(net, batches, count, keep)
     config = {name: net.config.to_dict() for name, net in lites(nets).items()}
     save(out, {"average": nets.state_dict(), "config": config, "kept": keep})
 

@@ -2,7 +2,7 @@
 
 ``python -m training.lite.train --data CLIPS --out RUN``
 
-Restoring is trained towards the clean small picture and, through the enlarging network behind it, towards the sharp
+Restoring is trained towards the clean small picture and, through the enlarging network after it, towards the sharp
 large one; enlarging learns on restored pictures as they come and on clean ones. Every window has its own mix of tasks;
 backbone and task biases are updated together (Instruct-IPT's synchronous training, arXiv 2407.00676). With one mix a
 step the gradients of one task undid what another had learned.
@@ -25,8 +25,8 @@ from training.losses import distance, psnr
 from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig, evened_out
 from vsanimup.tasks import TASKS
 
-SMOOTH = 8 / 219
-"""Threshold of the sigma filter behind enlarging, the default of ``Upscale``'s argument ``smooth``."""
+SPATIAL = 8 / 219
+"""Threshold of the sigma filter after enlarging, the default of ``Upscale``'s argument ``spatial_threshold``."""
 CONFIGS = {
     "restore": LiteConfig(scale=1, radius=2, half=48, inner=2, last=1, tasks=len(TASKS)),
     "upscale": LiteConfig(scale=2, radius=0, half=48, inner=1, last=2),
@@ -50,7 +50,7 @@ def loss_of(nets: Networks, batch: Batch, alone: bool = False) -> Losses:
         return {"restore": restored}
     large_y, large_uv = upscale(torch.cat((y, batch.plain_y)), torch.cat((uv, batch.plain_uv)))
     sharp_y = torch.cat((batch.sharp_y, batch.plain_sharp_y))
-    large_y = evened_out(large_y.float(), SMOOTH)
+    large_y = evened_out(large_y.float(), SPATIAL)
     sharp_uv = torch.cat((batch.sharp_uv, batch.plain_sharp_uv))
     return {"restore": restored, "upscale": distance(large_y, large_uv, sharp_y, sharp_uv)}
 
@@ -72,7 +72,7 @@ def validate(nets: Networks, data: Path) -> dict[str, float]:
         if case.kind == "clean":
             r = restore.config.radius
             y, uv = case.y[:, r : r + 1], case.uv[:, 2 * r : 2 * r + 2]
-        scores[f"both {case.kind}"].append(psnr(evened_out(upscale(y, uv)[0].float(), SMOOTH), case.sharp_y))
+        scores[f"both {case.kind}"].append(psnr(evened_out(upscale(y, uv)[0].float(), SPATIAL), case.sharp_y))
     return {kind: sum(v) / len(v) for kind, v in sorted(scores.items())}
 
 

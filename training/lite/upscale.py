@@ -16,7 +16,7 @@ import typer
 from training.data.dataset import Batch, Batches, validation
 from training.lite import options
 from training.lite.loop import Losses, Networks, Schedule, fit, lites, load_checkpoint
-from training.lite.train import SMOOTH
+from training.lite.train import SPATIAL
 from training.losses import distance, psnr, ssim
 from vsanimup.architectures.lite.network import ALIGN, evened_out
 from vsanimup.architectures.lite.shipped import shipped
@@ -30,7 +30,7 @@ def losses_of(nets: Networks, batch: Batch, ssim_weight: float) -> Losses:
     """Training loss of a batch's single frames."""
     y, uv = lites(nets)[NAME](batch.plain_y, batch.plain_uv)
     sharp = batch.plain_sharp_y, batch.plain_sharp_uv
-    return {NAME: distance(evened_out(y.float(), SMOOTH), uv, *sharp, ssim_weight)}
+    return {NAME: distance(evened_out(y.float(), SPATIAL), uv, *sharp, ssim_weight)}
 
 
 @torch.no_grad()
@@ -39,7 +39,7 @@ def validate(nets: Networks, data: Path) -> dict[str, float]:
     found: list[tuple[float, float]] = []
     for case in validation(data, 0, ALIGN):
         if case.kind == "clean":
-            y = evened_out(lites(nets)[NAME](case.y, case.uv)[0].float(), SMOOTH)
+            y = evened_out(lites(nets)[NAME](case.y, case.uv)[0].float(), SPATIAL)
             found.append((psnr(y, case.sharp_y), float(ssim(y.clamp(0, 1), case.sharp_y))))
     values = torch.tensor(found)
     mean = values.mean(0).tolist()

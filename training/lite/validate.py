@@ -1,7 +1,7 @@
 """Measures the filters, as users have them, on the validation clips: ``python -m training.lite.validate --data VAL``.
 
 Every clip of ``training.data.clips --validation`` goes through ``Restore`` and ``Upscale`` with default arguments, or
-what ``--restore`` and ``--upscale`` add, in each of its strengths of faults; ``clean`` is ``Upscale`` alone and
+what ``--restore`` and ``--upscale`` add, in each of its strengths of degradations; ``clean`` is ``Upscale`` alone and
 ``none`` both filters on what is clean already. Beside it: the same input enlarged by Lanczos, nothing else done. PSNR
 and SSIM are of luma in the clip's middle frame, 8 samples cropped, chroma PSNR of both chroma planes. Above 45 dB
 nobody sees a difference, so differences count up to there. A case is *worse* that loses more than 0.1 dB or 0.002 SSIM
@@ -164,7 +164,7 @@ def main(
     upscale: Annotated[str, typer.Option(help="arguments of Upscale")] = "",
     rows: Annotated[Path | None, typer.Option(help="CSV file for every case")] = None,
 ) -> None:
-    """Print the table of the filters by class of content and strength of fault."""
+    """Print the table of the filters by class of content and strength of degradation."""
     first, second = options(restore), options(upscale)
     if models != SHIPPED:
         first["model"], second["model"] = str(models / "lite-restore"), str(models / "lite-upscale")

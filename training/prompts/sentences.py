@@ -28,7 +28,7 @@ _SLOT = re.compile(r"\{(\w+)(-?)(?:/([023+]))?\}")
 _TAGGED = re.compile(r"\[([^]|]+)\|(\w+)(?:/([023+]))?\]")
 _DEGREE = {tag: DEGREES.index(degree) for tag, degree in (("", 1.0), ("2", 0.5), ("0", 0.0), ("3", 0.75), ("+", ADDED))}
 _NOT_ADDED = re.compile("sharp|detail|focus|missing|lack|loss|definition|crisp")
-"""Phrases for what is too little of something: to add that is to remove a fault."""
+"""Phrases for what is too little of something: to add that is to remove a degradation."""
 _KEYS = dict(zip("abcdefghijklmnopqrstuvwxyz", "snvfrdghjklömnbiepwatyucxt", strict=True))
 """A letter and one that fingers mistake for it."""
 
@@ -133,8 +133,8 @@ class Writer:
         def fill(match: re.Match[str]) -> str:
             kind, bare, degree = match[1], match[2], match[3]
             count = 1
-            if kind == "faults":
-                kind, count = "fault", self.random.choice((1, 1, 2, 3))
+            if kind == "degradations":
+                kind, count = "degradation", self.random.choice((1, 1, 2, 3))
             parts = []
             for _ in range(count):
                 phrase, task = self._phrase(language, kind, degree == "+")
@@ -169,7 +169,7 @@ class Writer:
         return text
 
     def surrounded(self, prompt: str) -> str:
-        """The prompt with words before or behind it that name nothing."""
+        """The prompt with words before or after it that name nothing."""
         around = self.random.choice(_AROUND)
         return around.format(prompt, *self.random.choices(self.neutral, k=3))
 

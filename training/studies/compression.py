@@ -119,7 +119,7 @@ def count(network: str, batch: Batch, strategy: Strategy, *, contrast: bool) -> 
 
 
 class Tapes(Batches):
-    """Training batches of captured tapes only: what a short run can learn; codecs' faults take thousands of steps."""
+    """Training batches of captured tapes only: what a short run can learn; codecs take thousands of steps."""
 
     def __init__(self, options: Options) -> None:
         super().__init__(
@@ -127,7 +127,7 @@ class Tapes(Batches):
         )
         self.files = self.files[: options.clips]
 
-    def _faults(self, rng: np.random.Generator) -> tuple[str, list[str], dict[str, float]]:
+    def _degradation(self, rng: np.random.Generator) -> tuple[str, list[str], dict[str, float]]:
         return "vhs", [], TAPE
 
 

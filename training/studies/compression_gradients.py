@@ -114,7 +114,7 @@ def measure(net: nn.Module, batches: Sequence[Batch], menu: Sequence[Strategy], 
     """Squared bias and variance of each strategy's gradient of one batch, ``menu[0]`` being the uncompressed one.
 
     Both are shares of the mean squared norm of the uncompressed gradient, averaged over the weights that Muon trains:
-    it scales the step of each to the same norm. (Where none of them has a gradient yet, as behind a last layer of
+    it scales the step of each to the same norm. (Where none of them has a gradient yet, as after a last layer of
     zeros, it is that layer that counts.) The bias is that of paired differences, less what their own variance adds.
     """
     assert isinstance(net, Vit | Lite)

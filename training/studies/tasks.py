@@ -43,7 +43,7 @@ from training.studies.windows import Windows, cut_windows
 from vsanimup.architectures.lite.network import Lite, LiteConfig
 
 TASKS = ("deblock", "denoise", "dehalo", "descratch", "derain", "desnow")
-"""Tasks of the study: those whose faults a short training of a small network mends well enough to tell."""
+"""Tasks of the study: those whose degradations a short training of a small network mends well enough to tell."""
 RANKS = (1, 2, 4, 8, 16)
 """Ranks looked at."""
 FORMER = ("before", "behind")
@@ -62,7 +62,7 @@ TUNING_LRS = (0.002, 0.005, 0.01)
 ADAM_LR = 5e-4
 """Rate of tuning by Adam alone, for the comparison of the two optimizers' changes."""
 CEILING = 1e-5
-"""Least mean squared error that PSNR counts, 50 dB: a corner without any fault would weigh most otherwise."""
+"""Least mean squared error that PSNR counts, 50 dB: a corner without any degradation would weigh most otherwise."""
 
 Scores = dict[str, float]
 
@@ -114,9 +114,7 @@ class Results:
             partial.write_text(json.dumps(self.all, indent=1))
             partial.replace(self._path)
             seconds, cpu = time.monotonic() - began, time.process_time() - cpu
-            print(
-                f"{name}: {seconds:.0f} s, {cpu:.0f} s of the processor: {json.dumps(self.all[name])[:200]}", flush=True
-            )
+            print(f"{name}: {seconds:.0f} s, {cpu:.0f} s of the CPU: {json.dumps(self.all[name])[:200]}", flush=True)
         return self.all[name]
 
     def network(self, name: str, make: Callable[[], Lite]) -> dict[str, Tensor]:
@@ -126,7 +124,7 @@ class Results:
             began, cpu = time.monotonic(), time.process_time()
             save(path, make().state_dict())
             seconds, cpu = time.monotonic() - began, time.process_time() - cpu
-            print(f"{name}: trained in {seconds:.0f} s, {cpu:.0f} s of the processor", flush=True)
+            print(f"{name}: trained in {seconds:.0f} s, {cpu:.0f} s of the CPU", flush=True)
         state: dict[str, Tensor] = torch.load(path, weights_only=True)
         return state
 

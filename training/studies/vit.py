@@ -124,7 +124,7 @@ class Layer(nn.Module):
         q, k, v = (
             part(t).reshape(b, n, self.heads, d // self.heads).transpose(1, 2) for part in (self.q, self.k, self.v)
         )
-        # written out, as the counter of operations does not know the fused kernel of every processor
+        # written out, as the counter of operations does not know the fused kernel of every CPU
         mixed = ((q * (d // self.heads) ** -0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
         x = x + self.proj(mixed.transpose(1, 2).reshape(b, n, d))
         fed: Tensor = self.fc2(F.relu(self.fc1(self.norm2(x))))

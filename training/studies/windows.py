@@ -1,4 +1,4 @@
-"""Windows for the studies, each with the fault of one task: cut once, kept in memory as 8-bit samples."""
+"""Windows for the studies, each with the degradation of one task: cut once, kept in memory as 8-bit samples."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _eight_bit(x: Tensor, span: int, zero: int) -> Array:
 
 
 def _cut(clip: dict[str, Array], task: str, radius: int, crop: int, rng: Rng) -> tuple[Array, Array, Array, Array]:
-    """One window of ``crop`` x ``crop`` luma samples with the fault of ``task``, at a place drawn from ``rng``."""
+    """One window of ``crop`` x ``crop`` luma samples, degraded for ``task``, at a place drawn from ``rng``."""
     height, width = clip["lr_y"].shape[-2:]
     top, left = (2 * int(rng.integers((side - crop) // 2 + 1)) for side in (height, width))
     luma = (slice(top, top + crop), slice(left, left + crop))

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vsanimup.architectures.animatelcm.graphs import Control, Denoiser, MotionModules, TextConfig, TextEncoder, alphas
-from vsanimup.architectures.animatelcm.layers import Pooling
+from vsanimup.architectures.animatelcm.layers import KeysValues, Pooling
+from vsanimup.architectures.animatelcm.memory import Heard, Remembers
 
 LEVELS = 4
 """Of the base, as SD1.5 has them."""
@@ -173,14 +174,41 @@ class Hint(Coder):
         return super().forward(2 * image - 1)
 
 
+class Recall:
+    """All keys and values of one window: what training remembers. It is to the denoiser what
+    :class:`vsanimup.architectures.animatelcm.memory.Memory` is, but chooses nothing."""
+
+    def __init__(self, earlier: list[list[KeysValues]] | None = None, mask: Tensor | None = None) -> None:
+        self.mask, self._earlier = mask, earlier
+        self._own: list[list[KeysValues]] = []
+
+    def behind(self, mask: Tensor) -> Recall:
+        """The memory of the window after this, whose frames see those of this as ``mask [frames, these]`` says."""
+        return Recall(self._own, mask)
+
+    def earlier(self, dtype: torch.dtype) -> list[KeysValues] | None:
+        """Keys and values for both attentions of the next module."""
+        return None if self._earlier is None else self._earlier[len(self._own)]
+
+    def listen(self, x: Tensor, heard: Heard) -> None:
+        """No score is wanted."""
+
+    def add(self, x: Tensor, seen: list[KeysValues], heard: Heard) -> None:
+        """What a module went over."""
+        frames = x.shape[0]
+        self._own.append([(key[:, -frames:].detach(), value[:, -frames:].detach()) for key, value in seen])
+
+
 class MovingDenoiser(Denoiser):
     """The export's denoiser, whose motion modules can be left out while they do nothing yet."""
 
     moving = True
 
-    def move(self, module: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
+    def move(
+        self, module: nn.Module, x: Tensor, mask: Tensor, memory: Remembers | None, attention: Any = None
+    ) -> Tensor:
         """One motion module."""
-        return super().move(module, x, mask) if self.moving else x
+        return super().move(module, x, mask, memory, attention) if self.moving else x
 
 
 def without_norms(net: Any) -> Any:

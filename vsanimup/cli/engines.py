@@ -109,6 +109,8 @@ def build(
     num_streams: Annotated[
         int | None, ranged(least=1, most=64, help="As the filters will be given it, if they are.")
     ] = None,
+    memory: Annotated[float, typer.Option(help="As Upscale will be given it, for AnimateLCM models.")] = 0.0,
+    anchor: Annotated[int, typer.Option(help="As Upscale will be given it, for AnimateLCM models.")] = 4,
 ) -> None:
     """Build engines before they are needed; TensorRT-RTX does so without a GPU, too."""
     from rich.console import Console
@@ -127,7 +129,7 @@ def build(
         sizes = [_parse_size(text) for text in size or ["1920x1080"]]
         most = memory_of_tile(_room(target, device_memory), num_streams or STREAMS)
         dimensions = dict(map(_parse_dimension, dimension or ()))
-        requests = list(_requests(model, precision, sizes, scale, task, dimensions, most))
+        requests = list(_requests(model, precision, sizes, scale, task, dimensions, most, (memory, anchor)))
         console = Console(highlight=False)
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
         with Progress(*columns, TextColumn("{task.fields[doing]}"), console=console) as progress, _LogAbove(console):
@@ -212,7 +214,7 @@ def _parse_dimension(text: str) -> tuple[str, Size]:
 
 def _requests(
     model: str, precision: str, sizes: list[tuple[int, int]], scale: int, task: str | None,
-    given: Mapping[str, Size], most: int,
+    given: Mapping[str, Size], most: int, memory: tuple[float, int] = (0.0, 1),
 ) -> Iterator[Request]:  # fmt: skip
     """Exactly what the filters will ask for, where a tile may take ``most`` bytes."""
     from vsanimup.engines.tensorrt.plans import Request
@@ -239,14 +241,16 @@ def _requests(
         raise AnimupError(f"model={shown(model)}: there is no such folder; see 'animup models'")
     opened = open_model(folder)
     if opened.kind == "animatelcm":
+        from vsanimup.networks.animatelcm.memory import Budget
         from vsanimup.networks.animatelcm.model import AnimateLcm
-        from vsanimup.networks.animatelcm.pipeline import network_grids, tile_sizes
+        from vsanimup.networks.animatelcm.pipeline import network_grids, network_sizes
 
-        lcm = AnimateLcm.of(opened)
+        lcm, budget = AnimateLcm.of(opened), Budget.of(*memory)
+        lcm.check_memory(budget)
         dimensions: dict[tuple[str, str], Mapping[str, Size]] = {("text", ""): {}}
         for width, height in sizes:
-            for name, grid in network_grids(lcm, width * scale, height * scale).items():
-                fixed: Mapping[str, Size] = {**lcm.frame_sizes(name), **tile_sizes(grid, lcm.factor)}
+            for name, grid in network_grids(lcm, width * scale, height * scale, budget).items():
+                fixed: Mapping[str, Size] = {**lcm.frame_sizes(name), **network_sizes(lcm, name, grid, budget)}
                 dimensions[name, str(fixed)] = fixed
         for (name, _), wanted in dimensions.items():
             file = opened.folder / f"{name}.onnx"

@@ -1,4 +1,4 @@
-"""The processor, by onnxruntime."""
+"""The CPU, by onnxruntime."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def usable_cores() -> int:
-    """Processors this process may run on."""
+    """CPUs this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
 
 
 class _Cores:
-    """The processor's cores, on which all engines of the process draw, so that a chain of filters never has more
+    """The CPU's cores, on which all engines of the process draw, so that a chain of filters never has more
     threads at work than there are cores.
 
     While few computations are about, each gets all cores and the others wait for it; else each gets one, which is the

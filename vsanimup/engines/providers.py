@@ -1,4 +1,4 @@
-"""GPUs and processors by onnxruntime's other execution providers: OpenVINO, DirectML, Core ML and MIGraphX."""
+"""GPUs and CPUs by onnxruntime's other execution providers: OpenVINO, DirectML, Core ML and MIGraphX."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class ProviderBackend(OnnxRuntimeBackend):
                 f"onnxruntime {ort.__version__} cannot load the network {origin} on the {self.name} backend: "
                 f"{cut(error)}; renew the device's driver, or use backend='cpu'"
             ) from error
-        if self.provider not in session.get_providers():  # else it would go on without a word, on the processor
+        if self.provider not in session.get_providers():  # else it would go on without a word, on the CPU
             raise AnimupError(
                 f"onnxruntime {ort.__version__} cannot use the device of the {self.name} backend: "
                 "renew its driver, or use backend='cpu'"
@@ -112,7 +112,7 @@ class ProviderBackend(OnnxRuntimeBackend):
 
 
 def _openvino(device_id: int, precision: str) -> dict[str, str]:
-    """OpenVINO's GPUs by their numbers; where it has none, the processor."""
+    """OpenVINO's GPUs by their numbers; where it has none, the CPU."""
     from onnxruntime.capi import _pybind_state as binding
 
     listed = getattr(binding, "get_available_openvino_device_ids", lambda: ["CPU"])()

@@ -16,7 +16,7 @@ OVERLAP = 32
 MOST_OVERLAP = 256
 """More than any network sees to one side; beyond, tiles would be mostly overlap."""
 MAX_STREAMS = 64
-MAX_SMOOTH = 64
+MAX_THRESHOLD = 64
 """Steps of 8-bit luma: beyond, nothing of a drawing is left."""
 TINY = 1e-6
 """Shares and steps below this change no sample, and would vanish in 32 bits: they count as 0."""
@@ -54,10 +54,10 @@ def settings(
     device_id: int = 0,
     num_streams: int | None = None,
     scenecut: int = 1,
-    drawings: int = 1,
+    dedup: int = 1,
     strength: float = 1.0,
-    smooth: float = 0.0,
-    steady: float = 0.0,
+    spatial_threshold: float = 0.0,
+    temporal_threshold: float = 0.0,
     gate: float = 1.0,
     tta: int = 0,
     precision: str = "auto",
@@ -82,19 +82,20 @@ def settings(
         )
     if precision == "int8" and not chosen.integers:
         raise AnimupError(f"precision='int8' needs backend='cpu', this is backend={chosen.name!r}: leave precision out")
-    evening = f"0 (off) and {MAX_SMOOTH}"
+    evening = f"0 (off) and {MAX_THRESHOLD}"
     return Settings(
         tilesize=tiles, overlap=shared, backend=chosen, device_id=device_id,
         num_streams=num_streams or chosen.streams(), scenecut=_flag("scenecut", scenecut),
-        drawings=_flag("drawings", drawings), strength=_share("strength", strength, "0 and 1", 1),
-        smooth=_share("smooth", smooth, evening, MAX_SMOOTH), steady=_share("steady", steady, evening, MAX_SMOOTH),
+        dedup=_flag("dedup", dedup), strength=_share("strength", strength, "0 and 1", 1),
+        spatial_threshold=_share("spatial_threshold", spatial_threshold, evening, MAX_THRESHOLD),
+        temporal_threshold=_share("temporal_threshold", temporal_threshold, evening, MAX_THRESHOLD),
         gate=_share("gate", gate, "0 (off) and 1", 1), tta=_flag("tta", tta), precision=precision,
     )  # fmt: skip
 
 
 def refuse_of_lite(shared: Mapping[str, Any]) -> None:
     """Raise :class:`AnimupError` for arguments that only lite models take."""
-    for name in ("smooth", "steady", "gate", "tta"):
+    for name in ("spatial_threshold", "temporal_threshold", "gate", "tta"):
         if name in shared:
             raise AnimupError(f"{name}={shared[name]:g} goes with lite models; leave it out")
 

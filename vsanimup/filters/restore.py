@@ -18,11 +18,11 @@ from vsanimup.video import formats
 from vsanimup.video.grain import checked_share, with_grain
 from vsanimup.video.likeness import RESTORED
 
-SMOOTH = 4.0
+SPATIAL = 4.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma: of use alone, and no harm before Upscale."""
 
-STEADY = 16.0
-"""The same of differences between neighbouring frames; Upscale behind it does without."""
+TEMPORAL = 16.0
+"""The same of differences between neighbouring frames; Upscale after it does without."""
 
 
 def create(
@@ -70,7 +70,9 @@ def _graph(
             said = f"prompt={shown(prompt)}" if task is None else f"task={shown(task)}"
             raise AnimupError(f"{said}: model={shown(model)} does one thing; leave task and prompt out")
         return _image(clip, network, model, target, strength, shared)
-    settings = arguments.settings(strength=strength, **{"smooth": SMOOTH, "steady": STEADY} | shared)
+    settings = arguments.settings(
+        strength=strength, **{"spatial_threshold": SPATIAL, "temporal_threshold": TEMPORAL} | shared
+    )
     found = find(model, "lite-restore", scale=1)
     mix = asked_mix(task, prompt, found)
     if settings.strength == 0:

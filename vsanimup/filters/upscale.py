@@ -24,15 +24,15 @@ from vsanimup.video.likeness import RESTORED
 
 PLAIN, ONE_PASS = "lite-upscale", "lite-one-pass"
 """What ``model="lite"`` is: enlarging alone, and with a task."""
-SMOOTH, SMOOTH_ONE_PASS = 8.0, 12.0
+SPATIAL, SPATIAL_ONE_PASS = 8.0, 12.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma: one pass leaves more noise than two filters,
 each of which is followed by its own evening out."""
-STEADY, STEADY_ONE_PASS = 0.0, 7.0
+TEMPORAL, TEMPORAL_ONE_PASS = 0.0, 7.0
 """The same of differences between neighbouring frames: what is enlarged as it is keeps its grain and its texture in
-motion. What Restore gives was evened out already, and is so again only where the script says ``steady``: each frame
-would take two more of Restore's when somebody seeks."""
+motion. What Restore gives was evened out already, and is so again only where the script says ``temporal_threshold``:
+each frame would take two more of Restore's when somebody seeks."""
 WIDENED = 2.5
-"""Memory that half-precision weights take on processors, as a multiple of their size: onnxruntime widens them there.
+"""Memory that half-precision weights take on CPUs, as a multiple of their size: onnxruntime widens them there.
 Measured at full size: 8.8 GB for 3.0 GB of weights and 0.8 GB of work."""
 
 
@@ -56,6 +56,11 @@ class Diffusion:
     """How the source's colours are kept: ``wavelet``, ``adain`` or ``none``."""
     control: float | None = None
     """Strength of the ControlNet, for a model that has one; 1 unless given."""
+    memory: float = 0.0
+    """Share of earlier drawings that motion modules still see, 0 (off: those of the window alone) to 1 (all of the
+    chain's)."""
+    anchor: int = 4
+    """Blocks of 24 frames after which memory begins anew, 1 to 32; it does so at scene cuts, too."""
 
 
 def create(
@@ -124,11 +129,13 @@ def _graph(
     if not found.modulation and (task is not None or prompt is not None):
         said = f"prompt={shown(prompt)}" if task is None else f"task={shown(task)}"
         raise AnimupError(f"{said}: model={shown(model)} enlarges alone; use Restore before it, or model='lite'")
-    again = "steady" in others
-    settings = arguments.settings(**{"smooth": SMOOTH, "steady": STEADY} | others)
+    again = "temporal_threshold" in others
+    settings = arguments.settings(**{"spatial_threshold": SPATIAL, "temporal_threshold": TEMPORAL} | others)
     if not found.modulation:
         return _lite(clip, scale, found, target, settings, (), again)
-    once = arguments.settings(**{"smooth": SMOOTH_ONE_PASS, "steady": STEADY_ONE_PASS} | others)
+    once = arguments.settings(
+        **{"spatial_threshold": SPATIAL_ONE_PASS, "temporal_threshold": TEMPORAL_ONE_PASS} | others
+    )
     mix = asked_mix(task, prompt, found)
     clip = marked(clip, mix, "Upscale", found)
     restored = _lite(clip, scale, found, target, once, mix, again)
@@ -162,7 +169,7 @@ def _lite(
         work = lite_node(work, "Upscale", model, settings, formats.floats(work), mix, again)
         # what restoring left is gone, and copies of a drawing are equal
         work = work.std.SetFrameProps(**{RESTORED: model.name})
-        return lite_node(work, "Upscale", second, replace(settings, steady=0.0), to)
+        return lite_node(work, "Upscale", second, replace(settings, temporal_threshold=0.0), to)
 
     if scale != 3:
         return formats.through_network(clip, scale, target, enlarge).std.RemoveFrameProps(RESTORED)
@@ -197,8 +204,10 @@ def _diffusion(
     clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, chosen: Diffusion, shared: dict[str, Any]
 ) -> vs.VideoNode:
     """AnimateLCM's way: interpolation, then few steps of diffusion over windows of drawings."""
+    from vsanimup.networks.animatelcm.chains import held
+    from vsanimup.networks.animatelcm.memory import Budget
     from vsanimup.networks.animatelcm.model import AnimateLcm
-    from vsanimup.networks.animatelcm.node import diffusion_clip
+    from vsanimup.networks.animatelcm.node import Memory, diffusion_clip
     from vsanimup.networks.animatelcm.pipeline import Enhancer
 
     arguments.refuse_precision(shared, "an AnimateLCM model")
@@ -206,6 +215,8 @@ def _diffusion(
     settings = arguments.settings(**shared)
     width, height = clip.width * scale, clip.height * scale
     options = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
+    retention, spacing = options.pop("memory"), options.pop("anchor")
+    budget = Budget.of(retention, spacing)
     if chosen.strength == 0:
         return clip.resize.Bicubic(width, height, format=target.id, filter_param_a=0, filter_param_b=0.5)
 
@@ -216,7 +227,8 @@ def _diffusion(
     enhancer = Enhancer(
         model=opened, width=width, height=height,
         tilesize=settings.tilesize and in_result(settings.tilesize), overlap=in_result(settings.overlap),
-        backend=settings.backend, device_id=settings.device_id, streams=settings.num_streams, **options,
+        backend=settings.backend, device_id=settings.device_id, streams=settings.num_streams,
+        budget=budget, **options,
     )  # fmt: skip
     widened = settings.backend.name == "cpu" and opened.precision == "fp16"
     weights = int(model.size() * (WIDENED if widened else 1))
@@ -224,23 +236,39 @@ def _diffusion(
     _check_memory(
         model, weights, enhancer.grid.rows.tile * enhancer.grid.columns.tile, settings.num_streams,
         total_memory() if room is None else room.total, "this machine" if room is None else "this device",
+        enhancer.memory_size, enhancer.memory_work,
     )  # fmt: skip
     said = f"{count_of(chosen.steps, 'step')} from strength {chosen.strength:g}, seed {chosen.seed}"
     log(f"Upscale: {model.name}, {said}", "debug")
-    return diffusion_clip(clip, scale, target, settings, enhancer)
+    if budget is None:
+        return diffusion_clip(clip, scale, target, settings, enhancer)
+    log(
+        f"Upscale: memory={retention:g} keeps {budget.recent} recent drawings and {budget.previous} of those before, "
+        f"{show_bytes(enhancer.memory_size)} for each of {held(settings.num_streams)} chains at most"
+    )
+    return diffusion_clip(clip, scale, target, settings, enhancer, Memory(budget=budget, spacing=spacing))
 
 
-def _check_memory(model: Model, weights: int, samples: int, streams: int, memory: int | None, where: str) -> None:
-    """Refuse what there is not the memory for: weights, and a tile of ``samples`` for each stream."""
-    work = model.bytes_per_pixel * samples
-    need = weights + work * streams
+def _check_memory(
+    model: Model, weights: int, samples: int, streams: int, memory: int | None, where: str, chain: int, chain_work: int
+) -> None:
+    """Refuse what there is not the memory for: weights, a tile of ``samples`` for each stream, and earlier windows:
+    ``chain`` bytes for each chain and ``chain_work`` for each stream while it computes."""
+    plain = model.bytes_per_pixel * samples
+    work = plain + chain_work
+    # there is a chain for each stream and one more
+    each, once = work + chain, weights + chain
+    need = once + each * streams
     if memory is None or need <= memory:
         return
-    if weights + work <= memory:
-        remedy = f"use num_streams={max(1, (memory - weights) // work)}"
+    if once + each <= memory:
+        remedy = f"use num_streams={max(1, (memory - once) // each)}"
+    elif chain and weights + plain <= memory:
+        remedy = "give less memory=, or a smaller anchor="
     else:
         remedy = "use a smaller tilesize" if weights < memory else "a machine with more is needed"
+    remembered = f", {show_bytes(chain)} for each chain of windows" if chain else ""
     raise AnimupError(
         f"model {model.name} needs about {show_bytes(need)} of memory ({show_bytes(weights)} for weights, "
-        f"{show_bytes(work)} for each of num_streams={streams}), {where} has {show_bytes(memory)}: {remedy}"
+        f"{show_bytes(work)} for each of num_streams={streams}{remembered}), {where} has {show_bytes(memory)}: {remedy}"
     )

@@ -20,14 +20,14 @@ struct Asked {
 
 }  // namespace
 
-BlockNode::BlockNode(BlockSettings settings, Callback callback, VSNode *source, VSNode *drawings, VSCore *core,
+BlockNode::BlockNode(BlockSettings settings, Callback callback, VSNode *source, VSNode *spans, VSCore *core,
                      const VSAPI *vsapi)
     : settings_(std::move(settings)),
       callback_(callback),
       vsapi_(vsapi),
       core_(core),
       source_(source),
-      drawings_(drawings) {}
+      spans_(spans) {}
 
 BlockNode::~BlockNode() {
     registry::remove(this);
@@ -46,9 +46,9 @@ BlockNode::~BlockNode() {
     });
 }
 
-VSNode *BlockNode::create(BlockSettings settings, Callback callback, VSNode *source, VSNode *drawings, VSCore *core,
+VSNode *BlockNode::create(BlockSettings settings, Callback callback, VSNode *source, VSNode *spans, VSCore *core,
                           const VSAPI *vsapi) {
-    Shared node(new BlockNode(std::move(settings), callback, source, drawings, core, vsapi));
+    Shared node(new BlockNode(std::move(settings), callback, source, spans, core, vsapi));
     registry::add(node);
     const BlockSettings &s = node->settings_;
 
@@ -57,10 +57,10 @@ VSNode *BlockNode::create(BlockSettings settings, Callback callback, VSNode *sou
     info.width = info.height = 1;
     node->ticket_ = Frame(vsapi->newVideoFrame(&info.format, 1, 1, nullptr, core), vsapi);
 
-    const bool spatial = s.block == 1 && s.grid == 1 && s.before == 0 && s.after == 0 && !drawings;
-    VSFilterDependency on_source[] = {{source, spatial ? rpStrictSpatial : rpGeneral}, {drawings, rpGeneral}};
+    const bool spatial = s.block == 1 && s.grid == 1 && s.before == 0 && s.after == 0 && !spans;
+    VSFilterDependency on_source[] = {{source, spatial ? rpStrictSpatial : rpGeneral}, {spans, rpGeneral}};
     node->fetch_ = vsapi->createVideoFilter2((s.function + " source").c_str(), &info, fetch_get_frame, fetch_free,
-                                             fmParallel, on_source, drawings ? 2 : 1, new Shared(node), core);
+                                             fmParallel, on_source, spans ? 2 : 1, new Shared(node), core);
     info.numFrames = INT_MAX;
     node->await_ = vsapi->createVideoFilter2((s.function + " wait").c_str(), &info, await_get_frame, await_free,
                                              fmUnordered, nullptr, 0, new Shared(node), core);
@@ -89,7 +89,7 @@ void VS_CC BlockNode::fetch_free(void *instance, VSCore *, const VSAPI *vsapi) {
     auto *shared = static_cast<Shared *>(instance);
     (*shared)->ticket_ = Frame();
     vsapi->freeNode((*shared)->source_);
-    vsapi->freeNode((*shared)->drawings_);
+    vsapi->freeNode((*shared)->spans_);
     delete shared;
 }
 
@@ -199,7 +199,7 @@ const VSFrame *BlockNode::request(int n, void **frame_data, VSFrameContext *cont
     }
     note_access(n);
     BlockPtr block = covering(n);
-    if (!block && !drawings_)
+    if (!block && !spans_)
         block = place_on_grid(n);
     if (block && block->stage == Stage::done) {
         touch(block->first);
@@ -299,13 +299,13 @@ const VSFrame *VS_CC BlockNode::fetch_get_frame(int n, int reason, void *instanc
 const VSFrame *BlockNode::fetch(int n, void **frame_data, VSFrameContext *context) {
     std::unique_lock<std::mutex> lock(mutex_);
     const BlockPtr block = covering(n);
-    const bool wanted = block ? block->stage == Stage::wanted : drawings_ != nullptr;
+    const bool wanted = block ? block->stage == Stage::wanted : spans_ != nullptr;
     lock.unlock();
     if (!wanted)
         return ticket_.share();
     if (block)
         return ask_sources(*block, frame_data, context);
-    vsapi_->requestFrameFilter(n, drawings_, context);
+    vsapi_->requestFrameFilter(n, spans_, context);
     return nullptr;
 }
 
@@ -318,7 +318,7 @@ const VSFrame *BlockNode::ask_sources(const Block &block, void **frame_data, VSF
 
 const VSFrame *BlockNode::take_sources(int n, void **frame_data, VSFrameContext *context) {
     if (!*frame_data) {
-        const Frame frame(vsapi_->getFrameFilter(n, drawings_, context), vsapi_);
+        const Frame frame(vsapi_->getFrameFilter(n, spans_, context), vsapi_);
         const Span span = span_of(frame.get(), n, settings_.output.numFrames, vsapi_);
         std::unique_lock<std::mutex> lock(mutex_);
         const BlockPtr block = place_drawing(n, span);

@@ -78,9 +78,9 @@ struct Callback {
 
 class BlockNode : public std::enable_shared_from_this<BlockNode> {
   public:
-    // Takes over `source`, `drawings`, whose frames tell of those of `source` (null: blocks lie on the grid), and the
+    // Takes over `source`, `spans`, whose frames tell of those of `source` (null: blocks lie on the grid), and the
     // callback's references. Returns the filter, or nullptr.
-    static VSNode *create(BlockSettings settings, Callback callback, VSNode *source, VSNode *drawings, VSCore *core,
+    static VSNode *create(BlockSettings settings, Callback callback, VSNode *source, VSNode *spans, VSCore *core,
                           const VSAPI *vsapi);
 
     ~BlockNode();
@@ -113,7 +113,7 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
         int ticket = -1;  // the one that it waits for
     };
 
-    BlockNode(BlockSettings settings, Callback callback, VSNode *source, VSNode *drawings, VSCore *core,
+    BlockNode(BlockSettings settings, Callback callback, VSNode *source, VSNode *spans, VSCore *core,
               const VSAPI *vsapi);
 
     static const VSFrame *VS_CC main_get_frame(int n, int reason, void *instance, void **frame_data,
@@ -163,7 +163,7 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
     Callback callback_;
     const VSAPI *const vsapi_;
     VSCore *const core_;
-    VSNode *const source_, *const drawings_;      // owned by the fetch filter
+    VSNode *const source_, *const spans_;         // owned by the fetch filter
     VSNode *fetch_ = nullptr, *await_ = nullptr;  // owned by the main filter
     Frame ticket_;
 

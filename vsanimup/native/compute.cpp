@@ -123,7 +123,7 @@ void BlockNode::compute_loop() {
 // VapourSynth's and never waits for the frame. Requested along with the present frame instead, the
 // block would delay that frame, and its source errors would fail it.
 void BlockNode::start_prefetch(int n, std::unique_lock<std::mutex> &lock) {
-    if (!drawings_)
+    if (!spans_)
         place_on_grid(n);
     ahead_.insert(n);
     prefetched_up_to_ = n;
@@ -182,7 +182,7 @@ std::vector<VSFrame *> BlockNode::make_outputs(Block &block) const {
     for (int n = block.first; n <= block.last; n++) {
         const VSFrame *properties = block.inputs[static_cast<size_t>(n - block.from)].get();
         VSFrame *frame;
-        if (drawings_ && !outputs.empty()) {
+        if (spans_ && !outputs.empty()) {
             const VSFrame *whole[] = {outputs[0], outputs[0], outputs[0]};
             const int planes[] = {0, 1, 2};
             frame = vsapi_->newVideoFrame2(&vi.format, vi.width, vi.height, whole, planes, properties, core_);
@@ -211,7 +211,7 @@ std::string BlockNode::compute(Block &block, int64_t number, const PythonApi &py
     PyRef out = py.PyTuple_New(static_cast<ptrdiff_t>(outputs.size()));
     for (size_t i = 0; i < outputs.size(); i++)
         py.PyTuple_SetItem(out, static_cast<ptrdiff_t>(i),
-                           frame_tuple(py, outputs[i], block.first + static_cast<int>(i), true, i == 0 || !drawings_));
+                           frame_tuple(py, outputs[i], block.first + static_cast<int>(i), true, i == 0 || !spans_));
     PyRef arguments = py.Py_BuildValue("iiNNLK", block.first / settings_.block, block.first, in, out,
                                        static_cast<long long>(number), reinterpret_cast<unsigned long long>(&block.unwanted));
     PyRef result = arguments ? py.PyObject_CallObject(callback_.run, arguments) : nullptr;

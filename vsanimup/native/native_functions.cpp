@@ -3,7 +3,7 @@
 // sees to it that they are not used later.
 #include "block_node.hpp"
 #include "gate.hpp"
-#include "smooth.hpp"
+#include "sigma.hpp"
 
 #include <cstring>
 #include <vector>

@@ -1,7 +1,7 @@
 // The plugin's entry point, its functions, and how they hand over to vsanimup.plugin.
 #include "block_node.hpp"
 #include "checked.hpp"
-#include "steady.hpp"
+#include "temporal.hpp"
 
 #ifdef _WIN32
 #define WIN32_LEAN_AND_MEAN
@@ -20,12 +20,12 @@ struct PublicFunction {
 const PublicFunction public_functions[] = {
     {"Restore",
      "clip:vnode;task:data:opt;prompt:data:opt;strength:float:opt;grain:float:opt;model:data:opt;tilesize:int[]:opt;overlap:int[]:opt;backend:data:opt;"
-     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;drawings:int:opt;smooth:float:opt;steady:float:opt;gate:float:opt;tta:int:opt;precision:data:opt;format:int:opt;",
+     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;dedup:int:opt;spatial_threshold:float:opt;temporal_threshold:float:opt;gate:float:opt;tta:int:opt;precision:data:opt;format:int:opt;",
      "clip:vnode;"},
     {"Upscale",
      "clip:vnode;scale:float:opt;task:data:opt;grain:float:opt;original:vnode:opt;model:data:opt;steps:int:opt;strength:float:opt;prompt:data:opt;negative_prompt:data:opt;"
-     "cfg:float:opt;seed:int:opt;colorfix:data:opt;control:float:opt;tilesize:int[]:opt;overlap:int[]:opt;backend:data:opt;"
-     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;drawings:int:opt;smooth:float:opt;steady:float:opt;gate:float:opt;tta:int:opt;precision:data:opt;format:int:opt;",
+     "cfg:float:opt;seed:int:opt;colorfix:data:opt;control:float:opt;memory:float:opt;anchor:int:opt;tilesize:int[]:opt;overlap:int[]:opt;backend:data:opt;"
+     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;dedup:int:opt;spatial_threshold:float:opt;temporal_threshold:float:opt;gate:float:opt;tta:int:opt;precision:data:opt;format:int:opt;",
      "clip:vnode;"},
     {"Version", "", "any"},
 };
@@ -177,14 +177,14 @@ bool take_callback(int64_t key, Callback &callback, std::string &error) {
 
 const char internal_block_arguments[] =
     "clip:vnode;callback:int;function:data;block:int;grid:int;before:int;after:int;width:int;height:int;format:int;"
-    "drawings:vnode:opt;streams:int;cached_blocks:int;prefetch:int;group:int;";
+    "spans:vnode:opt;streams:int;cached_blocks:int;prefetch:int;group:int;";
 
 // A node of our kind; the arguments were checked by bridge.py, those that could crash are checked again.
 void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, const VSAPI *vsapi) {
     auto number = [&](const char *name) { return vsapi->mapGetIntSaturated(in, name, 0, nullptr); };
     g_vsapi = vsapi;
     BlockSettings settings;
-    int no_drawings = 0;
+    int no_spans = 0;
     settings.function = vsapi->mapGetData(in, "function", 0, nullptr);
     settings.block = number("block");
     settings.grid = number("grid");
@@ -192,7 +192,7 @@ void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, con
     settings.after = number("after");
     settings.streams = number("streams");
     settings.cached_blocks = number("cached_blocks");
-    VSNode *drawings = vsapi->mapGetNode(in, "drawings", 0, &no_drawings);
+    VSNode *spans = vsapi->mapGetNode(in, "spans", 0, &no_spans);
     settings.prefetch = number("prefetch") != 0;
     settings.group = vsapi->mapGetInt(in, "group", 0, nullptr);
 
@@ -204,10 +204,10 @@ void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, con
         error = "clip must have one format and size throughout";
     else if (settings.block < 1 || settings.grid < 1 || settings.before < 0 || settings.after < 0 || settings.streams < 1 || settings.cached_blocks < 1)
         error = "block, grid, streams and cached_blocks must be at least 1, before and after at least 0";
-    else if (drawings && (settings.block != 1 || settings.grid != 1))
-        error = "drawings go with block and grid of 1";
-    else if (drawings && vsapi->getVideoInfo(drawings)->numFrames != source.numFrames)
-        error = "drawings must be told of as many frames as clip has";
+    else if (spans && (settings.block != 1 || settings.grid != 1))
+        error = "spans go with block and grid of 1";
+    else if (spans && vsapi->getVideoInfo(spans)->numFrames != source.numFrames)
+        error = "spans must be told of as many frames as clip has";
     VSVideoInfo &vi = settings.output;
     vi.width = number("width");
     vi.height = number("height");
@@ -220,13 +220,13 @@ void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, con
     VSNode *node = nullptr;
     const std::string function = settings.function;
     if (error.empty() && take_callback(vsapi->mapGetInt(in, "callback", 0, nullptr), callback, error)) {
-        node = BlockNode::create(std::move(settings), callback, clip, drawings, core, vsapi);
-        clip = drawings = nullptr;
+        node = BlockNode::create(std::move(settings), callback, clip, spans, core, vsapi);
+        clip = spans = nullptr;
         if (!node)
             error = "VapourSynth could not create the filter";
     }
     vsapi->freeNode(clip);
-    vsapi->freeNode(drawings);
+    vsapi->freeNode(spans);
     if (node)
         vsapi->mapConsumeNode(out, "clip", node, maAppend);
     else
@@ -259,5 +259,5 @@ VS_EXTERNAL_API(void) VapourSynthPluginInit2(VSPlugin *plugin, const VSPLUGINAPI
     vspapi->registerFunction("internal_result", "any", "any", internal_result, nullptr, plugin);
     vspapi->registerFunction("internal_block", internal_block_arguments, "clip:vnode;", internal_block, nullptr, plugin);
     vspapi->registerFunction("internal_checked", checked_arguments, "clip:vnode;", internal_checked, nullptr, plugin);
-    vspapi->registerFunction("internal_steady", steady_arguments, "clip:vnode;", internal_steady, nullptr, plugin);
+    vspapi->registerFunction("internal_temporal", temporal_arguments, "clip:vnode;", internal_temporal, nullptr, plugin);
 }

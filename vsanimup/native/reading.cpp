@@ -53,7 +53,7 @@ void BlockNode::drop_unwanted() {
 int BlockNode::end_of(int n) const {
     if (BlockPtr block = covering(n))
         return block->last;
-    const int64_t last = drawings_ ? n : int64_t(n) - n % settings_.block + settings_.block - 1;
+    const int64_t last = spans_ ? n : int64_t(n) - n % settings_.block + settings_.block - 1;
     return static_cast<int>(std::min<int64_t>(last, settings_.output.numFrames - 1));
 }
 

@@ -110,7 +110,7 @@ def is_death(error: BaseException) -> bool:
 
 
 def _maker(address: str, place: Place) -> tuple[int, Maker]:
-    """An idle maker of this worker, or a new one with its share of the machine's processors."""
+    """An idle maker of this worker, or a new one with its share of the machine's CPUs."""
     with _lock:
         if _makers[address]:
             return _makers[address].pop()

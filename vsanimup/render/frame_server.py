@@ -62,7 +62,7 @@ class FrameServer:
             script: Path of the script. It is run in its own folder, as by vspipe, where there is such a folder.
             text: What the script holds. The file is not read: it may have been changed since the film was begun.
             arguments: Names and values.
-            cores: Numbers of the processors to use, or how many of them.
+            cores: Numbers of the CPUs to use, or how many of them.
             view: ``result``, or ``compare``: source and result side by side.
         """
         all_cores, mine = usable_cores(), cores if isinstance(cores, int) else len(cores)

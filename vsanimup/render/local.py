@@ -22,9 +22,9 @@ Told = Callable[[int, int], None]
 
 
 def shares(workers: int) -> list[list[int] | int]:
-    """Processors for each of so many workers: which, where the system lets one choose, else how many.
+    """CPUs for each of so many workers: which, where the system lets one choose, else how many.
 
-    Workers that have processors of their own do not fight for them, whatever their libraries think is theirs.
+    Workers that have CPUs of their own do not fight for them, whatever their libraries think is theirs.
     """
     if not hasattr(os, "sched_getaffinity"):
         return [max(1, usable_cores() // workers)] * workers

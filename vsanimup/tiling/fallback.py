@@ -13,7 +13,7 @@ LOG = logging.getLogger("vsanimup.memory")
 REMEDY = "give a smaller tilesize or num_streams, or free memory of the device"
 
 
-class Halving[Tiled]:
+class Fallback[Tiled]:
     """What works on tiles of one size, and on tiles of half the size from when the device's memory ran out.
 
     The grid that is begun with depends on arguments and the device alone. Half of it gives the same picture but for

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vsanimup.bridge import FrameView
 from vsanimup.errors import AnimupError
-from vsanimup.single_flight import Once
+from vsanimup.single_flight import SingleFlight
 from vsanimup.video.duplicates import CELL, NOISIEST, run_of, same_drawing
 from vsanimup.video.rgb import COEFFICIENTS
 from vsanimup.video.samples import UNSPECIFIED, Picture, is_full, matrix_by_height, scales
@@ -35,8 +35,8 @@ class Likeness:
         """``scenecut`` tells whether cuts are looked for; drawings end at them too. Frames that differ by more noise
         than ``noisiest`` are drawings of their own."""
         self._format, self._scenecut, self._noisiest = format, scenecut, noisiest
-        self._same = Once[tuple[int, int], bool](PAIRS)
-        self._cuts = Once[int, bool](PAIRS)
+        self._same = SingleFlight[tuple[int, int], bool](PAIRS)
+        self._cuts = SingleFlight[int, bool](PAIRS)
 
     def picture(self, frame: FrameView) -> Picture:
         """The frame's samples and what they mean."""

@@ -61,7 +61,7 @@ class Scale:
         samples = values * np.float32(1 / self.unit)
         samples += np.float32(self.zero + 0.5)
         np.clip(samples, 0, np.float32(self.top + 0.5), out=samples)
-        if np.isnan(samples.max()):  # which processors convert as they like
+        if np.isnan(samples.max()):  # which CPUs convert as they like
             np.nan_to_num(samples, copy=False)
         np.copyto(plane, samples, casting="unsafe")  # cuts the fraction off
 

@@ -15,19 +15,19 @@ MEMORY = 512 << 20
 
 
 def spans_of(
-    clip: vs.VideoNode, function: str, *, drawings: bool, scenecut: bool, reach: int, restored_reach: int, streams: int,
+    clip: vs.VideoNode, function: str, *, dedup: bool, scenecut: bool, reach: int, restored_reach: int, streams: int,
     noisiest: float = NOISIEST,
 ) -> vs.VideoNode:  # fmt: skip
     """A tiny clip, as long as ``clip``, whose frames tell by the properties :data:`vsanimup.bridge.SPAN` of its frames.
 
-    ``drawings`` looks for runs of frames that show one drawing; without, each frame is one, as each restored frame is.
+    ``dedup`` looks for runs of frames that show one drawing; without, each frame is one, as each restored frame is.
     Surroundings are up to ``reach`` frames (``restored_reach`` where frames were restored) on each side of it, within
     its scene. Frames that differ by more noise than ``noisiest`` are drawings of their own. ``clip``, gray or YUV,
     must be no node of the script's, since its cache is set.
     """
     likeness = Likeness(clip.format, scenecut=scenecut, noisiest=noisiest)
-    looked_at = _looked_at(clip, function, likeness, drawings=drawings, reach=reach, streams=streams)
-    restored = _looked_at(clip, function, likeness, drawings=False, reach=restored_reach, streams=streams)
+    looked_at = _looked_at(clip, function, likeness, dedup=dedup, reach=reach, streams=streams)
+    restored = _looked_at(clip, function, likeness, dedup=False, reach=restored_reach, streams=streams)
 
     def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
         return restored if RESTORED in f.props else looked_at
@@ -45,16 +45,16 @@ def window(frames: Collection[int], first: int, last: int, radius: int) -> list[
 
 
 def _looked_at(
-    clip: vs.VideoNode, function: str, likeness: Likeness, *, drawings: bool, reach: int, streams: int
+    clip: vs.VideoNode, function: str, likeness: Likeness, *, dedup: bool, reach: int, streams: int
 ) -> vs.VideoNode:
     """The same, whatever was done to the frames. Frame n depends on its cell of frames, and ``reach`` more beyond."""
-    if not drawings and not reach:
+    if not dedup and not reach:
         return clip.std.BlankClip(width=1, height=1, format=vs.GRAY8, keep=True)  # each frame for itself
 
     def process(job: Job) -> None:
         (output,) = job.outputs
         frames = {frame.n: frame for frame in job.inputs}
-        first, last = likeness.run(frames, output.n) if drawings else (output.n, output.n)
+        first, last = likeness.run(frames, output.n) if dedup else (output.n, output.n)
         start, end = first, last
         while start > max(0, first - reach) and not likeness.cut(frames, start):
             start -= 1
@@ -64,13 +64,13 @@ def _looked_at(
         for name, n in zip(SPAN, (start, first, last, end), strict=True):
             output.set_prop(name, n)
 
-    if drawings:
+    if dedup:
         # each frame of a cell asks for all of it, for which VapourSynth's adaptive caches are a little small
         cell = CELL + 2 * reach
         size = clip.width * clip.height * int(clip.format.bytes_per_sample) * clip.format.num_planes
         held = max(cell + 2, min(cell + CELL + streams, MEMORY // size))
         clip.std.SetVideoCache(mode=1, fixedsize=1, maxsize=held)
     return block_node(
-        clip, process, function=function, grid=CELL if drawings else 1, before=reach, after=reach, width=1, height=1,
+        clip, process, function=function, grid=CELL if dedup else 1, before=reach, after=reach, width=1, height=1,
         format=vs.GRAY8, streams=streams, cached_blocks=2 * CELL,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from vsanimup.architectures.animatelcm.layers import (
     sinusoid,
     with_float_norms,
 )
+from vsanimup.architectures.animatelcm.memory import Memory, Remembers
 
 TIMESTEPS = 1000
 BETAS = 0.00085, 0.012
@@ -71,13 +73,22 @@ class Denoiser(nn.Module):
             # every module of a width shares one table, which is no parameter
             self.register_buffer(f"positions_{channels}", sinusoid(POSITIONS, channels), persistent=False)
 
-    def move(self, module: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
-        """One motion module."""
+    def move(
+        self, module: nn.Module, x: Tensor, mask: Tensor, memory: Remembers | None, attention: Any = None
+    ) -> Tensor:
+        """One motion module, after the ``attention`` of its layer where there is one."""
         positions = self.get_buffer(f"positions_{x.shape[1]}")[: x.shape[0]].to(x.dtype)
-        y: Tensor = module(x, positions, mask)
+        if memory is None:
+            y: Tensor = module(x, positions, mask)[0]
+            return y
+        y, seen = module(x, positions, mask, memory.earlier(x.dtype), memory.mask)
+        memory.add(x, seen, None if attention is None else attention.transformer_blocks[-1].attn2.processor.heard)
         return y
 
-    def noise_of(self, latents: Tensor, timestep: Tensor, text: Tensor, mask: Tensor, *residuals: Tensor) -> Tensor:
+    def noise_of(
+        self, latents: Tensor, timestep: Tensor, text: Tensor, mask: Tensor, *residuals: Tensor,
+        memory: Remembers | None = None,
+    ) -> Tensor:  # fmt: skip
         """The noise ε that the network sees in ``latents``, in the network's precision."""
         unet: Any = self.unet
         motion: Any = self.motion
@@ -89,9 +100,10 @@ class Denoiser(nn.Module):
         for block, moves in zip(unet.down_blocks, motion.down_blocks, strict=True):
             for i, resnet in enumerate(block.resnets):
                 x = resnet(x, embedding)
-                if hasattr(block, "attentions"):
-                    x = block.attentions[i](x, encoder_hidden_states=text, return_dict=False)[0]
-                x = self.move(moves.motion_modules[i], x, mask)
+                attention = block.attentions[i] if hasattr(block, "attentions") else None
+                if attention is not None:
+                    x = attention(x, encoder_hidden_states=text, return_dict=False)[0]
+                x = self.move(moves.motion_modules[i], x, mask, memory, attention)
                 states.append(x)
             for downsampler in block.downsamplers or ():
                 x = downsampler(x)
@@ -99,8 +111,10 @@ class Denoiser(nn.Module):
         middle = unet.mid_block
         x = middle.resnets[0](x, embedding)
         x = middle.attentions[0](x, encoder_hidden_states=text, return_dict=False)[0]
+        if memory is not None:
+            memory.listen(x, middle.attentions[0].transformer_blocks[-1].attn2.processor.heard)
         for module in motion.mid_block.motion_modules:
-            x = self.move(module, x, mask)
+            x = self.move(module, x, mask, memory, middle.attentions[0])
         x = middle.resnets[1](x, embedding)
         if residuals:
             *across, last = (residual.to(dtype) for residual in residuals)
@@ -109,9 +123,10 @@ class Denoiser(nn.Module):
         for block, moves in zip(unet.up_blocks, motion.up_blocks, strict=True):
             for i, resnet in enumerate(block.resnets):
                 x = resnet(torch.cat([x, states.pop()], 1), embedding)
-                if hasattr(block, "attentions"):
-                    x = block.attentions[i](x, encoder_hidden_states=text, return_dict=False)[0]
-                x = self.move(moves.motion_modules[i], x, mask)
+                attention = block.attentions[i] if hasattr(block, "attentions") else None
+                if attention is not None:
+                    x = attention(x, encoder_hidden_states=text, return_dict=False)[0]
+                x = self.move(moves.motion_modules[i], x, mask, memory, attention)
             for upsampler in block.upsamplers or ():
                 x = upsampler(x)
         y: Tensor = unet.conv_out(F.silu(unet.conv_norm_out(x)))
@@ -120,13 +135,43 @@ class Denoiser(nn.Module):
     def forward(
         self, latents: Tensor, noise: Tensor, timestep: Tensor, signal: Tensor, spread: Tensor,
         next_signal: Tensor, next_spread: Tensor, text: Tensor, mask: Tensor, *residuals: Tensor,
+        memory: Remembers | None = None,
     ) -> Tensor:  # fmt: skip
-        found = self.noise_of(latents, timestep, text, mask, *residuals).float()
+        found = self.noise_of(latents, timestep, text, mask, *residuals, memory=memory).float()
         scaled, data = timestep * TIMESTEP_SCALE, DATA_SPREAD**2
         skip = data / (scaled.square() + data)
         out = scaled / (scaled.square() + data).sqrt()
         denoised = skip * latents + out * (latents - spread * found) / signal
         return next_signal * denoised + next_spread * noise
+
+    @property
+    def motion_layout(self) -> list[tuple[int, int]]:
+        """Channels of each motion module in the order in which they run, and how often it halves latents' sides, as
+        the factor by which its pictures are smaller."""
+        motion: Any = self.motion
+        last = len(motion.down_blocks) - 1
+        levels = [*range(last + 1), last, *range(last, -1, -1)]
+        blocks = (*motion.down_blocks, motion.mid_block, *motion.up_blocks)
+        return [
+            (module.norm.num_channels, 1 << level)
+            for level, block in zip(levels, blocks, strict=True)
+            for module in block.motion_modules
+        ]
+
+
+class Remembering(Denoiser):
+    """A denoiser whose motion modules see frames of earlier windows, too. See :mod:`export.animatelcm`.
+
+    Its inputs are those of the denoiser, with ``memory_mask, slot_order, frame_order`` behind the mask, and three
+    tensors for each motion module at the end.
+    """
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        plain, (memory_mask, slots, frames), rest = inputs[:9], inputs[9:12], inputs[12:]
+        count = 3 * len(self.motion_layout)
+        residuals, kept = rest[: len(rest) - count], rest[len(rest) - count :]
+        memory = Memory(plain[8], memory_mask, slots, frames, kept)
+        return super().forward(*plain, *residuals, memory=memory), *memory.results()
 
 
 class Control(nn.Module):
@@ -304,6 +349,55 @@ def example_of_denoise(
         shapes = residual_shapes(widths, frames, height, width, layers)
         inputs |= {f"residual_{i}": 0.3 * torch.randn(shape) for i, shape in enumerate(shapes)}
     return inputs
+
+
+Axes = dict[str, dict[int, str]]
+"""Names of symbolic axes of inputs and outputs."""
+REMEMBER = "denoise_memory"
+"""The graph of the denoiser with memory."""
+SHARED = {REMEMBER: "denoise"}
+"""Graphs that have the weights of another."""
+MEMORY = "keys", "values", "scores"
+"""What a motion module remembers, see :class:`vsanimup.architectures.animatelcm.memory.Memory`."""
+
+
+def example_of_memory(
+    layout: Sequence[tuple[int, int]], plain: dict[str, Tensor], slots: int
+) -> dict[str, Tensor]:  # fmt: skip
+    """Random inputs of a denoiser with memory, by name, given those of the denoiser and the motion modules' layout.
+
+    The first frames see all slots but the last. The orders alone decide what is kept: what small differences of scores
+    change is no measure of an export.
+    """
+    frames, height, width = (plain["latents"].shape[i] for i in (0, 2, 3))
+    mask = torch.where((torch.arange(frames)[:, None] < frames // 2) & (torch.arange(slots) < slots - 1), 0.0, -10000.0)
+    order = 1e5 * torch.randperm(slots + frames).float()
+    orders = {"slot_order": order[:slots], "frame_order": order[slots:]}
+    names = list(plain)
+    behind = names.index("mask") + 1
+    inputs = {name: plain[name] for name in names[:behind]} | {"memory_mask": mask} | orders
+    inputs |= {name: plain[name] for name in names[behind:]}
+    for i, (channels, divide) in enumerate(layout):
+        shape = height // divide, width // divide, slots
+        inputs |= {f"keys_{i}": torch.randn(*shape, 2 * channels), f"values_{i}": torch.randn(*shape, 2 * channels)}
+        inputs[f"scores_{i}"] = 3 * torch.rand(shape)
+    return inputs
+
+
+def memory_axes(layout: Sequence[tuple[int, int]]) -> Axes:
+    """Symbolic axes of what a denoiser with memory takes and gives besides, by name; outputs begin with ``next_``."""
+    axes = {"memory_mask": {0: "frames", 1: "slots"}, "slot_order": {0: "slots"}, "frame_order": {0: "frames"}}
+    for i, (_, divide) in enumerate(layout):
+        suffix = f"_{divide}" if divide > 1 else ""
+        for name in MEMORY:
+            axes[f"{name}_{i}"] = {0: f"height{suffix}", 1: f"width{suffix}", 2: "slots"}
+            axes[f"next_{name}_{i}"] = axes[f"{name}_{i}"]
+    return axes
+
+
+def memory_outputs(layout: Sequence[tuple[int, int]]) -> list[str]:
+    """Outputs of a denoiser with memory, in order."""
+    return ["next_latents", *(f"next_{name}_{i}" for i in range(len(layout)) for name in MEMORY)]
 
 
 def residual_shapes(

@@ -6,6 +6,7 @@ Everything here has the parameter names of the diffusers module that it stands f
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import StrEnum
 
 import torch
@@ -96,11 +97,34 @@ def attend(
     return mixed.transpose(1, 2).reshape(query.shape[0], -1, heads * width)
 
 
+def paid(query: Tensor, key: Tensor, heads: int, mask: Tensor) -> Tensor:
+    """Attention that a text pays to each place of each frame, ``[frames, places]`` in float32; 1 on average.
+
+    ``query [frames, places, channels]`` are the picture's, ``key [1, tokens, channels]`` the text's. The softmax goes
+    over the visual side: all places of the frames that ``mask [frames, frames]`` lets a frame see. The mean over heads
+    and tokens is what AdaCM² (arXiv 2411.12593) goes by.
+    """
+    frames, places, width = query.shape[0], query.shape[1], query.shape[-1] // heads
+    q = (query * (int(width) ** -0.5)).reshape(frames, places, heads, width).transpose(1, 2)
+    k = key.reshape(1, -1, heads, width).transpose(1, 2).transpose(-1, -2)
+    scores = (q @ k).float()  # [frames, heads, places, tokens]
+    highest = scores.amax((0, 2), keepdim=True)
+    scores = (scores - highest).exp()
+    seen = mask.exp()
+    whole = (seen @ scores.sum(2).flatten(1)).reshape(scores.shape[0], heads, 1, -1)
+    count = seen.sum(1)[:, None] * places
+    shares: Tensor = (scores / whole.clamp_min(1e-30)).mean((1, 3)) * count
+    return shares
+
+
 class PlainAttention:
     """Attention processor for diffusers' modules, see :func:`attend`.
 
     The text may have batch 1. Masks are not taken: the base's spatial attention has none.
     """
+
+    heard: tuple[Tensor, Tensor, int] | None = None
+    """Of the last cross-attention: what :func:`paid` takes, but for the mask."""
 
     def __init__(self, slices: int = 1) -> None:
         self.slices = slices
@@ -118,6 +142,8 @@ class PlainAttention:
         seen = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query, key, value = attn.to_q(hidden_states), attn.to_k(seen), attn.to_v(seen)
         slices = 1 if encoder_hidden_states is not None else self.slices
+        if encoder_hidden_states is not None:
+            self.heard = query, key, attn.heads
         mixed: Tensor = attn.to_out[0](attend(query, key, value, attn.heads, slices=slices))
         if picture:
             mixed = mixed.transpose(1, 2).reshape(before.shape)
@@ -130,17 +156,27 @@ def sinusoid(length: int, channels: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
 
 
+KeysValues = tuple[Tensor, Tensor]
+"""Of one attention over frames, each ``[places, frames, channels]``."""
+
+
 class MotionAttention(nn.Module):
-    """Self-attention over frames, ``[places, frames, channels]``."""
+    """Self-attention over frames, ``[places, frames, channels]``, which may see keys and values of earlier ones, too.
+
+    Gives all the keys and values that it went over, the earlier ones first, beside its result.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.to_q, self.to_k, self.to_v = (nn.Linear(channels, channels, bias=False) for _ in range(3))
         self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        mixed: Tensor = self.to_out[0](attend(self.to_q(x), self.to_k(x), self.to_v(x), MOTION_HEADS, mask))
-        return mixed
+    def forward(self, x: Tensor, mask: Tensor, earlier: KeysValues | None = None) -> tuple[Tensor, KeysValues]:
+        key, value = self.to_k(x), self.to_v(x)
+        if earlier is not None:
+            key, value = (torch.cat(both, 1) for both in zip(earlier, (key, value), strict=True))
+        mixed: Tensor = self.to_out[0](attend(self.to_q(x), key, value, MOTION_HEADS, mask))
+        return mixed, (key, value)
 
 
 class GatedProjection(nn.Module):
@@ -179,11 +215,18 @@ class MotionBlock(nn.Module):
         self.attn1, self.attn2 = MotionAttention(channels), MotionAttention(channels)
         self.ff = MotionFeedForward(channels)
 
-    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        x = x + self.attn1(self.norm1(x) + positions, mask)
-        x = x + self.attn2(self.norm2(x) + positions, mask)
+    def forward(
+        self, x: Tensor, positions: Tensor, mask: Tensor, earlier: Sequence[KeysValues | None]
+    ) -> tuple[Tensor, list[KeysValues]]:
+        seen = []
+        for norm, attention, before in zip(
+            (self.norm1, self.norm2), (self.attn1, self.attn2), earlier, strict=True
+        ):  # fmt: skip
+            mixed, pair = attention(norm(x) + positions, mask, before)
+            x = x + mixed
+            seen.append(pair)
         y: Tensor = x + self.ff(self.norm3(x))
-        return y
+        return y, seen
 
 
 class Motion(nn.Module):
@@ -214,11 +257,17 @@ class Motion(nn.Module):
         flat = normal.reshape(x.shape[0], self.norm.num_channels, -1)
         return (flat * self.norm.weight[:, None] + self.norm.bias[:, None]).reshape(x.shape).to(x.dtype)
 
-    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, positions: Tensor, mask: Tensor, earlier: Sequence[KeysValues] | None = None,
+        earlier_mask: Tensor | None = None,
+    ) -> tuple[Tensor, list[KeysValues]]:  # fmt: skip
+        """``earlier`` are keys and values of other frames for both attentions, and ``earlier_mask [frames, others]``
+        says who sees them. Gives all the keys and values of both beside the result."""
         frames, channels, height, width = x.shape
         normal = self.norm(x) if self.pooling is Pooling.FRAME else self.pooled(x, mask)
         tokens = self.proj_in(normal.permute(2, 3, 0, 1).reshape(-1, frames, channels))
-        for block in self.transformer_blocks:
-            tokens = block(tokens, positions, mask)
+        every = mask if earlier_mask is None else torch.cat([earlier_mask, mask], 1)
+        (block,) = self.transformer_blocks
+        tokens, seen = block(tokens, positions, every, earlier or (None, None))
         moved: Tensor = self.proj_out(tokens).reshape(height, width, frames, channels).permute(2, 3, 0, 1)
-        return x + moved
+        return x + moved, seen

@@ -3,7 +3,7 @@
 A conv head at half resolution, conv pairs at a quarter, a transformer body with windowed attention over 8x8-pixel
 tokens, and the same way back, with sums across. Planes of a YUV 4:2:0 frame go in at their own resolutions: nothing
 is spent on chroma samples that the video does not have. Every layer but the attention's products is a convolution,
-with a rectifier or a sum behind it, which 8-bit kernels run at three to four times the speed of floats. What such
+with a rectifier or a sum after it, which 8-bit kernels run at three to four times the speed of floats. What such
 kernels round, :class:`Round` rounds in training.
 
 One class serves restoration (``scale=1``) and enlargement (``scale=2``). Restoration carries task biases after
@@ -45,11 +45,11 @@ class LiteConfig:
     first: int = 1
     """Pairs of convolutions at half resolution before the body."""
     inner: int = 2
-    """Pairs at a quarter, before the body and again behind it."""
+    """Pairs at a quarter, before the body and again after it."""
     depth: int = 2
     """Transformer blocks."""
     last: int = 1
-    """Pairs at half resolution behind the body."""
+    """Pairs at half resolution after the body."""
     half_hidden: int = 0
     """Channels between the two convolutions of a pair at half resolution; 0 for as many as around them."""
     quarter_hidden: int = 0
@@ -337,7 +337,7 @@ class Lite(nn.Module):
 
 
 def evened_out(y: Tensor, threshold: float, radius: int = 4) -> Tensor:
-    """The sigma filter that the product runs behind a network (``vsanimup/native/smooth.cpp``), along rows and columns.
+    """The sigma filter that the product runs after a network (``vsanimup/native/sigma.cpp``), along rows and columns.
 
     ``y`` ``[batch, 1, rows, columns]`` and ``threshold`` in units of luma's range. Weights have no gradient.
     """

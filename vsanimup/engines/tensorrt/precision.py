@@ -61,7 +61,7 @@ def convert(model: onnx.ModelProto, precision: str, *, origin: str, folder: Path
     """Turn a graph of 32-bit floats into one of ``fp16`` or ``bf16``, in place; inputs and outputs keep 32 bits.
 
     ``folder`` is where external weights lie. Initialisers keep their names. With ``rounded`` all types stay as they
-    are, and values are rounded wherever the converted graph would hold 16 bits: such a graph runs on any processor.
+    are, and values are rounded wherever the converted graph would hold 16 bits: such a graph runs on any CPU.
     Raises :class:`AnimupError` for graphs with control flow.
     """
     if flow := CONTROL_FLOW & {node.op_type for node in model.graph.node}:

@@ -9,6 +9,7 @@ from typing import Any
 
 from vsanimup.engines import Backend, Engine, Size
 from vsanimup.errors import AnimupError, shown
+from vsanimup.networks.animatelcm.memory import Budget, Layout
 from vsanimup.networks.animatelcm.schedule import Schedule
 from vsanimup.networks.animatelcm.tokenizer import MERGES, VOCABULARY, Tokenizer
 from vsanimup.networks.manifest import MANIFEST, Model, open_model
@@ -17,6 +18,8 @@ KIND = "animatelcm"
 GRAPHS = ("text", "encode", "denoise", "decode")
 """Networks that every model has; one with a ControlNet has ``control`` besides."""
 CONTROL = "control"
+REMEMBER = "denoise_memory"
+"""The denoiser with memory of earlier windows, of the denoiser's weights."""
 WINDOW = 16
 """Frames of a window at most, as the filter makes them; an engine for more would only take more memory."""
 HALVINGS = 8
@@ -51,6 +54,9 @@ class AnimateLcm:
     """Samples of a picture that one of latents stands for, along each axis."""
     latent_channels: int
     """Channels of latents."""
+    memory: Layout
+    """Channels of each motion module, and the factor by which its pictures are smaller than latents; none where the
+    model has no denoiser with memory."""
 
     @property
     def folder(self) -> Path:
@@ -65,7 +71,7 @@ class AnimateLcm:
     @property
     def networks(self) -> tuple[str, ...]:
         """Names of its graphs."""
-        return (*GRAPHS, CONTROL) if self.control else GRAPHS
+        return (*GRAPHS, *((CONTROL,) if self.control else ()), *((REMEMBER,) if self.memory else ()))
 
     @classmethod
     def open(cls, folder: Path) -> AnimateLcm:
@@ -104,6 +110,7 @@ class AnimateLcm:
             original_steps=fields.whole("original_steps", 1, 1 << 16),
             factor=fields.whole("factor", 1, 64, default=8),
             latent_channels=fields.whole("latent_channels", 1, 1024, default=4),
+            memory=fields.pairs("memory"),
         )
         if found.original_steps > found.timesteps:
             raise AnimupError(f"{fields.where}.original_steps must be {found.timesteps} at most")
@@ -115,6 +122,14 @@ class AnimateLcm:
             if not (model.folder / name).is_file():
                 raise AnimupError(f"model file {model.folder / name} is missing; get the model again")
         return found
+
+    def check_memory(self, budget: Budget | None) -> None:
+        """Raises :class:`AnimupError` where memory is asked for that the model cannot have."""
+        if budget is not None and not self.memory:
+            raise AnimupError(
+                f"memory needs a model with a graph for it, which {self.model.name} has not: export it again with this "
+                "version, or leave memory out"
+            )
 
     def schedule(self, steps: int, strength: float) -> Schedule:
         """The steps of a run, see :class:`vsanimup.networks.animatelcm.schedule.Schedule`."""
@@ -155,7 +170,7 @@ class AnimateLcm:
 
 
 def _weights(network: str) -> str:
-    return f"{network}.weights"
+    return f"{'denoise' if network == REMEMBER else network}.weights"
 
 
 class _Fields:
@@ -188,6 +203,18 @@ class _Fields:
         if not isinstance(value, str):
             raise self._refuse(name, "a text")
         return value
+
+    def pairs(self, name: str) -> Layout:
+        """Pairs of whole numbers, the second a divisor of :data:`HALVINGS`; none where nothing is said."""
+        value = self._section.get(name, [])
+        if isinstance(value, list) and len(value) <= 64:
+            numbers = [tuple(pair) if isinstance(pair, list) else () for pair in value]
+            if all(
+                len(pair) == 2 and all(type(n) is int and 0 < n < 1 << 16 for n in pair) and HALVINGS % pair[1] == 0
+                for pair in numbers
+            ):
+                return tuple((int(channels), int(divide)) for channels, divide in numbers)
+        raise self._refuse(name, f"a list of pairs of channels and a divisor of {HALVINGS}")
 
     def rising(self, name: str) -> tuple[float, float]:
         """Two numbers between 0 and 1, the larger last."""

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from vsanimup.engines import Array, Backend, DeviceArray, Engine, Feed, Result, Size, on_host
 from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm import colour, noise
-from vsanimup.networks.animatelcm.model import CONTROL, HALVINGS, AnimateLcm
+from vsanimup.networks.animatelcm.memory import Budget, Carried, Key, Stale, Turn, empty, size_of
+from vsanimup.networks.animatelcm.model import CONTROL, HALVINGS, REMEMBER, AnimateLcm
 from vsanimup.networks.animatelcm.schedule import Step
-from vsanimup.tiling.fallback import Halving, halved
+from vsanimup.tiling.fallback import Fallback, halved
 from vsanimup.tiling.tiles import Axis, Blend, Grid, plan
 
 TILE, OVERLAP = 512, 64
@@ -64,7 +65,7 @@ class Enhancer:
         self, *, model: AnimateLcm, width: int, height: int, backend: Backend, device_id: int = 0,
         tilesize: tuple[int, int] | None = None, overlap: tuple[int, int] = (OVERLAP, OVERLAP), steps: int = 2,
         strength: float = 0.3, prompt: str = "", negative_prompt: str = "", cfg: float = 1.0, seed: int = 0,
-        colorfix: str = "wavelet", control: float | None = None, streams: int = 1,
+        colorfix: str = "wavelet", control: float | None = None, streams: int = 1, budget: Budget | None = None,
     ) -> None:  # fmt: skip
         """``width`` and ``height`` are those of the pictures, ``tilesize`` and ``overlap`` (width, height) in their
         samples, rounded up to multiples of the model's ``align``; without ``tilesize`` the picture is cut into the
@@ -72,7 +73,8 @@ class Enhancer:
         :class:`.schedule.Schedule`. ``cfg`` is the weight of the prompt against the negative prompt,
         1 to 30, where 1 leaves out the latter and halves the time. ``seed`` is any number of 64 bits, ``colorfix`` one
         of :data:`.colour.COLOURFIXES`, ``control`` the strength of the ControlNet, 0 to 2; it is 1
-        unless given where the model has one. ``streams`` is the number of calls that go on at once.
+        unless given where the model has one. ``streams`` is the number of calls that go on at once. With a ``budget``
+        windows hand on a memory of that size.
 
         Encodes the text; the other networks are loaded when they are first used. Raises :class:`AnimupError` naming
         the argument, its value and what would do, or the file that is damaged.
@@ -87,7 +89,9 @@ class Enhancer:
             )
         if control is not None and not 0 <= control <= MOST_CONTROL:  # also what is no number
             raise AnimupError(f"control must lie between 0 and {MOST_CONTROL:g}, got {control:g}")
+        model.check_memory(budget)
         colour.check(colorfix)
+        self.budget = budget
         self._model, self._backend, self._device, self._streams = model, backend, device_id, streams
         self._width, self._height = width, height
         self._cfg, self._colorfix = float(cfg), colorfix
@@ -100,14 +104,32 @@ class Enhancer:
             else plan(width, height, tile=tilesize, overlap=overlap, align=model.align, most=0),
             TILE,
         )
-        self._halving = Halving(first, lambda: self._half(first), lambda tiled: tiled.grid)
+        self._fallback = Fallback(first, lambda: self._half(first), lambda tiled: tiled.grid)
         self._loading = threading.Lock()
         self._texts = self._encode_texts([prompt] if self._cfg == 1 else [prompt, negative_prompt])
 
     @property
     def grid(self) -> Grid:
         """The denoiser's tiles, in samples of pictures."""
-        return self._halving.tiled.grid
+        return self._fallback.tiled.grid
+
+    @property
+    def memory_size(self) -> int:
+        """Bytes that the memory of one chain of windows takes: that of each tile, step and text. 0 without a budget."""
+        return self._memory_of_run * len(self.grid) * len(self._steps) * (1 if self._cfg == 1 else 2)
+
+    @property
+    def memory_work(self) -> int:
+        """Bytes that it takes besides while a window is computed: what one run sees, and what it leaves."""
+        return 2 * self._memory_of_run
+
+    @property
+    def _memory_of_run(self) -> int:
+        """Bytes that one run of the denoiser remembers."""
+        if self.budget is None:
+            return 0
+        height, width = (axis.tile // self._model.factor for axis in (self.grid.rows, self.grid.columns))
+        return size_of(self._model.memory, height, width, self.budget.slots)
 
     def _tiled(self, grid: Grid, most: int, like: Tiled | None = None) -> Tiled:
         """For the denoiser's tiles ``grid`` and the autoencoder's of at most ``most`` samples along each axis."""
@@ -137,24 +159,40 @@ class Enhancer:
         changed = (smaller.grid, smaller.encoded, smaller.decoded) != (first.grid, first.encoded, first.decoded)
         return smaller if changed else None
 
-    def __call__(self, images: Array, scenes: NDArray[np.integer], cancelled: Cancelled) -> Array:
+    def __call__(
+        self, images: Array, scenes: NDArray[np.integer], cancelled: Cancelled,
+        memory: tuple[Carried, Turn] | None = None,
+    ) -> Array:  # fmt: skip
         """Enhanced pictures ``[frames, 3, height, width]``, RGB in 0..1, of such ``images``.
 
         ``scenes [frames]`` numbers the scene of each: nothing passes between frames of different numbers. There may be
-        as many frames as the model's ``most_frames``. Raises :class:`AnimupError` when ``cancelled()`` says so between
-        two runs of a network, or when one fails.
+        as many frames as the model's ``most_frames``. ``memory``, which goes with the budget, is that of the windows
+        before in the chain, and is changed; :class:`Stale` says that it is of other tiles. Raises :class:`AnimupError`
+        when ``cancelled()`` says so between two runs of a network, or when one fails.
         """
         frames = len(images)
         if images.shape[1:] != (3, self._height, self._width) or scenes.shape != (frames,):
             raise ValueError(f"pictures {images.shape} and scenes {scenes.shape} do not fit")
         if not 1 <= frames <= self._model.most_frames:
             raise AnimupError(f"a window must have 1 to {self._model.most_frames} frames, got {frames}")
-        return self._halving.run(lambda tiled: self._enhance(tiled, images, scenes, cancelled))
+        if (memory is None) != (self.budget is None):
+            raise ValueError("memory and budget go together")
+        return self._fallback.run(lambda tiled: self._enhance(tiled, images, scenes, cancelled, memory))
 
-    def _enhance(self, tiled: Tiled, images: Array, scenes: NDArray[np.integer], cancelled: Cancelled) -> Array:
+    def _enhance(
+        self, tiled: Tiled, images: Array, scenes: NDArray[np.integer], cancelled: Cancelled,
+        memory: tuple[Carried, Turn] | None,
+    ) -> Array:  # fmt: skip
         """As a call, by these tiles."""
+        if memory is not None:
+            carried = memory[0]
+            if carried.owner is not None and carried.owner is not tiled:
+                raise Stale
+            carried.owner = tiled
         latents = self._encode(tiled, images, cancelled)
-        latents = self._denoise(tiled, images, latents, scenes, cancelled)
+        latents = self._denoise(tiled, images, latents, scenes, cancelled, memory)
+        if memory is not None:
+            carried.follow(memory[1])
         return self._decode(tiled, images, latents, cancelled)
 
     def _encode_texts(self, texts: list[str]) -> list[Array]:
@@ -167,7 +205,7 @@ class Enhancer:
         """A network for tiles of a grid, loaded on first use: scripts are often evaluated without a frame asked for."""
         with self._loading:
             if network not in tiled.engines:
-                sizes = tile_sizes(grid, self._model.factor)
+                sizes = network_sizes(self._model, network, grid, self.budget)
                 engine = self._model.load(
                     network, self._backend, sizes=sizes, device_id=self._device, streams=self._streams
                 )
@@ -196,8 +234,9 @@ class Enhancer:
         return latents
 
     def _denoise(
-        self, tiled: Tiled, images: Array, latents: Array, scenes: NDArray[np.integer], cancelled: Cancelled
-    ) -> Array:
+        self, tiled: Tiled, images: Array, latents: Array, scenes: NDArray[np.integer], cancelled: Cancelled,
+        memory: tuple[Carried, Turn] | None,
+    ) -> Array:  # fmt: skip
         """Latents of the enhanced pictures: each tile through all steps, then put together."""
         frames, channels = latents.shape[:2]
         mask = np.where(scenes[:, None] == scenes[None, :], 0, APART).astype(np.float32)
@@ -214,23 +253,39 @@ class Enhancer:
                 added = tiled.noise[i % len(self._steps)][:, *area]
                 inputs = {"latents": tile, "noise": np.repeat(added[None], frames, 0), "mask": mask, **step.inputs()}
                 # latents stay on the device, except between steps that a negative prompt is weighed in
-                tile, *without = [self._step(tiled, inputs, text, hint, cancelled) for text in self._texts]
+                tile, *without = [
+                    self._step(tiled, inputs, text, hint, cancelled, memory, (row, column, i, n))
+                    for n, text in enumerate(self._texts)
+                ]
                 for negative in map(on_host, without):
                     tile = negative + np.float32(self._cfg) * (on_host(tile) - negative)
             blend.add(row, column, on_host(tile).reshape(frames * channels, *tile.shape[2:]))
         return blend.result(0, *tiled.shape[1:]).reshape(latents.shape)
 
     def _step(
-        self, tiled: Tiled, inputs: Mapping[str, Result], text: Array, hint: Array | None, cancelled: Cancelled
-    ) -> Result:
-        """One step of one tile with one text; its latents stay on the device, as do those that lead to them."""
+        self, tiled: Tiled, inputs: Mapping[str, Result], text: Array, hint: Array | None, cancelled: Cancelled,
+        memory: tuple[Carried, Turn] | None, key: Key,
+    ) -> Result:  # fmt: skip
+        """One step of one tile with one text; its latents stay on the device, as do those that lead to them, and what
+        it remembers."""
         every: dict[str, Feed | DeviceArray] = {**inputs, "text": text}
         if hint is not None:
             seen = {name: every[name] for name in ("latents", "timestep", "text")}
             given = {**seen, "image": hint, "strength": self._control}
             residuals = [f"residual_{i}" for i in range(self._model.residuals)]
             every |= self._run(tiled, CONTROL, tiled.grid, given, cancelled, keep=residuals)
-        return self._run(tiled, "denoise", tiled.grid, every, cancelled, keep=["next_latents"])["next_latents"]
+        if memory is None:
+            return self._run(tiled, "denoise", tiled.grid, every, cancelled, keep=["next_latents"])["next_latents"]
+        carried, turn = memory
+        height, width = (axis.tile // self._model.factor for axis in (tiled.grid.rows, tiled.grid.columns))
+        before = carried.tensors.get(key) or empty(self._model.memory, height, width, carried.budget.slots)
+        names = [f"next_{name}" for name in before]
+        found = self._run(
+            tiled, REMEMBER, tiled.grid, {**every, **carried.inputs(turn), **before}, cancelled,
+            keep=["next_latents", *names],
+        )  # fmt: skip
+        carried.tensors[key] = {name: found[f"next_{name}"] for name in before}
+        return found["next_latents"]
 
     def _decode(self, tiled: Tiled, images: Array, latents: Array, cancelled: Cancelled) -> Array:
         """Pictures of latents, in the colours of ``images``."""
@@ -269,12 +324,20 @@ def tile_sizes(grid: Grid, factor: int) -> dict[str, Size]:
     return sizes
 
 
-def network_grids(model: AnimateLcm, width: int, height: int) -> dict[str, Grid]:
-    """The grids of all networks that see pictures, for pictures of a size and tiles as they are by themselves."""
+def network_sizes(model: AnimateLcm, network: str, grid: Grid, budget: Budget | None) -> dict[str, Size]:
+    """The symbolic dimensions of a network but for frames, for tiles of a grid."""
+    slots: dict[str, Size] = {"slots": budget.slots} if budget is not None and network == REMEMBER else {}
+    return tile_sizes(grid, model.factor) | slots
+
+
+def network_grids(model: AnimateLcm, width: int, height: int, budget: Budget | None = None) -> dict[str, Grid]:
+    """The grids of all networks that see pictures, for pictures of a size and tiles as they are by themselves; with a
+    ``budget`` the denoiser is the one with memory."""
     shared = (OVERLAP, OVERLAP)
     drawn = even_grid(width, height, shared, model.align)
     seen = even_grid(drawn.columns.padded, drawn.rows.padded, shared, model.align)
-    grids = {"encode": seen, "denoise": drawn, "decode": even_grid(width, height, shared, model.align)}
+    denoise = "denoise" if budget is None else REMEMBER
+    grids = {"encode": seen, denoise: drawn, "decode": even_grid(width, height, shared, model.align)}
     return grids | ({CONTROL: drawn} if model.control else {})
 
 

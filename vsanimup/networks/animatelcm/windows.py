@@ -57,7 +57,7 @@ class Sequence:
         return sum(drawing.first < self.start for drawing in self.drawings)
 
     def windows(self) -> tuple[tuple[int, int], ...]:
-        """Positions of the first drawing of each window and behind its last; two windows share :data:`OVERLAP`."""
+        """Positions of the first drawing of each window and after its last; two windows share :data:`OVERLAP`."""
         count = len(self.drawings)
         if count <= WINDOW:
             return ((0, count),)

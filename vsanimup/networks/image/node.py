@@ -15,8 +15,8 @@ from vsanimup.errors import AnimupError
 from vsanimup.networks.image.network import ImageNetwork
 from vsanimup.networks.lite.inference import memory_of_tile
 from vsanimup.networks.lite.node import Settings
-from vsanimup.single_flight import Once
-from vsanimup.tiling.fallback import Halving, halved
+from vsanimup.single_flight import SingleFlight
+from vsanimup.tiling.fallback import Fallback, halved
 from vsanimup.tiling.tiles import Blend, Grid, fixed, plan, surround
 from vsanimup.video.formats import converted
 from vsanimup.video.likeness import RESTORED, matrix_of, refuse_interlaced
@@ -65,7 +65,7 @@ class ImageProcess:
         self._network, self._settings, self._target = network, settings, target
         self._height = clip.height
         self._source = clip.format
-        self._finished = Once[bytes, Array](2 + settings.num_streams)
+        self._finished = SingleFlight[bytes, Array](2 + settings.num_streams)
         self._places = threading.BoundedSemaphore(settings.num_streams)
         self._loading = threading.Lock()
         width, height = clip.width, clip.height
@@ -77,7 +77,7 @@ class ImageProcess:
             before, after = (each.rows.tile * each.columns.tile for each in (grid, smaller))
             return Tiled(smaller) if after < before else None
 
-        self._halving = Halving(Tiled(grid), half, lambda tiled: tiled.grid)
+        self._fallback = Fallback(Tiled(grid), half, lambda tiled: tiled.grid)
 
     def __call__(self, job: Job) -> None:
         """Make the picture of the drawing that ``job``'s output frames show."""
@@ -121,7 +121,7 @@ class ImageProcess:
 
     def _tiles(self, picture: Array, cancelled: Callable[[], bool]) -> Array:
         """Pictures ``[frames * channels, rows, columns]`` in 0..1 through the network, tile by tile."""
-        return self._halving.run(lambda tiled: self._compute(tiled, picture, cancelled))
+        return self._fallback.run(lambda tiled: self._compute(tiled, picture, cancelled))
 
     def _compute(self, tiled: Tiled, picture: Array, cancelled: Callable[[], bool]) -> Array:
         """The same by these tiles."""
@@ -185,11 +185,11 @@ def image_clip(
     most = memory_of_tile(settings.backend.memory(settings.device_id), settings.num_streams)
     grid = grid_of(network, clip.width, clip.height, settings, overlap_given, most)
     spans = spans_of(
-        work, function, drawings=settings.drawings, scenecut=settings.scenecut, reach=network.radius,
+        work, function, dedup=settings.dedup, scenecut=settings.scenecut, reach=network.radius,
         restored_reach=network.radius, streams=settings.num_streams,
     )  # fmt: skip
     done = block_node(
-        work, ImageProcess(work, network, settings, grid, result), function=function, drawings=spans,
+        work, ImageProcess(work, network, settings, grid, result), function=function, spans=spans,
         before=network.radius, after=network.radius, format=result.id, streams=settings.num_streams,
         cached_blocks=settings.num_streams + 2, **size,
     )  # fmt: skip

@@ -1,7 +1,7 @@
-"""The gate behind a lite network: what it does is taken only as far as the source supports it.
+"""The gate after a lite network: what it does is taken only as far as the source supports it.
 
 For cells of 8x8 luma samples of the source a small predictor tells which share of the network's change, and which of
-the evening out behind it, to take: ``plain + change * (network - plain) + evening * (evened - network)``, where
+the evening out after it, to take: ``plain + change * (network - plain) + evening * (evened - network)``, where
 ``plain`` is the source itself, or, for networks that enlarge, the source enlarged by Lanczos. Shares are interpolated
 between cells. All this is a pure function of these pictures, of whole frames, whatever the tiles were.
 """
@@ -135,18 +135,23 @@ def blend(plane: Passage, change: Array, evening: Array, cell: int) -> None:
 
 
 def limit(
-    picture: Picture, network: Sequence[Array], evened: Sequence[Array], smooth: float, model: Model, mix: Mix,
+    picture: Picture,
+    network: Sequence[Array],
+    evened: Sequence[Array],
+    spatial_threshold: float,
+    model: Model,
+    mix: Mix,
     gate: float,
-) -> None:  # fmt: skip
+) -> None:
     """Take, in place of ``evened``, what ``picture`` supports of what a model made of it by a task mix.
 
-    ``evened`` is ``network`` evened out by the threshold ``smooth``, or, for 0, ``network`` itself. ``gate`` 0..1 is
-    how far to go by the shares: 0 would take all.
+    ``evened`` is ``network`` evened out by the threshold ``spatial_threshold``, or, for 0, ``network`` itself. ``gate``
+    0..1 is how far to go by the shares: 0 would take all.
     """
     role = role_of(model)
     planes = passages(picture, network, evened)
     judged = planes
-    if smooth != FITTED[role]:
+    if spatial_threshold != FITTED[role]:
         judged = [replace(plane, evened=plane.network.copy()) for plane in planes]
         for plane in judged:
             even_out(plane.evened, FITTED[role] * STEP)

@@ -15,7 +15,7 @@ from vsanimup.errors import AnimupError
 from vsanimup.networks.lite.modulation import Modulation
 from vsanimup.networks.manifest import Model
 from vsanimup.sizes import show_bytes
-from vsanimup.tiling.fallback import REMEDY, Halving, halved
+from vsanimup.tiling.fallback import REMEDY, Fallback, halved
 from vsanimup.tiling.tiles import Blend, Grid, plan, surround
 from vsanimup.video.samples import Picture
 
@@ -131,12 +131,12 @@ class Inference:
             grid = tile_grid(model, width, height, halved(first), overlap, most)
             return Tiled(grid) if _area(grid) < _area(first) else None
 
-        self._halving = Halving(Tiled(first), smaller, lambda tiled: tiled.grid)
+        self._fallback = Fallback(Tiled(first), smaller, lambda tiled: tiled.grid)
         if precision == "int8" and INT8 not in model.files:
             raise AnimupError(
                 f"precision='int8' needs {INT8}, which model {model.name} does not have; leave precision out"
             )
-        # integers are for processors: on a device of its own they would be slower, or not be known
+        # integers are for CPUs: on a device of its own they would be slower, or not be known
         integers = backend.integers and precision in ("auto", "int8") and INT8 in model.files
         self._file = INT8 if integers else FLOAT
         self._precision, self._streams = precision, streams
@@ -144,7 +144,7 @@ class Inference:
         self._loading = threading.Lock()
         self._places = threading.BoundedSemaphore(streams)
         if room is not None and self._need(streams) > room.free:
-            self._halving.halve(f"{show_bytes(self._need(streams))} of the device's memory are needed, "
+            self._fallback.halve(f"{show_bytes(self._need(streams))} of the device's memory are needed, "
                                 f"{show_bytes(room.free)} are free")  # fmt: skip
             if self._need(streams) > room.free:
                 raise AnimupError(
@@ -155,7 +155,7 @@ class Inference:
     @property
     def grid(self) -> Grid:
         """The tiles, in luma samples of the continued frame."""
-        return self._halving.tiled.grid
+        return self._fallback.tiled.grid
 
     def _read(self, model: Model) -> Weights:
         return Weights(str(model.folder / self._file), model.read(self._file), Modulation(model), model.radius)
@@ -198,7 +198,7 @@ class Inference:
         The window has :meth:`radius` frames on each side.
         """
         with self._places:
-            return self._halving.run(lambda tiled: self._compute(tiled, window, mix, cancelled))
+            return self._fallback.run(lambda tiled: self._compute(tiled, window, mix, cancelled))
 
     def _compute(
         self, tiled: Tiled, window: Sequence[Picture], mix: Mix, cancelled: Callable[[], bool]

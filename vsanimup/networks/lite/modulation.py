@@ -21,7 +21,7 @@ from vsanimup.networks.manifest import Model
 F32 = NDArray[np.float32]
 
 LEVELS = 64
-"""Largest integer of an 8-bit weight. Half the range: kernels for processors without VNNI add pairs of products in
+"""Largest integer of an 8-bit weight. Half the range: kernels for CPUs without VNNI add pairs of products in
 16 bits, which larger ones would overflow."""
 
 

@@ -14,7 +14,7 @@ from vsanimup.engines import Backend
 from vsanimup.networks.lite.gate import limit
 from vsanimup.networks.lite.inference import Inference, Mix
 from vsanimup.networks.manifest import Model
-from vsanimup.single_flight import Once
+from vsanimup.single_flight import SingleFlight
 from vsanimup.video.duplicates import FAINT, NOISIEST
 from vsanimup.video.likeness import RESTORED, refuse_interlaced
 from vsanimup.video.samples import (
@@ -31,8 +31,8 @@ from vsanimup.video.samples import (
 from vsanimup.video.sigma import STEP, even_out
 from vsanimup.video.spans import spans_of, window
 
-STEADY_REACH = 1
-"""Frames before and behind a drawing that it is evened out with: each is computed anew when somebody seeks."""
+TEMPORAL_REACH = 1
+"""Frames before and after a drawing that it is evened out with: each is computed anew when somebody seeks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +51,13 @@ class Settings:
     """Computations at once."""
     scenecut: bool
     """Whether windows stop at scene cuts."""
-    drawings: bool = True
+    dedup: bool = True
     """Whether frames that show one drawing are averaged and computed once."""
     strength: float = 1.0
     """Share of the network's change that is applied."""
-    smooth: float = 0.0
+    spatial_threshold: float = 0.0
     """Differences of the result that are evened out, in steps of 8-bit luma; 0 for none."""
-    steady: float = 0.0
+    temporal_threshold: float = 0.0
     """Differences between neighbouring frames of the result that are evened out, in the same steps; 0 for none."""
     gate: float = 1.0
     """How far the network's change is limited to what the source supports; 0 for not at all."""
@@ -82,7 +82,7 @@ class LiteProcess:
             device_id=settings.device_id, streams=settings.num_streams, precision=settings.precision,
             tta=settings.tta,
         )  # fmt: skip
-        self._finished = Once[tuple[bytes, Mix], Sequence[Plane]](2 + 2 * settings.num_streams)
+        self._finished = SingleFlight[tuple[bytes, Mix], Sequence[Plane]](2 + 2 * settings.num_streams)
 
     def __call__(self, job: Job) -> None:
         """Make the picture of the drawing that ``job``'s output frames show."""
@@ -148,12 +148,12 @@ class LiteProcess:
         if self._model.scale == 1 and dict(mix).get("dehaze"):
             keep_black_and_white(y, drawing)
         planes = evened = [y, *uv][: self._source.num_planes]
-        if self._settings.smooth:
+        if self._settings.spatial_threshold:
             evened = [plane.copy() for plane in planes] if self._settings.gate else planes
             for plane in evened:
-                even_out(plane, self._settings.smooth * STEP)
+                even_out(plane, self._settings.spatial_threshold * STEP)
         if self._settings.gate:
-            limit(drawing, planes, evened, self._settings.smooth, self._model, mix, self._settings.gate)
+            limit(drawing, planes, evened, self._settings.spatial_threshold, self._model, mix, self._settings.gate)
         return Picture(evened, [Scale()] * len(evened))
 
     def _made(self, job: Job, window: Sequence[Picture], source: FrameView, mix: Mix) -> list[Plane]:
@@ -180,13 +180,14 @@ def lite_node(
     that frames which were restored are to be evened out along time once more.
     """
     target = clip.format if format is None else vs.core.get_video_format(format)
-    if settings.steady and (target.bits_per_sample > 16) != (target.sample_type == vs.FLOAT):  # what evens out has none
+    wide = target.bits_per_sample > 16
+    if settings.temporal_threshold and wide != (target.sample_type == vs.FLOAT):  # what evens out has none of these
         fine = vs.core.query_video_format(target.color_family, vs.FLOAT, 32, target.subsampling_w, target.subsampling_h)
         return lite_node(clip, function, model, settings, fine.id, mix, again).resize.Bicubic(format=target.id)
     radius = model.radius if mix is None else model.of(model.specialist(dict(mix))).radius
-    around = max(radius, STEADY_REACH) if settings.steady else radius
+    around = max(radius, TEMPORAL_REACH) if settings.temporal_threshold else radius
     spans = spans_of(
-        clip, function, drawings=settings.drawings, scenecut=settings.scenecut, reach=around,
+        clip, function, dedup=settings.dedup, scenecut=settings.scenecut, reach=around,
         restored_reach=around if again else radius, streams=settings.num_streams,
         # what enlarges alone is not to take grain for noise
         noisiest=NOISIEST if model.scale == 1 or model.modulation else FAINT,
@@ -194,13 +195,13 @@ def lite_node(
     process = LiteProcess(clip, model, settings, target, mix)
     threads = settings.num_streams + 1  # one may wait for an equal picture that another computes
     result = block_node(
-        clip, process, function=function, drawings=spans, before=radius, after=radius, format=target.id,
+        clip, process, function=function, spans=spans, before=radius, after=radius, format=target.id,
         width=clip.width * model.scale, height=clip.height * model.scale, streams=threads, cached_blocks=threads + 4,
     )  # fmt: skip
-    if settings.steady:
-        result.std.SetVideoCache(mode=1, fixedsize=1, maxsize=2 * settings.num_streams + 4 * STEADY_REACH + 2)
+    if settings.temporal_threshold:
+        result.std.SetVideoCache(mode=1, fixedsize=1, maxsize=2 * settings.num_streams + 4 * TEMPORAL_REACH + 2)
         result = result.std.CopyFrameProps(spans, props=SPAN)
-        result = vs.core.animup.internal_steady(result, threshold=settings.steady, reach=STEADY_REACH)
+        result = vs.core.animup.internal_temporal(result, threshold=settings.temporal_threshold, reach=TEMPORAL_REACH)
     if model.scale == 1 and (mix is None or settings.strength < 1):
         return _in_part(clip if clip.format.id == target.id else clip.resize.Bicubic(format=target.id), result,
                         settings.strength, mix)  # fmt: skip

@@ -1,6 +1,6 @@
-#include "steady.hpp"
+#include "temporal.hpp"
 
-#include "smooth.hpp"
+#include "sigma.hpp"
 #include "span.hpp"
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 
 namespace {
 
-struct Steady {
+struct Temporal {
     VSNode *node;
     const VSVideoInfo *info;
     float threshold;
@@ -78,13 +78,13 @@ float in_samples(float threshold, const VSVideoFormat &format, int plane, bool f
     return plane > 0 ? threshold / 219.0f * 224.0f * step : threshold * step;
 }
 
-const VSFrame *evened(const Steady &steady, const VSFrame *centre, const std::vector<Source> &around, float own,
+const VSFrame *evened(const Temporal &temporal, const VSFrame *centre, const std::vector<Source> &around, float own,
                       VSCore *core, const VSAPI *vsapi) {
-    const VSVideoFormat &format = steady.info->format;
+    const VSVideoFormat &format = temporal.info->format;
     const bool full = is_full(centre, vsapi);
-    VSFrame *target = vsapi->newVideoFrame(&format, steady.info->width, steady.info->height, centre, core);
+    VSFrame *target = vsapi->newVideoFrame(&format, temporal.info->width, temporal.info->height, centre, core);
     for (int plane = 0; plane < format.numPlanes; plane++) {
-        const float threshold = in_samples(steady.threshold, format, plane, full);
+        const float threshold = in_samples(temporal.threshold, format, plane, full);
         auto *work = format.sampleType == stFloat ? even_out_plane<float>
                      : format.bytesPerSample == 1 ? even_out_plane<uint8_t>
                                                   : even_out_plane<uint16_t>;
@@ -95,10 +95,10 @@ const VSFrame *evened(const Steady &steady, const VSFrame *centre, const std::ve
 
 const VSFrame *VS_CC get_frame(int n, int reason, void *instance, void **frame_data, VSFrameContext *context,
                                VSCore *core, const VSAPI *vsapi) {
-    const Steady &steady = *static_cast<Steady *>(instance);
-    auto source = [&](int k) { return Source(vsapi->getFrameFilter(k, steady.node, context), vsapi->freeFrame); };
+    const Temporal &temporal = *static_cast<Temporal *>(instance);
+    auto source = [&](int k) { return Source(vsapi->getFrameFilter(k, temporal.node, context), vsapi->freeFrame); };
     if (reason == arInitial) {
-        vsapi->requestFrameFilter(n, steady.node, context);
+        vsapi->requestFrameFilter(n, temporal.node, context);
         return nullptr;
     }
     // The centre frame, once it was there and has told which others are wanted.
@@ -109,16 +109,16 @@ const VSFrame *VS_CC get_frame(int n, int reason, void *instance, void **frame_d
     const bool asked = centre != nullptr;
     if (!asked)
         centre = source(n);
-    const Span span = span_of(centre.get(), n, steady.info->numFrames, vsapi);
+    const Span span = span_of(centre.get(), n, temporal.info->numFrames, vsapi);
     std::vector<int> others;
-    const int from = std::max(span.from, span.first - steady.reach), to = std::min(span.to, span.last + steady.reach);
+    const int from = std::max(span.from, span.first - temporal.reach), to = std::min(span.to, span.last + temporal.reach);
     for (int k = from; k <= to; k++)
         if (k < span.first || k > span.last)
             others.push_back(k);
     if (!asked && !others.empty()) {
         *frame_data = const_cast<VSFrame *>(centre.release());
         for (int k : others)
-            vsapi->requestFrameFilter(k, steady.node, context);
+            vsapi->requestFrameFilter(k, temporal.node, context);
         return nullptr;
     }
     std::vector<Source> around;
@@ -126,35 +126,35 @@ const VSFrame *VS_CC get_frame(int n, int reason, void *instance, void **frame_d
         around.push_back(source(k));
     const float own = static_cast<float>(span.last - span.first + 1);
     VSFrame *result = const_cast<VSFrame *>(
-        around.empty() ? vsapi->copyFrame(centre.get(), core) : evened(steady, centre.get(), around, own, core, vsapi));
+        around.empty() ? vsapi->copyFrame(centre.get(), core) : evened(temporal, centre.get(), around, own, core, vsapi));
     VSMap *props = vsapi->getFramePropertiesRW(result);
     for (const char *name : span_names)
         vsapi->mapDeleteKey(props, name);
     return result;
 }
 
-void VS_CC free_steady(void *instance, VSCore *, const VSAPI *vsapi) {
-    auto *steady = static_cast<Steady *>(instance);
-    vsapi->freeNode(steady->node);
-    delete steady;
+void VS_CC free_temporal(void *instance, VSCore *, const VSAPI *vsapi) {
+    auto *temporal = static_cast<Temporal *>(instance);
+    vsapi->freeNode(temporal->node);
+    delete temporal;
 }
 
 }  // namespace
 
-void VS_CC internal_steady(const VSMap *in, VSMap *out, void *, VSCore *core, const VSAPI *vsapi) {
-    auto *steady = new Steady{vsapi->mapGetNode(in, "clip", 0, nullptr), nullptr, 0.0f, 0};
-    steady->info = vsapi->getVideoInfo(steady->node);
-    steady->threshold = static_cast<float>(vsapi->mapGetFloat(in, "threshold", 0, nullptr));
-    steady->reach = vsapi->mapGetIntSaturated(in, "reach", 0, nullptr);
-    const VSVideoFormat &format = steady->info->format;
+void VS_CC internal_temporal(const VSMap *in, VSMap *out, void *, VSCore *core, const VSAPI *vsapi) {
+    auto *temporal = new Temporal{vsapi->mapGetNode(in, "clip", 0, nullptr), nullptr, 0.0f, 0};
+    temporal->info = vsapi->getVideoInfo(temporal->node);
+    temporal->threshold = static_cast<float>(vsapi->mapGetFloat(in, "threshold", 0, nullptr));
+    temporal->reach = vsapi->mapGetIntSaturated(in, "reach", 0, nullptr);
+    const VSVideoFormat &format = temporal->info->format;
     const bool known = format.sampleType == stFloat ? format.bitsPerSample == 32 : format.bitsPerSample <= 16;
     const bool coloured = format.colorFamily == cfGray || format.colorFamily == cfYUV;
-    if (!known || !coloured || steady->info->width <= 0 || !(steady->threshold > 0) || steady->reach < 1) {
+    if (!known || !coloured || temporal->info->width <= 0 || !(temporal->threshold > 0) || temporal->reach < 1) {
         vsapi->mapSetError(out, "clip must be gray or YUV of 8 to 16 bits or 32 bit floats, threshold above 0, and reach at least 1");
-        free_steady(steady, core, vsapi);
+        free_temporal(temporal, core, vsapi);
         return;
     }
-    VSFilterDependency on_clip = {steady->node, rpGeneral};
-    vsapi->createVideoFilter(out, "steady", steady->info, get_frame, free_steady, fmParallel, &on_clip, 1, steady,
+    VSFilterDependency on_clip = {temporal->node, rpGeneral};
+    vsapi->createVideoFilter(out, "temporal", temporal->info, get_frame, free_temporal, fmParallel, &on_clip, 1, temporal,
                              core);
 }

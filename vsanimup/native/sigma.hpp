@@ -1,4 +1,4 @@
-// Evening out of faint differences, the last step behind a network.
+// Evening out of faint differences, the last step after a network.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-#include "smooth.hpp"
+#include "sigma.hpp"
 
 #include "wide.hpp"
 
