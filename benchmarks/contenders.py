@@ -13,8 +13,8 @@ import av
 import numpy as np
 
 from benchmarks.networks import NETWORKS, SCALE, Image, ModelFiles, Planes, Upscaler
-from benchmarks.packages import need
 from benchmarks.pictures import HEIGHT, WIDTH, picture, video
+from vsanimup.packages import need
 
 OURS = "animup"
 OURS_CLEAN = "animup-upscale"

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.packages import need
+from vsanimup.packages import need
 
 Planes = NDArray[np.float32]  # 3 x height x width, RGB, 0..1
 Image = NDArray[np.uint8]  # height x width x 3, RGB

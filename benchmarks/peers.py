@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.packages import ALWAYS, demand
+from vsanimup.packages import ALWAYS, demand
 
 if TYPE_CHECKING:
     from benchmarks.contenders import Contender

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.contenders import Contender, decode
 from benchmarks.networks import Image
-from benchmarks.packages import need
+from vsanimup.packages import need
 
 Luma = NDArray[np.float32]
 

@@ -168,7 +168,7 @@ def scale(options: argparse.Namespace) -> dict[str, Any]:
 
 def plot(found: dict[str, Any], path: Path, chunks: int) -> None:
     """Speed by workers."""
-    from benchmarks.packages import need
+    from vsanimup.packages import need
 
     need("matplotlib").use("Agg")
     pyplot = need("matplotlib.pyplot")

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.contenders import CLEAN, OURS, OURS_CLEAN
-from benchmarks.packages import demand, need
 from benchmarks.quality import kind_order
+from vsanimup.packages import demand, need
 
 METRICS = ("psnr", "ssim", "flicker")
 PACKAGES = ("vsanimup", "VapourSynth", "ncnn", "onnxruntime", "openvino")

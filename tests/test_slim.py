@@ -9,10 +9,10 @@ import typer
 from export import lite as export_lite
 from training.data.dataset import mix_vector
 from training.lite.experts import main as specialise
-from training.lite.loop import load_checkpoint
 from training.lite.prune import chosen, prune
 from training.lite.prune import main as slim_main
 from training.lite.train import main as train
+from vsanimup.architectures.lite.checkpoint import load_checkpoint
 from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig, Pair
 from vsanimup.tasks import TASKS
 

@@ -12,6 +12,8 @@ from vsanimup.filters.arguments import settings
 from vsanimup.networks.lite.node import lite_node
 from vsanimup.networks.manifest import MANIFEST, SHIPPED, open_model, shipped
 
+pytestmark = pytest.mark.weights
+
 
 @pytest.fixture
 def alone(tmp_path):
@@ -77,7 +79,7 @@ def test_enlarging_knows_what_restored(alone, format, task):
     assert restored.get_frame(1).props["AnimupRestored"] == task
     enlarged = core.animup.Upscale(restored)
     assert "AnimupRestored" not in enlarged.get_frame(1).props
-    assert enlarged.get_frame(1).props["AnimupMix"] == f"{task}=1.00"
+    assert enlarged.get_frame(1).props["AnimupMix"] == task
     whole = digests(core.animup.Upscale(restored, gate=0))
     assert whole == digests(core.animup.Upscale(restored, model=str(SHIPPED / "lite-upscale" / task), gate=0))
     assert whole != digests(core.animup.Upscale(restored, model=str(alone / "lite-upscale"), gate=0))
@@ -116,7 +118,7 @@ def test_what_codecs_leave_is_told_by_the_frame_alone(task):
 
 def test_windows_of_several_lengths_in_one_clip():
     """Inputs are used again: by networks that see the frames around and by those that do not, in turn."""
-    clip, mixes = moving(length=12), ["denoise=1.00", "destream=1.00", "denoise=1.00"]
+    clip, mixes = moving(length=12), ["denoise", "destream", "denoise"]
     model, how = open_model(SHIPPED / "lite-restore"), settings(num_streams=1, dedup=0, temporal_threshold=0)
 
     def run(clip, mix):

@@ -8,7 +8,8 @@ from export import lite as export_lite
 from training.data.dataset import mix_vector
 from training.lite.edit_layers import deeper, main, still
 from training.lite.experts import main as specialise
-from training.lite.loop import Networks, load_checkpoint, save
+from training.lite.loop import save
+from vsanimup.architectures.lite.checkpoint import Networks, load_checkpoint
 from vsanimup.architectures.lite.layers import Round
 from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig
 from vsanimup.networks.lite.inference import INT8

@@ -46,9 +46,9 @@ def test_a_bad_mix_is_explained(text, words):
 def test_the_mix_in_force_stands_on_every_frame():
     clip = moving(length=3)
     frame = core.animup.Restore(clip, task="0.5*denoise+deblock").get_frame(1)
-    assert frame.props["AnimupMix"] == "deblock=1.00+denoise=0.50"
+    assert frame.props["AnimupMix"] == "deblock+0.5*denoise"
     spoken = core.animup.Restore(clip, prompt="remove the blocking and a bit of noise")
-    assert spoken.get_frame(1).props["AnimupMix"] == "deblock=1.00+denoise=0.50"
+    assert spoken.get_frame(1).props["AnimupMix"] == "deblock+0.5*denoise"
     assert digest(spoken.get_frame(1)) == digest(frame)
 
 

@@ -38,9 +38,10 @@ from vsanimup.engines.tensorrt.plans import Request, Target, plan
 from vsanimup.errors import AnimupError, OutOfMemory
 from vsanimup.filters.arguments import OVERLAP
 from vsanimup.networks.image.network import find_image
-from vsanimup.networks.lite.inference import Inference, fixed, memory_of_tile, ranges
+from vsanimup.networks.lite.inference import Inference, fixed, ranges
 from vsanimup.networks.lite.modulation import Modulation
 from vsanimup.networks.manifest import SHIPPED, open_model
+from vsanimup.tiling.budget import memory_of_tile
 
 SMALL = fixed(48, 96)
 GPU = device.DeviceInfo(

@@ -17,13 +17,14 @@ from training.data.degradations import DEGRADATIONS, lay
 from training.lite.experts import Codecs
 from training.lite.experts import begun as begun_specialist
 from training.lite.experts import main as specialise
-from training.lite.loop import DEAD, activity_of, keep_level, load_checkpoint, revive, rounding_at
+from training.lite.loop import DEAD, activity_of, keep_level, revive, rounding_at
 from training.lite.one_pass import CONFIG, begun
 from training.lite.one_pass import main as train_one_pass
 from training.lite.train import main as train
 from training.lite.upscale import main as enlarge
 from training.losses import distance
 from training.muon import orthogonal
+from vsanimup.architectures.lite.checkpoint import load_checkpoint
 from vsanimup.architectures.lite.layers import Conv, Round, free_of
 from vsanimup.architectures.lite.network import ALIGN, TOKEN, Head, Lite, LiteConfig, TaskConv, evened_out
 from vsanimup.architectures.lite.shipped import shipped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vsanimup.errors import AnimupError, guess, shown
 
@@ -13,6 +13,9 @@ TASKS: tuple[str, ...] = (
 """All tasks, in the order in which a network's task biases are stored."""
 AUTO = "auto"
 """What ``task=`` takes instead, for a diagnosis."""
+
+TaskMix = tuple[tuple[str, float], ...]
+"""Tasks and their weights, sorted by name, without zeros; empty for a network that has none."""
 
 
 def parse_task(text: str, known: Sequence[str]) -> dict[str, float]:
@@ -42,3 +45,9 @@ def parse_task(text: str, known: Sequence[str]) -> dict[str, float]:
     if not any(mix.values()):
         raise AnimupError(f"task must leave something to do, got {shown(text)}")
     return {name: mix[name] for name in known if mix.get(name)}
+
+
+def spelled(mix: Mapping[str, float]) -> str:
+    """A mix as :func:`parse_task` takes it, weights to two decimals, those of 0 left out; empty where none is left."""
+    rounded = {task: round(weight, 2) for task, weight in mix.items()}
+    return "+".join(task if weight == 1 else f"{weight:g}*{task}" for task, weight in rounded.items() if weight)

@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vsanimup.cli.doctor import free_memory
 from vsanimup.errors import AnimupError
-from vsanimup.sizes import show_bytes
+from vsanimup.sizes import free_memory, show_bytes
 
 from ..folder import unwritten
 

@@ -17,10 +17,9 @@ import torch
 import typer
 from torch import Tensor
 
-from training.lcm.train import load
 from vsanimup.architectures.animatelcm import graphs
 from vsanimup.architectures.animatelcm.layers import POSITIONS
-from vsanimup.architectures.lcm_tiny import TOKENS
+from vsanimup.architectures.lcm_tiny import TOKENS, load
 from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm.tokenizer import END, LAST, MERGES, START, VOCABULARY, byte_signs
 

@@ -19,8 +19,7 @@ import typer
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.data.dataset import BOTH, CODEC_TASKS
-from training.lite.loop import lites, load_checkpoint
+from vsanimup.architectures.lite.checkpoint import BOTH, CODEC_TASKS, lites, load_checkpoint
 from vsanimup.architectures.lite.layers import Conv, Round
 from vsanimup.architectures.lite.network import ALIGN, TOKEN, Lite, TaskConv
 from vsanimup.architectures.lite.shipped import onnx_scope, shipped

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from training.data.degradations import DEGRADATIONS, lay
+from vsanimup.architectures.lite.checkpoint import CODEC_TASKS
 from vsanimup.tasks import TASKS
 
 Array = NDArray[np.uint8]
@@ -26,10 +27,6 @@ TAPE = {"deblock": 0.5, "denoise": 1.0, "dehalo": 1.0, "dechroma": 1.0}
 """Task mix of a captured tape (kind ``vhs``)."""
 COMPOSITE = {"dechroma": 1.0, "deblock": 0.5, "denoise": 0.5}
 """Task mix of composite video (kind ``composite``)."""
-CODEC_TASKS = {"mpeg2": "deblock", "asp": "deblock", "jpeg": "deblock", "web": "destream", "hevc": "destream"}
-"""What mends an encoder's degradations: H.264 and HEVC have filters in their loop, which turn blocks into smears."""
-BOTH = "codecs"
-"""What networks for the codecs of both these tasks are called."""
 CODEC_SHARES = {"mpeg2": 0.33, "web": 0.40, "asp": 0.14, "hevc": 0.09, "jpeg": 0.04}
 """Shares of the windows of real encoders."""
 SHARES = {"codec": 0.58, "tape": 0.2, "composite": 0.08, "degradations": 0.14}

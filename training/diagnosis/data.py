@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.data.dataset import CODEC_TASKS, read_clip, to_chroma, to_luma
+from training.data.dataset import read_clip, to_chroma, to_luma
 from training.data.degradations import lay
 from training.data.media import CODEC_KINDS, LIGHT, WHOLE, Planes, asp, halve, hevc, jpeg, mpeg2, noise, web
+from vsanimup.architectures.lite.checkpoint import CODEC_TASKS
 from vsanimup.diagnosis.decision import RUN
 from vsanimup.diagnosis.measures import measure
 

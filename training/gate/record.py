@@ -24,9 +24,9 @@ from vsanimup.engines import Array, choose
 from vsanimup.filters.restore import SPATIAL as RESTORE_SPATIAL
 from vsanimup.filters.upscale import SPATIAL, SPATIAL_ONE_PASS
 from vsanimup.networks.lite import gate
-from vsanimup.networks.lite.inference import Inference, Mix
+from vsanimup.networks.lite.inference import Inference
 from vsanimup.networks.manifest import Model, find
-from vsanimup.tasks import TASKS
+from vsanimup.tasks import TASKS, TaskMix
 from vsanimup.video.duplicates import run_of, same_drawing
 from vsanimup.video.samples import Picture, average, scales
 from vsanimup.video.sigma import STEP, even_out
@@ -80,7 +80,7 @@ def window(y: NDArray[np.uint8], uv: NDArray[np.uint8], radius: int) -> list[Pic
     return [middle if n == centre else pictures[n] for n in around]
 
 
-def passed(role: str, pictures: Sequence[Picture], mix: Mix) -> list[gate.Passage]:
+def passed(role: str, pictures: Sequence[Picture], mix: TaskMix) -> list[gate.Passage]:
     """A window's way through the network of a role, and its evening out."""
     _, made = network(role)
     y, uv = made(pictures, mix, lambda: False)
@@ -101,7 +101,7 @@ class Record:
     """``[2, 6, rows, columns]``: the coefficients of the plain and of the weighted error, summed over a cell."""
     chroma: Array
     """``[3, rows, columns]``: products of p and d."""
-    mix: Mix
+    mix: TaskMix
     label: str
 
 
@@ -117,7 +117,7 @@ def _importance(truth: Array) -> Array:
     return np.asarray(1 / (2 * variance + 0.03**2), np.float32)
 
 
-def record(planes: Sequence[gate.Passage], truth: Sequence[Array], mix: Mix, label: str) -> Record:
+def record(planes: Sequence[gate.Passage], truth: Sequence[Array], mix: TaskMix, label: str) -> Record:
     """The cells of what became of a frame, whose original's planes are ``truth``, as values."""
     cell = gate.CELL * truth[0].shape[0] // planes[0].source.shape[0]
     parts = (planes[0].plain - truth[0], planes[0].network - planes[0].plain, planes[0].evened - planes[0].network)
@@ -142,7 +142,7 @@ def values(y: NDArray[np.uint8], uv: NDArray[np.uint8]) -> list[Array]:
 
 
 def restored(
-    y: NDArray[np.uint8], uv: NDArray[np.uint8], mix: Mix, predictors: Predictors
+    y: NDArray[np.uint8], uv: NDArray[np.uint8], mix: TaskMix, predictors: Predictors
 ) -> tuple[list[gate.Passage], Picture]:
     """A variant's middle frame through ``Restore``'s network, and what its gate makes of that, as 8 bit samples."""
     planes = passed("restore", window(y, uv, network("restore")[1].radius(mix)), mix)
@@ -157,7 +157,9 @@ def restored(
     return planes, picture(samples[0], np.stack(samples[1:]))
 
 
-def asked(y: NDArray[np.uint8], uv: NDArray[np.uint8], rng: Rng) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Mix]:
+def asked(
+    y: NDArray[np.uint8], uv: NDArray[np.uint8], rng: Rng
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], TaskMix]:
     """A variant with degradations that somebody names, and their tasks."""
     names = [str(name) for name in rng.choice(list(DEGRADATIONS), int(rng.choice([1, 1, 2])), replace=False)]
     luma = torch.from_numpy((y.astype(np.float32) - 16) / 219)
@@ -170,7 +172,7 @@ def asked(y: NDArray[np.uint8], uv: NDArray[np.uint8], rng: Rng) -> tuple[NDArra
     )
 
 
-def ways(kind: str, rng: Rng) -> list[Mix]:
+def ways(kind: str, rng: Rng) -> list[TaskMix]:
     """Mixes of tasks that a variant may be restored by: the right one, and one that a diagnosis may mistake it for."""
     right = [STATES[kind]] if kind in STATES else []
     chances = np.array([3.0 if state in ("codec", "stream") else 1.0 for state in MISTAKEN])
@@ -203,7 +205,7 @@ def records(path: Path, role: str, predictors: Predictors) -> Iterator[Record]:
                 yield record(passed(role, window(y, uv, network(role)[1].radius(mix)), mix), truth, mix, label)
             else:
                 task = network("restore")[0].specialist(dict(mix))
-                follow: Mix = ((task, 1.0),) if task else ()
+                follow: TaskMix = ((task, 1.0),) if task else ()
                 done = restored(y, uv, mix, predictors)[1]
                 yield record(passed(role, [done], follow), truth, follow, f"restored {label}")
 

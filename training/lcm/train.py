@@ -72,14 +72,6 @@ def optimizers(parameters: dict[str, nn.Parameter], lr: float) -> list[torch.opt
     return [muon, adam]
 
 
-def load(path: Path) -> Tiny:
-    """The averaged networks of a checkpoint, ready to run."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    tiny = Tiny(TinyConfig(**state["config"]))
-    tiny.load_state_dict(state["average"])
-    return tiny.eval().requires_grad_(False)
-
-
 def following(path: Path, stage: str, config: dict[str, Any]) -> Tiny:
     """Networks for a stage, with what the stage before left in its checkpoint."""
     state = torch.load(path, map_location="cpu", weights_only=True)

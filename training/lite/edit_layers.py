@@ -18,7 +18,8 @@ import typer
 
 from training.data.media import TASK_CODECS
 from training.lite.experts import begun
-from training.lite.loop import lites, load_checkpoint, save
+from training.lite.loop import save
+from vsanimup.architectures.lite.checkpoint import lites, load_checkpoint
 from vsanimup.architectures.lite.network import Lite
 from vsanimup.networks.manifest import SHIPPED
 

@@ -20,13 +20,14 @@ import torch
 import typer
 from torch import Tensor
 
-from training.data.dataset import BOTH, CODEC_TASKS, Batch, Batches, Rng, mix_vector, validation
+from training.data.dataset import Batch, Batches, Rng, mix_vector, validation
 from training.data.degradations import DEGRADATIONS
 from training.data.media import TASK_CODECS
 from training.lite import options
-from training.lite.loop import Losses, Networks, Schedule, fit, lites, load_checkpoint
+from training.lite.loop import Losses, Schedule, fit
 from training.lite.train import SPATIAL
 from training.losses import distance, psnr, ssim
+from vsanimup.architectures.lite.checkpoint import BOTH, CODEC_TASKS, Networks, lites, load_checkpoint
 from vsanimup.architectures.lite.network import ALIGN, evened_out
 from vsanimup.architectures.lite.shipped import shipped
 from vsanimup.networks.manifest import SHIPPED, open_model

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader
 
 from training.data.dataset import Batch, Batches
 from training.muon import Muon
+from vsanimup.architectures.lite.checkpoint import Networks, lites
 from vsanimup.architectures.lite.layers import Conv, Round, free_of
-from vsanimup.architectures.lite.network import Lite, LiteConfig
+from vsanimup.architectures.lite.network import Lite
 
 ADAM_GAIN = 0.2
 """Learning rate of what Adam trains - offsets, attention's biases, task biases -, as a share of Muon's."""
@@ -46,8 +47,6 @@ AVERAGE = 0.999
 KEEP_SECONDS = 480.0
 """Time after which a checkpoint is written between validations."""
 
-Networks = torch.nn.ModuleDict
-"""The networks of a run by name, all of them :class:`Lite`."""
 Losses = dict[str, Tensor]
 """What is to become small, by name; their sum counts."""
 
@@ -194,19 +193,6 @@ def resumed(
     for optimizer, kept in zip(both, state["optimizers"], strict=True):
         optimizer.load_state_dict(kept)
     return int(state["step"])
-
-
-def load_checkpoint(path: Path) -> Networks:
-    """The averaged networks of a checkpoint, ready to run."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    nets = Networks({name: Lite(LiteConfig(**config)) for name, config in state["config"].items()})
-    nets.load_state_dict(state["average"])
-    return nets.eval()
-
-
-def lites(nets: Networks) -> dict[str, Lite]:
-    """The networks by name, as what they are."""
-    return cast("dict[str, Lite]", dict(nets.items()))
 
 
 def set_rounding(nets: Networks, mode: str) -> None:

@@ -18,9 +18,10 @@ import typer
 
 from training.data.dataset import Batch, Batches, Rng, validation
 from training.lite import options
-from training.lite.loop import Losses, Networks, Schedule, fit, lites, load_checkpoint
+from training.lite.loop import Losses, Schedule, fit
 from training.lite.train import SPATIAL
 from training.losses import distance, psnr
+from vsanimup.architectures.lite.checkpoint import Networks, lites, load_checkpoint
 from vsanimup.architectures.lite.layers import Round
 from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig, evened_out
 from vsanimup.tasks import TASKS

@@ -25,7 +25,8 @@ from training.data.dataset import Batches
 from training.data.media import TASK_CODECS
 from training.lite import options
 from training.lite.experts import Codecs, begun, radius_of
-from training.lite.loop import Networks, lites, save, set_rounding
+from training.lite.loop import save, set_rounding
+from vsanimup.architectures.lite.checkpoint import Networks, lites
 from vsanimup.architectures.lite.layers import Round
 from vsanimup.architectures.lite.network import Lite, Pair
 from vsanimup.architectures.lite.shipped import shipped

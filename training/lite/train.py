@@ -20,8 +20,9 @@ import typer
 
 from training.data.dataset import Batch, Batches, validation
 from training.lite import options
-from training.lite.loop import Losses, Networks, Schedule, fit, lites, load_checkpoint
+from training.lite.loop import Losses, Schedule, fit
 from training.losses import distance, psnr
+from vsanimup.architectures.lite.checkpoint import Networks, lites, load_checkpoint
 from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig, evened_out
 from vsanimup.tasks import TASKS
 

@@ -15,9 +15,10 @@ import typer
 
 from training.data.dataset import Batch, Batches, validation
 from training.lite import options
-from training.lite.loop import Losses, Networks, Schedule, fit, lites, load_checkpoint
+from training.lite.loop import Losses, Schedule, fit
 from training.lite.train import SPATIAL
 from training.losses import distance, psnr, ssim
+from vsanimup.architectures.lite.checkpoint import Networks, lites, load_checkpoint
 from vsanimup.architectures.lite.network import ALIGN, evened_out
 from vsanimup.architectures.lite.shipped import shipped
 from vsanimup.networks.manifest import SHIPPED

@@ -30,7 +30,6 @@ import typer
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.packages import demand
 from training.data.dataset import TAPE, Batch, Batches, validation
 from training.lite.loop import ADAM_GAIN, CLIP, DECAY_SHARE, OUTPUT_GAIN
 from training.lite.train import CONFIGS
@@ -40,6 +39,7 @@ from training.studies.compression_gradients import apply, choose, gradients, mat
 from training.studies.compression_report import AIM, COMMON, report
 from training.studies.vit import CROP, WHOLE, Strategy, Vit, VitConfig
 from vsanimup.architectures.lite.network import Lite
+from vsanimup.packages import demand
 
 RADIUS = CONFIGS["restore"].radius
 """Frames seen on each side of the centre frame."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.packages import need
+from vsanimup.packages import need
 
 Run = dict[str, Any]
 """One run, as its file has it."""

@@ -7,6 +7,7 @@ those of a whole tile, and the noise has to pass through the base exactly.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -284,3 +285,11 @@ class Tiny(nn.Module):
             shortcut[rows, width : width + n] = sign * same / (1 - alpha) ** 0.5
             shortcut[rows, width + n : width + 2 * n] = -sign * same * (alpha / (1 - alpha)) ** 0.5
             unet.conv_out.weight[:, rows, 1, 1] = sign * same
+
+
+def load(path: Path) -> Tiny:
+    """The averaged networks of a checkpoint, ready to run."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    tiny = Tiny(TinyConfig(**state["config"]))
+    tiny.load_state_dict(state["average"])
+    return tiny.eval().requires_grad_(False)

@@ -7,7 +7,6 @@ crash in a plugin ends as a line of the report.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import shutil
@@ -283,6 +282,7 @@ def _encoders() -> list[Check]:
 
 def _machine() -> list[Check]:
     from vsanimup.engines.cpu import usable_cores
+    from vsanimup.sizes import free_memory
 
     free = shutil.disk_usage(Path.cwd()).free
     memory = free_memory()
@@ -300,17 +300,6 @@ def _machine() -> list[Check]:
     else:
         checks.append(Check(name="free disk", state="ok", found=found))
     return checks
-
-
-def free_memory() -> int | None:
-    """Bytes of memory that may still be used, where the system says."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 if __name__ == "__main__":

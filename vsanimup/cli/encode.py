@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vsanimup.cli.errors import plain_errors, terminable
 from vsanimup.cli.ranges import ranged
 from vsanimup.errors import AnimupError
 from vsanimup.sizes import count_of, show_bytes
@@ -82,7 +83,6 @@ def encode(
     as_json: Annotated[bool, typer.Option("--json", help="Lines of JSON on standard output, for programs.")] = False,
 ) -> None:
     """``animup encode``; see HELP."""
-    from vsanimup.cli.main import plain_errors, terminable
 
     ready = {
         "task": task,

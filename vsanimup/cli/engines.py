@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vsanimup.cli.errors import plain_errors, terminable
 from vsanimup.cli.ranges import ranged
 from vsanimup.errors import AnimupError, shown
 from vsanimup.sizes import count_of, show_bytes
@@ -51,7 +52,6 @@ def prune(
     everything: Annotated[bool, typer.Option("--all", help="Also those that could be used here.")] = False,
 ) -> None:
     """Delete engines that cannot be used here any more, and what broken builds left."""
-    from vsanimup.cli.main import plain_errors
     from vsanimup.engines.cache import Cache
 
     with plain_errors():
@@ -116,12 +116,11 @@ def build(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    from vsanimup.cli.main import plain_errors, terminable
     from vsanimup.engines.cache import Cache
     from vsanimup.engines.tensorrt import library
     from vsanimup.engines.tensorrt.backend import STREAMS
     from vsanimup.engines.tensorrt.plans import plan
-    from vsanimup.networks.lite.inference import memory_of_tile
+    from vsanimup.tiling.budget import memory_of_tile
 
     with plain_errors(), terminable():
         found, cache = library.find(), Cache()

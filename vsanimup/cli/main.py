@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +10,7 @@ import typer
 
 from vsanimup.cli import encode as encode_command
 from vsanimup.cli import engines
+from vsanimup.cli.errors import plain_errors, terminable
 from vsanimup.cli.ranges import ranged
 from vsanimup.errors import AnimupError
 from vsanimup.sizes import count_of, show_bytes
@@ -24,23 +22,6 @@ app = typer.Typer(
 
 app.command(help=encode_command.HELP)(encode_command.encode)
 app.add_typer(engines.app, name="engines")
-
-
-@contextlib.contextmanager
-def plain_errors() -> Iterator[None]:
-    """Errors that a user can do something about become one line and exit code 1; Ctrl-C becomes 130."""
-    try:
-        yield
-    except AnimupError as error:
-        typer.echo(f"animup: {error}", err=True)
-        raise typer.Exit(1) from None
-    except OSError as error:
-        name = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"animup: {name}{error.strerror or error}", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("animup: stopped; nothing unfinished was left behind", err=True)
-        raise typer.Exit(130) from None
 
 
 @app.command(
@@ -70,16 +51,6 @@ def demo(
     with plain_errors(), terminable():
         arguments = {"task": task, "strength": f"{strength:g}", "scale": str(scale), "model": model}
         _demo(source, folder, frames, encoder, crf, arguments | ({"deinterlace": deinterlace} if deinterlace else {}))
-
-
-@contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """A polite request to end (SIGTERM) cleans up as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _demo(

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from vsanimup.errors import AnimupError, shown, unknown
-from vsanimup.tasks import TASKS
+from vsanimup.errors import AnimupError, unknown
+from vsanimup.tasks import TASKS, parse_task, spelled
 
 PROPERTY: Final = "AnimupMix"
 """Frame property that holds the text of a mix; empty text where nothing is to be done."""
@@ -37,7 +37,8 @@ asked for by name."""
 
 
 def mix_text(mix: Mapping[str, float]) -> str:
-    """A mix as text such as ``deblock=0.50+denoise=1.00``: the order of TASKS, two decimals, weights of 0 left out.
+    """A mix as ``task=`` takes it, such as ``0.5*deblock+denoise``: the order of TASKS, two decimals at most, weights
+    of 0 left out.
 
     Weights lie in 0..1; the mix without tasks is the empty text.
 
@@ -45,35 +46,17 @@ def mix_text(mix: Mapping[str, float]) -> str:
         AnimupError: A task is unknown or a weight lies outside 0..1.
     """
     for task, weight in mix.items():
-        _check(task, weight)
-    parts = [(task, f"{mix.get(task, 0.0):.2f}") for task in TASKS]
-    return "+".join(f"{task}={weight}" for task, weight in parts if float(weight))
+        if task not in TASKS:
+            raise unknown("task", task, TASKS)
+        if not math.isfinite(weight) or not 0 <= weight <= 1:
+            raise AnimupError(f"the weight of {task} must lie between 0 and 1, got {weight:g}")
+    return spelled({task: mix.get(task, 0.0) for task in TASKS})
 
 
 def parse_mix_text(text: str) -> dict[str, float]:
     """The mix that :func:`mix_text` wrote, task -> weight in 0..1; the empty text gives ``{}``.
 
     Raises:
-        AnimupError: The text is not of that form, names a task twice or one that does not exist.
+        AnimupError: As :func:`vsanimup.tasks.parse_task`.
     """
-    mix: dict[str, float] = {}
-    for part in text.split("+") if text else []:
-        task, _, number = part.partition("=")
-        try:
-            weight = float(number)
-        except ValueError:
-            raise AnimupError(
-                f"a mix of tasks must be written like deblock=1.00+denoise=0.50, got {shown(text)}"
-            ) from None
-        if task in mix:
-            raise AnimupError(f"task {shown(task)} comes twice in {shown(text)}; name it once")
-        _check(task, weight)
-        mix[task] = weight
-    return mix
-
-
-def _check(task: str, weight: float) -> None:
-    if task not in TASKS:
-        raise unknown("task", task, TASKS)
-    if not math.isfinite(weight) or not 0 <= weight <= 1:
-        raise AnimupError(f"the weight of {task} must lie between 0 and 1, got {weight:g}")
+    return parse_task(text, TASKS) if text else {}

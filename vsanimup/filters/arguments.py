@@ -8,8 +8,7 @@ from typing import Any
 
 from vsanimup.engines import choose
 from vsanimup.errors import AnimupError, shown, unknown
-from vsanimup.networks.lite.inference import PRECISIONS
-from vsanimup.networks.lite.node import Settings
+from vsanimup.networks.settings import PRECISIONS, Settings
 
 OVERLAP = 32
 """Luma samples that neighbouring tiles share unless told otherwise."""

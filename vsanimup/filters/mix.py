@@ -7,13 +7,12 @@ import vapoursynth as vs
 from vsanimup.bridge import log
 from vsanimup.diagnosis import PROPERTY, probe
 from vsanimup.errors import AnimupError, shown
-from vsanimup.networks.lite.inference import Mix
 from vsanimup.networks.manifest import Model
 from vsanimup.prompts import mix_of
-from vsanimup.tasks import AUTO, parse_task
+from vsanimup.tasks import AUTO, TaskMix, parse_task, spelled
 
 
-def asked_mix(task: str | None, prompt: str | None, model: Model) -> Mix | None:
+def asked_mix(task: str | None, prompt: str | None, model: Model) -> TaskMix | None:
     """The mix that ``task`` or ``prompt`` ask for; ``None`` for a diagnosis, which is what neither asks for too.
 
     Raises :class:`AnimupError` for both at once, an unclear prompt, and what the model does not do.
@@ -35,10 +34,10 @@ def asked_mix(task: str | None, prompt: str | None, model: Model) -> Mix | None:
     return tuple(parse_task(task, model.tasks).items())
 
 
-def marked(clip: vs.VideoNode, mix: Mix | None, function: str, model: Model) -> vs.VideoNode:
+def marked(clip: vs.VideoNode, mix: TaskMix | None, function: str, model: Model) -> vs.VideoNode:
     """The clip, whose frames say the mix in force in the property ``AnimupMix``, by a diagnosis where there is none."""
     if mix is None:
         return clip.std.CopyFrameProps(probe(clip, function), props=[PROPERTY])
-    text = "+".join(f"{name}={weight:.2f}" for name, weight in mix)
+    text = spelled(dict(mix))
     log(f"{function}: {model.name}, {text or 'as the model is'}", "debug")
     return clip.std.SetFrameProps(**{PROPERTY: text})

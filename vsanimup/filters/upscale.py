@@ -14,10 +14,11 @@ from vsanimup.filters import arguments
 from vsanimup.filters.mix import asked_mix, marked
 from vsanimup.networks.image.network import ImageNetwork, find_image
 from vsanimup.networks.image.node import image_clip
-from vsanimup.networks.lite.inference import Mix
-from vsanimup.networks.lite.node import Settings, lite_node
+from vsanimup.networks.lite.node import lite_node
 from vsanimup.networks.manifest import Model, find
+from vsanimup.networks.settings import Settings
 from vsanimup.sizes import count_of, show_bytes, total_memory
+from vsanimup.tasks import TaskMix
 from vsanimup.video import formats
 from vsanimup.video.grain import checked_original, checked_share, with_grain
 from vsanimup.video.likeness import RESTORED
@@ -157,7 +158,7 @@ def _refuse_of_diffusion(given: dict[str, Any], model: str) -> None:
 
 
 def _lite(
-    clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, settings: Settings, mix: Mix | None,
+    clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, settings: Settings, mix: TaskMix | None,
     again: bool,
 ) -> vs.VideoNode:  # fmt: skip
     """A lite network's way: 4 doubles twice, 3 is 4 resized down. What restores does so once."""

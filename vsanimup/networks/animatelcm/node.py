@@ -18,7 +18,7 @@ from vsanimup.networks.animatelcm.interpolation import enlarge
 from vsanimup.networks.animatelcm.memory import Budget, Carried, Turn
 from vsanimup.networks.animatelcm.windows import BLOCK, LEAD, WINDOW, Share, sequence, shares
 from vsanimup.networks.animatelcm.windows import Sequence as Drawings
-from vsanimup.networks.lite.node import Settings
+from vsanimup.networks.settings import Settings
 from vsanimup.single_flight import SingleFlight
 from vsanimup.video.formats import converted
 from vsanimup.video.likeness import Likeness, matrix_of, refuse_interlaced

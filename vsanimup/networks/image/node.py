@@ -13,9 +13,9 @@ from vsanimup.bridge import FrameView, Job, block_node
 from vsanimup.engines import Array, Engine
 from vsanimup.errors import AnimupError
 from vsanimup.networks.image.network import ImageNetwork
-from vsanimup.networks.lite.inference import memory_of_tile
-from vsanimup.networks.lite.node import Settings
+from vsanimup.networks.settings import Settings
 from vsanimup.single_flight import SingleFlight
+from vsanimup.tiling.budget import memory_of_tile
 from vsanimup.tiling.fallback import Fallback, halved
 from vsanimup.tiling.tiles import Blend, Grid, fixed, plan, surround
 from vsanimup.video.formats import converted

@@ -19,9 +19,8 @@ import numpy as np
 from vsanimup import bridge
 from vsanimup.diagnosis.decision import load
 from vsanimup.engines import Array
-from vsanimup.networks.lite.inference import Mix
 from vsanimup.networks.manifest import Model
-from vsanimup.tasks import TASKS
+from vsanimup.tasks import TASKS, TaskMix
 from vsanimup.video.samples import Picture
 from vsanimup.video.sigma import STEP, even_out
 
@@ -93,12 +92,12 @@ def shares(planes: Sequence[Passage], weights: Array, hidden: tuple[int, int]) -
 
 
 @functools.lru_cache(maxsize=64)
-def predictor(role: str, mix: Mix) -> tuple[Array, tuple[int, int]]:
+def predictor(role: str, mix: TaskMix) -> tuple[Array, tuple[int, int]]:
     """The shipped predictor of ``restore``, ``upscale`` or ``once`` for a mix of tasks."""
     return packed(predictors(), role, mix)
 
 
-def packed(arrays: Mapping[str, Array], role: str, mix: Mix) -> tuple[Array, tuple[int, int]]:
+def packed(arrays: Mapping[str, Array], role: str, mix: TaskMix) -> tuple[Array, tuple[int, int]]:
     """A predictor's weights as native code takes them, and the sizes of its hidden layers."""
     tasks = dict(mix)
     first = arrays[f"{role}_b0"].copy()
@@ -140,7 +139,7 @@ def limit(
     evened: Sequence[Array],
     spatial_threshold: float,
     model: Model,
-    mix: Mix,
+    mix: TaskMix,
     gate: float,
 ) -> None:
     """Take, in place of ``evened``, what ``picture`` supports of what a model made of it by a task mix.

@@ -9,41 +9,28 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vsanimup.engines import Array, Backend, DeviceMemory, Engine, Size, on_host
+from vsanimup.engines import Array, Backend, Engine, Size, on_host
 from vsanimup.engines.shapes import side_range
 from vsanimup.errors import AnimupError
 from vsanimup.networks.lite.modulation import Modulation
 from vsanimup.networks.manifest import Model
 from vsanimup.sizes import show_bytes
+from vsanimup.tasks import TaskMix
+from vsanimup.tiling.budget import MEMORY, memory_of_tile
 from vsanimup.tiling.fallback import REMEDY, Fallback, halved
 from vsanimup.tiling.tiles import Blend, Grid, plan, surround
 from vsanimup.video.samples import Picture
 
 FLOAT, INT8 = "network.onnx", "network.int8.onnx"
 """The network's files in a model folder of kind ``lite``; the one of 8-bit integers may be missing."""
-PRECISIONS = ("auto", "int8", "fp32", "fp16", "bf16")
-"""What ``precision=`` takes; ``auto`` is integers where the model has such a network, and ``fp16`` on backends that
-build engines, which have no integers."""
-MEMORY = 1 << 30
-"""Bytes of working memory that one tile may take when the tile size is left to us. Fixed, not what happens to
-be free: the grid, and with it the picture, must not depend on the moment."""
-SHARE = 4
-"""The tiles of all streams together take at most one part in so many of the memory of a device that has its own."""
 MARGIN = 4
 """Luma samples by which a frame is continued on every side. Networks see zeros beyond their input's edge, which
 shows as a tint of up to 2.5/255 on the last samples of flat colours; four samples in, 0.4/255 are left."""
 MIRRORED = (1, 1), (-1, 1), (1, -1), (-1, -1)
 """Steps along rows and columns at which a tile is read: as it is, upside down, left to right, both."""
 
-Mix = tuple[tuple[str, float], ...]
-"""Tasks and their weights, sorted by name, without zeros; empty for a network that has none."""
 ENGINES = 4
 """Engines kept, of the task mixes used last."""
-
-
-def memory_of_tile(room: DeviceMemory | None, streams: int) -> int:
-    """Bytes that a tile may take. Depends on what there is, not on what happens to be free."""
-    return MEMORY if room is None else min(MEMORY, room.total // SHARE // streams)
 
 
 def tile_grid(
@@ -93,7 +80,7 @@ class Tiled:
     """What belongs to a grid of tiles."""
 
     grid: Grid
-    engines: OrderedDict[Mix, Engine] = field(default_factory=OrderedDict)
+    engines: OrderedDict[TaskMix, Engine] = field(default_factory=OrderedDict)
     spare: list[tuple[Array, Array]] = field(default_factory=list)
     """Inputs of finished computations."""
 
@@ -165,15 +152,15 @@ class Inference:
         weights = sum(len(part.network) for part in self._weights.values())
         return weights + streams * _area(self.grid) * self._model.bytes_per_pixel
 
-    def _part(self, mix: Mix) -> Weights:
+    def _part(self, mix: TaskMix) -> Weights:
         """The network for a task mix."""
         return self._weights[self._model.specialist(dict(mix))]
 
-    def radius(self, mix: Mix) -> int:
+    def radius(self, mix: TaskMix) -> int:
         """Frames on each side of the centre frame that windows of a task mix hold."""
         return self._part(mix).radius
 
-    def engine(self, tiled: Tiled, mix: Mix = ()) -> Engine:
+    def engine(self, tiled: Tiled, mix: TaskMix = ()) -> Engine:
         """The engine for a task mix, made on first use: scripts are often evaluated without a frame asked for."""
         with self._loading:
             engines = tiled.engines
@@ -192,7 +179,7 @@ class Inference:
             engines.move_to_end(mix)
             return engines[mix]
 
-    def __call__(self, window: Sequence[Picture], mix: Mix, cancelled: Callable[[], bool]) -> tuple[Array, Array]:
+    def __call__(self, window: Sequence[Picture], mix: TaskMix, cancelled: Callable[[], bool]) -> tuple[Array, Array]:
         """Luma ``[rows, columns]`` and chroma ``[2, rows, columns]`` of the centre frame of a window.
 
         The window has :meth:`radius` frames on each side.
@@ -201,7 +188,7 @@ class Inference:
             return self._fallback.run(lambda tiled: self._compute(tiled, window, mix, cancelled))
 
     def _compute(
-        self, tiled: Tiled, window: Sequence[Picture], mix: Mix, cancelled: Callable[[], bool]
+        self, tiled: Tiled, window: Sequence[Picture], mix: TaskMix, cancelled: Callable[[], bool]
     ) -> tuple[Array, Array]:
         """As a call, by these tiles."""
         try:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import vapoursynth as vs
 
 from vsanimup.bridge import SPAN, FrameView, Job, block_node
 from vsanimup.diagnosis.mixes import PROPERTY, parse_mix_text
-from vsanimup.engines import Backend
 from vsanimup.networks.lite.gate import limit
-from vsanimup.networks.lite.inference import Inference, Mix
+from vsanimup.networks.lite.inference import Inference
 from vsanimup.networks.manifest import Model
+from vsanimup.networks.settings import Settings
 from vsanimup.single_flight import SingleFlight
+from vsanimup.tasks import TaskMix
 from vsanimup.video.duplicates import FAINT, NOISIEST
 from vsanimup.video.likeness import RESTORED, refuse_interlaced
 from vsanimup.video.samples import (
@@ -35,43 +35,11 @@ TEMPORAL_REACH = 1
 """Frames before and after a drawing that it is evened out with: each is computed anew when somebody seeks."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to run a network; the arguments that both filters share, checked."""
-
-    tilesize: tuple[int, int] | None
-    """Width and height of a tile in luma samples; ``None`` chooses."""
-    overlap: tuple[int, int]
-    """Samples that neighbouring tiles share, across and down."""
-    backend: Backend
-    """Where to run."""
-    device_id: int
-    """Which device of the backend."""
-    num_streams: int
-    """Computations at once."""
-    scenecut: bool
-    """Whether windows stop at scene cuts."""
-    dedup: bool = True
-    """Whether frames that show one drawing are averaged and computed once."""
-    strength: float = 1.0
-    """Share of the network's change that is applied."""
-    spatial_threshold: float = 0.0
-    """Differences of the result that are evened out, in steps of 8-bit luma; 0 for none."""
-    temporal_threshold: float = 0.0
-    """Differences between neighbouring frames of the result that are evened out, in the same steps; 0 for none."""
-    gate: float = 1.0
-    """How far the network's change is limited to what the source supports; 0 for not at all."""
-    tta: bool = False
-    """Whether the mean over a tile's four mirror images is taken (test-time augmentation)."""
-    precision: str = "auto"
-    """Arithmetic, see :data:`vsanimup.networks.lite.inference.PRECISIONS`."""
-
-
 class LiteProcess:
     """Computes the drawings of one clip with one lite network; called from several threads."""
 
     def __init__(
-        self, clip: vs.VideoNode, model: Model, settings: Settings, target: vs.VideoFormat, mix: Mix | None
+        self, clip: vs.VideoNode, model: Model, settings: Settings, target: vs.VideoFormat, mix: TaskMix | None
     ) -> None:
         """``mix`` is the task mix of all frames; without one each frame's property ``AnimupMix`` tells."""
         self._model, self._settings, self._mix = model, settings, mix
@@ -82,7 +50,7 @@ class LiteProcess:
             device_id=settings.device_id, streams=settings.num_streams, precision=settings.precision,
             tta=settings.tta,
         )  # fmt: skip
-        self._finished = SingleFlight[tuple[bytes, Mix], Sequence[Plane]](2 + 2 * settings.num_streams)
+        self._finished = SingleFlight[tuple[bytes, TaskMix], Sequence[Plane]](2 + 2 * settings.num_streams)
 
     def __call__(self, job: Job) -> None:
         """Make the picture of the drawing that ``job``'s output frames show."""
@@ -109,7 +77,7 @@ class LiteProcess:
                 self._write(self._infer(job, window, asked), source, planes)
         self._annotate(job, mix)
 
-    def _annotate(self, job: Job, mix: Mix | None) -> None:
+    def _annotate(self, job: Job, mix: TaskMix | None) -> None:
         """Set the properties of the output frames."""
         for output in job.outputs:
             if self._model.scale == 1 and mix is not None and self._settings.strength == 1:
@@ -121,7 +89,7 @@ class LiteProcess:
     def _picture(self, frame: FrameView) -> Picture:
         return Picture(frame.planes, scales(self._source, is_full(frame)))
 
-    def _mix_of(self, frame: FrameView) -> Mix | None:
+    def _mix_of(self, frame: FrameView) -> TaskMix | None:
         """The task mix of a drawing, by one of its frames; ``None`` where they are said to need nothing."""
         if self._mix == () and self._model.specialists:
             restored = str(frame.prop(RESTORED, ""))
@@ -132,7 +100,7 @@ class LiteProcess:
         return tuple(parse_mix_text(str(frame.prop(PROPERTY, ""))).items()) or None
 
     def _window(
-        self, frames: dict[int, FrameView], first: int, last: int, drawing: Picture, mix: Mix
+        self, frames: dict[int, FrameView], first: int, last: int, drawing: Picture, mix: TaskMix
     ) -> list[Picture]:  # fmt: skip
         """The window of the drawing's middle copy, as networks learned them, but with the average in the middle.
 
@@ -141,7 +109,7 @@ class LiteProcess:
         numbers = window(frames, first, last, self.inference.radius(mix))
         return [drawing if n == (first + last) // 2 else self._picture(frames[n]) for n in numbers]
 
-    def _infer(self, job: Job, window: Sequence[Picture], mix: Mix) -> Picture:
+    def _infer(self, job: Job, window: Sequence[Picture], mix: TaskMix) -> Picture:
         """The network's picture for a window."""
         drawing = window[len(window) // 2]
         y, uv = self.inference(window, mix, lambda: job.cancelled)
@@ -156,7 +124,7 @@ class LiteProcess:
             limit(drawing, planes, evened, self._settings.spatial_threshold, self._model, mix, self._settings.gate)
         return Picture(evened, [Scale()] * len(evened))
 
-    def _made(self, job: Job, window: Sequence[Picture], source: FrameView, mix: Mix) -> list[Plane]:
+    def _made(self, job: Job, window: Sequence[Picture], source: FrameView, mix: TaskMix) -> list[Plane]:
         """The planes of one drawing as the output stores them."""
         planes = [np.empty(plane.shape, plane.dtype) for plane in job.outputs[0].planes]
         self._write(self._infer(job, window, mix), source, planes)
@@ -170,7 +138,7 @@ class LiteProcess:
 
 def lite_node(
     clip: vs.VideoNode, function: str, model: Model, settings: Settings, format: int | None = None,
-    mix: Mix | None = (), again: bool = False,
+    mix: TaskMix | None = (), again: bool = False,
 ) -> vs.VideoNode:  # fmt: skip
     """A gray or YUV 4:2:0 clip with left-sited chroma through a lite network.
 
@@ -208,7 +176,7 @@ def lite_node(
     return result
 
 
-def _in_part(source: vs.VideoNode, restored: vs.VideoNode, strength: float, mix: Mix | None) -> vs.VideoNode:
+def _in_part(source: vs.VideoNode, restored: vs.VideoNode, strength: float, mix: TaskMix | None) -> vs.VideoNode:
     """As much of the change as the strength says: each copy of a drawing keeps a share of its own noise. Frames whose
     property ``AnimupMix`` says nothing stay as they are."""
     result = restored

@@ -1,0 +1,18 @@
+"""Modules import downwards, families of networks know nothing of each other: the contracts in pyproject.toml."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_contracts():
+    code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--no-cache"],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
