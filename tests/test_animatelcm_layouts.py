@@ -256,6 +256,7 @@ def readme_command():
     return found.replace("\\\n", " ")
 
 
+@pytest.mark.slow
 def test_the_command_of_the_readme_works_as_printed(made, tmp_path, monkeypatch):
     given = {"official.safetensors": "base.safetensors", "motion.ckpt": "AnimateLCM_sd15_t2v.ckpt",
              "lora.safetensors": "AnimateLCM_sd15_t2v_lora.safetensors"}  # fmt: skip

@@ -17,6 +17,7 @@ def bench(*arguments):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_small_run_on_the_processor(tmp_path, made):
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "checkpoints-small").symlink_to(made)  # saves making the same

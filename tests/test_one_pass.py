@@ -7,6 +7,8 @@ from conftest import core, digest, digests, disc, inked, moving, planes_of
 
 from vsanimup.networks.manifest import find
 
+pytestmark = pytest.mark.weights
+
 
 def error(a, b):
     """Mean squared difference of luma."""

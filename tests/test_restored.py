@@ -7,6 +7,8 @@ from conftest import core, digest, digests, moving
 from benchmarks.fuzz import MadeUp
 from vsanimup.engines import BACKENDS
 
+pytestmark = pytest.mark.weights
+
 
 @pytest.fixture
 def made_up(monkeypatch):

@@ -12,6 +12,8 @@ from vsanimup.filters.arguments import settings
 from vsanimup.networks.lite.node import lite_node
 from vsanimup.networks.manifest import MANIFEST, SHIPPED, open_model, shipped
 
+pytestmark = pytest.mark.weights
+
 
 @pytest.fixture
 def alone(tmp_path):

@@ -433,7 +433,7 @@ def test_commands(folder):
     old = json.loads(about.read_text())
     old["key"]["library_version"] = "0.9"
     about.write_text(json.dumps(old))
-    assert "1 engines deleted" in command("prune")[1]
+    assert "1 engine deleted" in command("prune")[1]
     assert list(folder.glob("*.engine")) == [] == list(folder.glob("*.json"))
 
 

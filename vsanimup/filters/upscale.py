@@ -18,7 +18,7 @@ from vsanimup.networks.image.node import image_clip
 from vsanimup.networks.lite.node import lite_node
 from vsanimup.networks.manifest import Model, find
 from vsanimup.networks.settings import Settings
-from vsanimup.sizes import show_bytes, total_memory
+from vsanimup.sizes import count_of, show_bytes, total_memory
 from vsanimup.tasks import AUTO, TaskMix, parse_task
 from vsanimup.video import formats
 from vsanimup.video.grain import checked_original, checked_share, with_grain
@@ -68,7 +68,7 @@ class Diffusion:
 def create(
     clip: vs.VideoNode,
     *,
-    scale: int = 2,
+    scale: float = 2,
     task: str | None = None,
     grain: float = 0.0,
     original: vs.VideoNode | None = None,
@@ -88,7 +88,8 @@ def create(
     Raises :class:`AnimupError` for anything that cannot work.
     """
     if scale not in (2, 3, 4):
-        raise AnimupError(f"scale must be 2, 3 or 4, got {scale}")
+        raise AnimupError(f"scale must be 2, 3 or 4, got {scale:g}")
+    whole = int(scale)
     share = checked_share(grain)
     if original is not None:
         checked_original(original, clip)
@@ -98,7 +99,7 @@ def create(
         )
 
     def build(work: vs.VideoNode) -> vs.VideoNode:
-        result = _graph(work, scale=scale, task=task, model=model, format=format, **others)
+        result = _graph(work, scale=whole, task=task, model=model, format=format, **others)
         if not share:
             return result
         return with_grain(result, work if original is None else original, None if original is None else work, share)
@@ -236,7 +237,7 @@ def _diffusion(
         total_memory() if room is None else room.total, "this machine" if room is None else "this device",
         enhancer.memory_size, enhancer.memory_work,
     )  # fmt: skip
-    said = f"{chosen.steps} steps from strength {chosen.strength:g}, seed {chosen.seed}"
+    said = f"{count_of(chosen.steps, 'step')} from strength {chosen.strength:g}, seed {chosen.seed}"
     log(f"Upscale: {model.name}, {said}", "debug")
     if budget is None:
         return diffusion_clip(clip, scale, target, settings, enhancer)

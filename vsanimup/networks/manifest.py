@@ -193,11 +193,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     where = f"model={shown(str(path.parent))}"
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise AnimupError(f"{where}: its {MANIFEST} is no file; give a folder that 'python -m export' made")
+            raise AnimupError(f"{where}: its {MANIFEST} is no file; give a folder that 'animup export' made")
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise AnimupError(
-            f"{where} has no {MANIFEST}; give a folder that 'python -m export' made, or an .onnx file"
+            f"{where} has no {MANIFEST}; give a folder that 'animup export' made, or an .onnx file"
         ) from error
     except OSError as error:
         raise AnimupError(f"{where}: {path} cannot be read ({error.strerror}); see to its permissions") from error
