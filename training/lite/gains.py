@@ -53,11 +53,11 @@ class Row:
         return self.after - self.before
 
 
-def _laid(fault: Callable[[torch.Tensor, torch.Tensor], degradations.Window], clip: Planes) -> Planes:
-    """The clip after a fault of windows as training has them."""
+def _laid(degradation: Callable[[torch.Tensor, torch.Tensor], degradations.Window], clip: Planes) -> Planes:
+    """The clip after a degradation of windows as training has them."""
     y = (torch.from_numpy(clip.y.astype(np.float32)) - 16) / 219
     uv = (torch.from_numpy(clip.uv.astype(np.float32)) - 128) / 224
-    y, flat = fault(y, uv.flatten(0, 1))
+    y, flat = degradation(y, uv.flatten(0, 1))
     found = (flat.reshape(uv.shape) * 224 + 128).round().clamp(1, 254).byte().numpy()
     return clip.then((y * 219 + 16).round().clamp(1, 254).byte().numpy(), found)
 
@@ -65,11 +65,11 @@ def _laid(fault: Callable[[torch.Tensor, torch.Tensor], degradations.Window], cl
 def _partly(task: str, share: float) -> Damage:
     """A share of what training lays over a clip for a task."""
 
-    def fault(y: torch.Tensor, uv: torch.Tensor) -> degradations.Window:
-        damaged, colour = degradations.FAULTS[task](y, uv, np.random.default_rng(SEED))
+    def degradation(y: torch.Tensor, uv: torch.Tensor) -> degradations.Window:
+        damaged, colour = degradations.DEGRADATIONS[task](y, uv, np.random.default_rng(SEED))
         return y + share * (damaged - y), uv + share * (colour - uv)
 
-    return partial(_laid, fault)
+    return partial(_laid, degradation)
 
 
 def _noise(sigma: float) -> Damage:
@@ -77,21 +77,21 @@ def _noise(sigma: float) -> Damage:
 
 
 def _halo(amount: float) -> Damage:
-    def fault(y: torch.Tensor, uv: torch.Tensor) -> degradations.Window:
+    def degradation(y: torch.Tensor, uv: torch.Tensor) -> degradations.Window:
         return y + amount * (y - degradations.gauss(y, 1.3, 1.3)), uv
 
-    return partial(_laid, fault)
+    return partial(_laid, degradation)
 
 
 def _smear(shift: int, sigma: float) -> Damage:
     """Chroma bled by a deviation and shifted to the right, in its own samples."""
 
-    def fault(y: torch.Tensor, uv: torch.Tensor) -> degradations.Window:
+    def degradation(y: torch.Tensor, uv: torch.Tensor) -> degradations.Window:
         bled = degradations.gauss(uv, sigma, 0.4)
         padded = torch.nn.functional.pad(bled, (shift, 0), mode="replicate")
         return y, padded[..., : uv.shape[-1]]
 
-    return partial(_laid, fault)
+    return partial(_laid, degradation)
 
 
 def _composite(standard: str, dimensions: int) -> Damage:
