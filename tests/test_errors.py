@@ -36,7 +36,7 @@ BOTH = [
     ({"model": "x" * 300 + ".onnx"}, "there is no such file; give the path of an ONNX file"),
     ({"model": "net.pth"}, "model must be one of .* or an .onnx file, got 'net.pth'"),
     ({"model": ""}, "model must be one of .* got ''"),
-    ({"model": "/"}, "model='/' has no manifest.json; give a folder that 'python -m export' made"),
+    ({"model": "/"}, "model='/' has no manifest.json; give a folder that 'animup export' made"),
     ({"model": b"f\xfcr"}, r"model must be text, or bytes in UTF-8, got b'f\\xfcr'"),
     ({"prompt": b"f\xfcr"}, "prompt must be text"),
     ({"task": b"f\xfcr"}, "task must be text"),
@@ -209,3 +209,24 @@ def test_only_the_first_message_of_a_process_is_information(monkeypatch):
         core.remove_log_handler(handle)
     kinds = [vs.MESSAGE_TYPE_INFORMATION, vs.MESSAGE_TYPE_DEBUG, vs.MESSAGE_TYPE_WARNING, vs.MESSAGE_TYPE_DEBUG]
     assert [kind for kind, text in said if text == "hello"] == [int(kind) for kind in kinds]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"scale": 2.5}, "scale must be 2, 3 or 4, got 2.5"),
+        ({"tilesize": 0}, "tilesize must be one or two numbers .* of at least 32, got 0; leave it out"),
+    ],
+)
+def test_what_was_taken_for_something_else(arguments, said):
+    with pytest.raises(vs.Error, match=f"^Upscale: {said}"):
+        vs.core.std.BlankClip(format=vs.YUV420P8, width=64, height=64, length=1).animup.Upscale(**arguments)
+
+
+def test_a_matrix_that_is_none():
+    clip = vs.core.std.BlankClip(format=vs.YUV420P8, width=64, height=64, length=1)
+    for matrix in (3, 99, -1):
+        with pytest.raises(
+            vs.Error, match=rf"^Restore: frame 0 has _Matrix={matrix}, which must be one of ITU-T H\.273"
+        ):
+            clip.std.SetFrameProps(_Matrix=matrix).animup.Restore(task="denoise").get_frame(0)

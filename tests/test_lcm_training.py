@@ -13,7 +13,7 @@ pytest.importorskip("diffusers")
 
 from export import lcm_tiny  # noqa: E402
 from training.lcm import data, stages, train  # noqa: E402
-from vsanimup.architectures.lcm_tiny import Tiny, TinyConfig  # noqa: E402
+from vsanimup.architectures.lcm_tiny import Tiny, TinyConfig, load  # noqa: E402
 
 SMALL = {"half": 12, "quarter": 48, "latent_channels": 4, "widths": [16, 16, 16, 16], "text": 8, "groups": 4}
 SIDE = 96
@@ -108,7 +108,7 @@ def test_training_starts_from_the_source():
 
 
 def test_latents_are_scaled_and_centred(clips, trained):
-    tiny = train.load(trained / "autoencoder.pt")
+    tiny = load(trained / "autoencoder.pt")
     crops = data.Crops(clips, windows=2, frames=1, side=64)
     latents = torch.cat([tiny.autoencoder.encode(crops[i].sharp * 2 - 1) for i in range(32)])
     assert latents.std() == pytest.approx(1, abs=0.1)
@@ -171,7 +171,7 @@ def test_the_exported_folder_does_the_same(folder):
     out, checkpoint = folder
     section = json.loads((out / "manifest.json").read_text())["animatelcm"]
     assert (section["factor"], section["latent_channels"], section["control"]) == (4, 4, True)
-    tiny = train.load(checkpoint)
+    tiny = load(checkpoint)
     graphs = {name: ort.InferenceSession(out / f"{name}.onnx") for name in ("encode", "denoise", "control", "decode")}
 
     def graph(name, inputs):

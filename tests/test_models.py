@@ -13,8 +13,8 @@ import pytest
 
 from vsanimup.errors import AnimupError
 from vsanimup.networks.image.network import find_image
-from vsanimup.networks.lite.modulation import Modulation
 from vsanimup.networks.manifest import MANIFEST, SHIPPED, find, open_model, shipped
+from vsanimup.networks.modulation import Modulation
 
 
 @pytest.fixture

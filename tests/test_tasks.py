@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from vsanimup.errors import AnimupError
 from vsanimup.networks.lite.inference import FLOAT, INT8
-from vsanimup.networks.lite.modulation import LEVELS, Modulation, quantise_weight
 from vsanimup.networks.manifest import find
+from vsanimup.networks.modulation import LEVELS, Modulation, quantise_weight
 from vsanimup.tasks import TASKS, parse_task
 
 

@@ -39,8 +39,8 @@ from vsanimup.errors import AnimupError, OutOfMemory
 from vsanimup.filters.arguments import OVERLAP
 from vsanimup.networks.image.network import find_image
 from vsanimup.networks.lite.inference import Inference, fixed, ranges
-from vsanimup.networks.lite.modulation import Modulation
 from vsanimup.networks.manifest import SHIPPED, open_model
+from vsanimup.networks.modulation import Modulation
 from vsanimup.tiling.budget import memory_of_tile
 
 SMALL = fixed(48, 96)
@@ -433,7 +433,7 @@ def test_commands(folder):
     old = json.loads(about.read_text())
     old["key"]["library_version"] = "0.9"
     about.write_text(json.dumps(old))
-    assert "1 engines deleted" in command("prune")[1]
+    assert "1 engine deleted" in command("prune")[1]
     assert list(folder.glob("*.engine")) == [] == list(folder.glob("*.json"))
 
 

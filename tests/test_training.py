@@ -29,8 +29,8 @@ from vsanimup.architectures.lite.layers import Conv, Round, free_of
 from vsanimup.architectures.lite.network import ALIGN, TOKEN, Head, Lite, LiteConfig, TaskConv, evened_out
 from vsanimup.architectures.lite.shipped import shipped
 from vsanimup.errors import AnimupError
-from vsanimup.networks.lite.modulation import Modulation
 from vsanimup.networks.manifest import open_model
+from vsanimup.networks.modulation import Modulation
 from vsanimup.tasks import TASKS
 from vsanimup.video.sigma import even_out
 

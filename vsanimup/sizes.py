@@ -1,4 +1,4 @@
-"""Sizes: as people read them, and of this machine."""
+"""Sizes and counts: as people read them, and of this machine."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def show_bytes(number: float) -> str:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1024
     return f"{number:.1f} {BYTES[-1]}"
+
+
+def count_of(number: int, what: str) -> str:
+    """A number of things, such as ``1 engine`` or ``2 engines``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def total_memory() -> int | None:

@@ -92,8 +92,11 @@ def stored(path: Path) -> dict[str, onnx.TensorProto]:
     return {tensor.name: tensor for tensor in model.graph.initializer if tensor.external_data}
 
 
-def store(model: onnx.ModelProto, weights: Mapping[str, Tensor], folder: Path, name: str, like: str) -> None:
-    """Write the graph and its weights; those that the graph ``like`` has stored already are taken from there.
+def store(
+    model: onnx.ModelProto, weights: Mapping[str, Tensor], folder: Path, name: str, like: str, inline: bool = False
+) -> None:
+    """Write the graph and its weights; those that the graph ``like`` has stored already are taken from there. With
+    ``inline`` all stay in the graph.
 
     Raises :class:`AnimupError` when a number does not fit the precision or is none.
     """
@@ -113,7 +116,7 @@ def store(model: onnx.ModelProto, weights: Mapping[str, Tensor], folder: Path, n
             tensor = model.graph.initializer.add()
             tensor.name, tensor.data_type = key, onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
             tensor.dims.extend(values.shape)
-            if values.nbytes < INLINE:
+            if inline or values.nbytes < INLINE:
                 tensor.raw_data = values.tobytes()
                 continue
             tensor.data_location = onnx.TensorProto.EXTERNAL
@@ -153,11 +156,13 @@ def difference(found: Sequence[NDArray[np.float32]], wanted: Sequence[NDArray[np
 def export(
     make: Callable[[], nn.Module], *, name: str, folder: Path, example: Mapping[str, Tensor],
     other: Mapping[str, Tensor], outputs: Sequence[str], axes: Axes, precision: str, weights_of: str | None = None,
+    inline: bool = False,
 ) -> Iterator[str]:  # fmt: skip
     """Load, trace, write, release and compare one network; says what it did, the largest difference last.
 
     ``example`` is traced and ``other``, of other sizes, compared with PyTorch in float32. ``weights_of`` names a graph
-    of the folder that has the same weights, which are not written again. Raises :class:`AnimupError`
+    of the folder that has the same weights, which are not written again; with ``inline`` they are part of the graph.
+    Raises :class:`AnimupError`
     when they differ by more than :data:`TOLERANCES`, or numbers do not fit.
     """
     yield f"{name}: loading"
@@ -170,7 +175,7 @@ def export(
     model = trace(net, example, outputs, axes)
     weights = tidy(model, dict(net.named_parameters()) | dict(net.named_buffers()))
     yield f"{name}: writing {sum(weight.nbytes for weight in weights.values())} bytes"
-    store(model, weights, folder, name, weights_of or name)
+    store(model, weights, folder, name, weights_of or name, inline)
     del net, model, weights
     gc.collect()
     largest, relative = difference(run(folder / f"{name}.onnx", other), wanted)

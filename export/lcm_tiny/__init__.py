@@ -13,18 +13,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from vsanimup.architectures.animatelcm import graphs
 from vsanimup.architectures.animatelcm.layers import POSITIONS
-from vsanimup.architectures.lcm_tiny import TOKENS, load
+from vsanimup.architectures.lcm_tiny import TASKS, TOKENS, TaskBiases, load
 from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm.tokenizer import END, LAST, MERGES, START, VOCABULARY, byte_signs
 
 from ..animatelcm.onnx_files import export as export_graph
 from ..folder import model_folder
+from ..lite import WEIGHTS, places
 
 FRAMES = 7
 """Of the windows that it was trained on."""
@@ -40,11 +43,23 @@ def tokenizer() -> dict[str, bytes]:
     return {VOCABULARY: vocabulary.encode(), MERGES: b"#version: 0.2\n"}
 
 
+def task_weights(unet: nn.Module, biases: TaskBiases) -> dict[str, NDArray[np.float32]]:
+    """The arrays of ``tasks.npz``: see :class:`vsanimup.networks.modulation.Modulation`."""
+    arrays = {}
+    for name in biases.layers:
+        parts = unet.get_parameter(f"{name}.weight"), unet.get_parameter(f"{name}.bias"), *biases.parts(name)
+        for part, value in zip(("weight", "bias", "a", "b", "c"), parts, strict=True):
+            arrays[f"unet.{name}.{part}"] = value.detach().numpy().astype(np.float32)
+    return arrays
+
+
 def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
     """Do it; says what it is doing. Raises :class:`AnimupError` where it cannot."""
     if out.exists() and not (out.is_dir() and (out / "manifest.json").exists()):
         raise AnimupError(f"--out {out} exists and is no model folder: give a new name, or remove it")
     tiny = load(checkpoint)
+    if tiny.biases is not None and precision != "fp32":
+        raise AnimupError(f"--precision {precision}: a model with task biases is exported with --precision fp32")
     config = tiny.config
     widths, factor, channels = tuple(config.widths), config.factor, config.latent_channels
     picture = {0: "frames", 2: "height", 3: "width"}
@@ -99,12 +114,28 @@ def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
         for name, (net, inputs, outputs, axes) in jobs.items():
             for said in export_graph(
                 net.eval, name=name, folder=folder, example=inputs(2, 8, 16), other=inputs(3, 16, 8),
-                outputs=outputs, axes=axes, precision=precision, weights_of=graphs.SHARED.get(name),
+                outputs=outputs, axes=axes, precision=precision,
+                weights_of=graphs.SHARED.get(name) if tiny.biases is None else None,
+                inline=tiny.biases is not None and name in ("denoise", graphs.REMEMBER),
             ):  # fmt: skip
                 yield said
             differences[name] = said.rpartition(" ")[2]
         for name, data in tokenizer().items():
             (folder / name).write_bytes(data)
+        if tiny.biases is not None:
+            arrays = task_weights(tiny.denoiser.unet, tiny.biases)
+            np.savez(folder / WEIGHTS, **arrays)  # type: ignore[arg-type]
+            names = [f"{name}.onnx" for name in ("denoise", graphs.REMEMBER)]
+            modulated = {name: (folder / name).read_bytes() for name in names}
+            for file in modulated:
+                (folder / file).with_suffix(".weights").unlink()  # all of them are in the graph
+            layers = dict.fromkeys(key.rpartition(".")[0] for key in arrays)
+            manifest["modulation"] = {
+                "file": WEIGHTS,
+                "layers": {
+                    layer: {file: places(graph, layer) for file, graph in modulated.items()} for layer in layers
+                },
+            }  # fmt: skip
         manifest.update(
             name=out.name,
             kind="animatelcm",
@@ -112,7 +143,7 @@ def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
             radius=0,
             align=factor * graphs.LATENT_ALIGN,
             value_range="rgb",
-            tasks=[],
+            tasks=[] if tiny.biases is None else list(TASKS),
             bytes_per_pixel=BYTES_PER_PIXEL,
             licence="MIT",
             source="trained by training/lcm on the corpus of training/README.md; its text encoder has random weights: "

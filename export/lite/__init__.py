@@ -142,7 +142,7 @@ def largest_difference(net: Lite, network: bytes, height: int = 2 * ALIGN, width
 
 
 def task_weights(net: Lite) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays of ``tasks.npz``: see :class:`vsanimup.networks.lite.modulation.Modulation`. Half precision."""
+    """The arrays of ``tasks.npz``: see :class:`vsanimup.networks.modulation.Modulation`. Half precision."""
     arrays, exported = {}, plain(net)
     for name, module in net.named_modules():
         if not isinstance(module, TaskConv) or module.task_a is None:

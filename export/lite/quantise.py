@@ -1,7 +1,7 @@
 """A float network to one of 8-bit integers, by static quantisation with onnxruntime's own quantiser.
 
 Activations get one scale a tensor, from the ranges that training rounded them in; weights get one scale an output
-channel and half the range (see :data:`vsanimup.networks.lite.modulation.LEVELS`).
+channel and half the range (see :data:`vsanimup.networks.modulation.LEVELS`).
 """
 
 from __future__ import annotations

@@ -285,9 +285,16 @@ def encoded(clip: Planes, kind: str, rng: Rng, span: Span) -> Planes:
 
 
 def composite(clip: Planes, rng: Rng) -> Planes:
+    """As :func:`through_composite`, drawn at random."""
+    standard, before = str(rng.choice(["ntsc", "pal"])), int(rng.integers(4))
+    return through_composite(clip, standard, 1 if rng.random() < 0.6 else 2, before)
+
+
+def through_composite(clip: Planes, standard: str, crude: int, before: int) -> Planes:
     """Through NTSC or PAL composite video and a plain decoder: dot crawl, rainbows, bled colours.
 
-    The picture is a part of a whole raster, sample for sample. Needs the VapourSynth plugin ``composite``
+    ``crude`` is the decoder's dimensions, 1 or 2. The carrier's phase runs over four frames, of which ``before`` have
+    passed. The picture is a part of a whole raster, sample for sample. Needs the VapourSynth plugin ``composite``
     (``vapoursynth-composite`` on PyPI); raises ``RuntimeError`` where it is not installed.
     """
     import vapoursynth as vs
@@ -295,11 +302,9 @@ def composite(clip: Planes, rng: Rng) -> Planes:
     core = vs.core
     if not hasattr(core, "composite"):
         raise RuntimeError("composite video needs the VapourSynth plugin composite: pip install vapoursynth-composite")
-    standard = str(rng.choice(["ntsc", "pal"]))
     rows, columns = (480 if standard == "ntsc" else 576), 720
     count, height, width = clip.y.shape
     top, left = (rows - height) // 4 * 2, (columns - width) // 4 * 2
-    before = int(rng.integers(4))  # the carrier's phase runs over four frames
     # whole lines of the raster, so that nothing rings at the picture's edge
     around = ((0, 0), (top, rows - height - top), (left, columns - width - left))
     y = np.pad(clip.y, around, "edge")
@@ -314,7 +319,6 @@ def composite(clip: Planes, rng: Rng) -> Planes:
 
     blank = core.std.BlankClip(None, columns, rows, vs.YUV420P8, before + count)
     signal = core.std.ModifyFrame(blank, blank, fill).std.SetFrameProps(_FieldBased=1, _Matrix=6, _ChromaLocation=0)
-    crude = 1 if rng.random() < 0.6 else 2
     decoded = core.composite.Decode(
         core.composite.Encode(signal, standard=standard), standard=standard, width=columns, dimensions=crude
     ).std.SetFrameProps(_FieldBased=0)

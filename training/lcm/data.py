@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.data.dataset import to_chroma, to_luma
+from training.data.degradations import lay
+from vsanimup.architectures.lcm_tiny import TASKS
 from vsanimup.video.rgb import COEFFICIENTS
 
 Clip = dict[str, NDArray[np.uint8]]
@@ -217,6 +219,51 @@ class Crops:
             found.append((sharp, source, scenes, str(clip["kinds"][variant])))
         sharps, sources, scenes_of, names = zip(*found, strict=True)
         return Pictures(torch.cat(sharps), torch.cat(sources), torch.cat(scenes_of), names)
+
+
+def faulted(clip: Clip, task: str, frames: slice, rng: np.random.Generator) -> Clip:
+    """Some frames of a clip, whose only variant is the clean one with the fault of a task laid over it."""
+    y, uv = to_luma(clip["lr_y"][0][frames]), to_chroma(clip["lr_uv"][0][frames])
+    y, uv = lay([task], y, uv.flatten(0, 1), rng)
+    return {
+        "hr_y": clip["hr_y"][frames], "hr_uv": clip["hr_uv"][frames],
+        "lr_y": (y * 219 + 16).round().to(torch.uint8).numpy()[None],
+        "lr_uv": (uv * 224 + 128).round().to(torch.uint8).reshape(-1, 2, *uv.shape[1:]).numpy()[None],
+    }  # fmt: skip
+
+
+class TaskCrops(Crops):
+    """Single frames, all of a step with the fault of one task, which ``kinds`` names."""
+
+    def __getitem__(self, step: int) -> Pictures:
+        rng = np.random.default_rng((self.seed, step, 1))
+        task = str(rng.choice(TASKS))
+        side = (self.side // 3 * 2 if step < self._small else self.side) // 2
+        found = []
+        for _ in range(self.windows):
+            clip = self._clip(step, rng)
+            n = int(rng.integers(len(clip["cut"])))
+            top, left = (
+                2 * int(rng.integers(MARGIN // 2, (length - side - MARGIN) // 2 + 1))
+                for length in clip["lr_y"].shape[-2:]
+            )
+            found.append(cut_out(faulted(clip, task, slice(n, n + 1), rng), 0, slice(0, 1), top, left, side))
+        sharps, sources = zip(*found, strict=True)
+        scenes = APART * torch.arange(self.windows)
+        return Pictures(torch.cat(sharps), torch.cat(sources), scenes, (task,) * self.windows)
+
+
+def task_validation(folder: Path, *, side: int, clips: int) -> Iterator[Pictures]:
+    """The middle frame and middle crop of the first validation clips, with the fault of every task."""
+    for number, path in enumerate(sorted(folder.glob("val_*.npz"))[:clips]):
+        with np.load(path) as data:
+            clip = dict(data)
+        n, small = len(clip["cut"]) // 2, min(side // 2, clip["lr_y"].shape[-1] - 2 * MARGIN)
+        at = (clip["lr_y"].shape[-1] - small) // 4 * 2
+        for task in TASKS:
+            rng = np.random.default_rng((number, TASKS.index(task)))
+            sharp, source = cut_out(faulted(clip, task, slice(n, n + 1), rng), 0, slice(0, 1), at, at, small)
+            yield Pictures(sharp, source, torch.zeros(1, dtype=torch.int64), (task,))
 
 
 def validation(folder: Path, *, frames: int, side: int, clips: int) -> Iterator[Pictures]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training.lcm.data import Pictures, luma_of, validation
+from training.lcm.data import Pictures, luma_of, task_validation, validation
 from training.losses import ssim
 from vsanimup.architectures.animatelcm.graphs import CONTEXT, alphas
 from vsanimup.architectures.lcm_tiny import TOKENS, Recall, Tiny
@@ -65,6 +65,20 @@ def scores_of(found: Tensor, batch: Pictures) -> dict[str, float]:
     if same.any():
         scores["flicker"] = 255 * float(((a[1:] - a[:-1]) - (b[1:] - b[:-1])).abs()[same].mean())
     return scores
+
+
+@torch.no_grad()
+def validate_tasks(tiny: Tiny, data: Path, clips: int, side: int) -> dict[str, dict[str, float]]:
+    """Scores by task, and under ``plain`` those of the source; the biases of the task are in force."""
+    found: dict[str, list[dict[str, float]]] = defaultdict(list)
+    tiny.denoiser.moving = False
+    for batch in task_validation(data, side=side, clips=clips):
+        tiny.mix = {batch.kinds[0]: 1.0}
+        scores = scores_of(enhanced(tiny, batch, torch.Generator().manual_seed(0)), batch)
+        plain = {f"plain {name}": value for name, value in scores_of(batch.source, batch).items()}
+        found[batch.kinds[0]].append(scores | plain)
+    tiny.mix = {}
+    return means(found)
 
 
 def validate_autoencoder(tiny: Tiny, data: Path, clips: int, side: int) -> dict[str, dict[str, float]]:
@@ -126,7 +140,7 @@ class Scene:
         alpha = alphas()[timestep].reshape(1)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             residuals = self.tiny.control(latents, at, self.text, self.batch.source, one)
-        found: Tensor = self.tiny.denoiser(
+        found = self.tiny.denoise(
             latents,
             latents,
             at,
@@ -219,6 +233,12 @@ def image_loss(tiny: Tiny, batch: Pictures, random: torch.Generator) -> dict[str
     return consistency_loss(tiny, batch, random, frozen=False, moving=False)
 
 
+def tasks_loss(tiny: Tiny, batch: Pictures, random: torch.Generator) -> dict[str, Tensor]:
+    """Base, ControlNet and the biases of the batch's task together, frame by frame."""
+    tiny.mix = {batch.kinds[0]: 1.0}
+    return consistency_loss(tiny, batch, random, frozen=False, moving=False)
+
+
 def motion_loss(tiny: Tiny, batch: Pictures, random: torch.Generator) -> dict[str, Tensor]:
     """The motion modules, on windows of frames."""
     return consistency_loss(tiny, batch, random, frozen=True, moving=True)
@@ -273,5 +293,5 @@ def validate(tiny: Tiny, data: Path, clips: int, side: int, frames: int) -> dict
 
 LOSSES = {
     "autoencoder": autoencoder_loss, "image": image_loss, "motion": motion_loss, "memory": memory_loss,
-    "joint": joint_loss,
+    "tasks": tasks_loss, "joint": joint_loss,
 }  # fmt: skip

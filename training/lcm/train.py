@@ -2,7 +2,8 @@
 
 ``python -m training.lcm.train --data CLIPS --out RUN --stage autoencoder``, then ``image``, then ``motion``. The stage
 ``joint`` trains what image and motion train, but all at once, for comparison; ``memory`` goes on with the motion
-modules (or begins with them) on windows in sequence, of which the second remembers the first.
+modules (or begins with them) on windows in sequence, of which the second remembers the first. ``tasks`` trains base,
+ControlNet and low-rank biases of tasks together, with ``--config '{"rank": 4}'``.
 """
 
 from __future__ import annotations
@@ -18,21 +19,22 @@ import typer
 from torch import nn
 
 from training.lcm import stages
-from training.lcm.data import Crops
+from training.lcm.data import Crops, TaskCrops
 from training.lite.loop import advance, follow, save
 from training.muon import Muon
 from vsanimup.architectures.lcm_tiny import Tiny, TinyConfig, offset
 
 BEFORE = {
     "image": ("autoencoder",), "motion": ("image",), "memory": ("motion", "image"), "joint": ("autoencoder",),
+    "tasks": ("memory", "motion", "image"),
 }  # fmt: skip
 """The stages one of whose results a stage starts from: the first of them that is there."""
 SHAPES = {
-    "autoencoder": (8, 1, 96), "image": (8, 1, 96), "motion": (4, 7, 96), "memory": (2, 14, 96),
+    "autoencoder": (8, 1, 96), "image": (8, 1, 96), "motion": (4, 7, 96), "memory": (2, 14, 96), "tasks": (8, 1, 96),
     "joint": (4, 7, 96),
 }  # fmt: skip
 """Windows a step, frames of a window, side of a crop."""
-RATES = {"autoencoder": 0.006, "image": 0.01, "motion": 0.005, "memory": 0.005, "joint": 0.01}
+RATES = {"autoencoder": 0.006, "image": 0.01, "motion": 0.005, "memory": 0.005, "tasks": 0.005, "joint": 0.01}
 DECAY = 0.02
 """Muon's decay of weights."""
 ADAM_GAIN = 0.1
@@ -56,6 +58,7 @@ def trained(tiny: Tiny, stage: str) -> dict[str, nn.Parameter]:
     starts = {
         "autoencoder": ("autoencoder.",), "image": ("denoiser.unet.", "control."), "motion": ("denoiser.motion.",),
         "memory": ("denoiser.motion.",), "joint": ("denoiser.", "control."),
+        "tasks": ("denoiser.unet.", "control.", "biases."),
     }[stage]  # fmt: skip
     return {name: parameter for name, parameter in tiny.named_parameters() if name.startswith(starts)}
 
@@ -63,7 +66,10 @@ def trained(tiny: Tiny, stage: str) -> dict[str, nn.Parameter]:
 def optimizers(parameters: dict[str, nn.Parameter], lr: float) -> list[torch.optim.Optimizer]:
     """Muon for the weights of hidden layers, Adam for all else. Every group has its peak learning rate as ``peak``."""
     last = ("decoder.layers.8.weight", "unet.conv_out.weight")
-    hidden = [p for name, p in parameters.items() if p.dim() >= 2 and not name.endswith(last)]
+    hidden = [
+        p for name, p in parameters.items()
+        if p.dim() >= 2 and not name.endswith(last) and not name.startswith("biases.")
+    ]  # fmt: skip
     known = {id(p) for p in hidden}
     others = [p for p in parameters.values() if id(p) not in known]
     muon = Muon(hidden, lr, weight_decay=DECAY)
@@ -76,8 +82,9 @@ def following(path: Path, stage: str, config: dict[str, Any]) -> Tiny:
     """Networks for a stage, with what the stage before left in its checkpoint."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     tiny = Tiny(TinyConfig(**{**state["config"], **config}))
-    if stage in ("motion", "memory"):
-        tiny.load_state_dict(state["average"])
+    if stage in ("motion", "memory", "tasks"):
+        kept = tiny.state_dict()  # biases of tasks begin as they are
+        tiny.load_state_dict(kept | {name: value for name, value in state["average"].items() if name in kept})
     else:
         parts = {name: value for name, value in state["average"].items() if name.startswith("autoencoder.")}
         tiny.autoencoder.load_state_dict({name.removeprefix("autoencoder."): value for name, value in parts.items()})
@@ -90,6 +97,8 @@ def validate(tiny: Tiny, stage: str, data: Path, clips: int, side: int) -> dict[
     """Scores by kind."""
     if stage == "autoencoder":
         return stages.validate_autoencoder(tiny, data, clips, side)
+    if stage == "tasks":
+        return stages.validate_tasks(tiny, data, clips, side)
     return stages.validate(tiny, data, clips, side, frames=1 if stage == "image" else 7)
 
 
@@ -109,7 +118,7 @@ def scale_latents(tiny: Tiny, crops: Crops, count: int) -> None:
 def main(
     data: Annotated[Path, typer.Option(help="folder of clip files")],
     out: Annotated[Path, typer.Option(help="folder of the run: a checkpoint a stage, and the log")],
-    stage: Annotated[str, typer.Option(help="autoencoder, image, motion, memory or joint")],
+    stage: Annotated[str, typer.Option(help="autoencoder, image, motion, memory, tasks or joint")],
     steps: int = 2000,
     windows: Annotated[int, typer.Option(help="windows a step; 0: the stage's own")] = 0,
     side: Annotated[int, typer.Option(help="side of a crop of the result; 0: the stage's own")] = 0,
@@ -143,7 +152,7 @@ def main(
         if not checkpoint.exists():
             tiny.autoencoder.prepare(Crops(data, windows=32, frames=1, side=64, seed=seed)[0].sharp * 2 - 1)
     shape = SHAPES[stage]
-    crops = Crops(
+    crops = (TaskCrops if stage == "tasks" else Crops)(
         data, windows=windows or shape[0], frames=shape[1], side=side or shape[2], seed=seed,
         small=int(small_until * steps) if stage != "autoencoder" else 0,
     )  # fmt: skip

@@ -6,6 +6,7 @@ those of a whole tile, and the noise has to pass through the base exactly.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from vsanimup.architectures.animatelcm.graphs import Control, Denoiser, MotionModules, TextConfig, TextEncoder, alphas
@@ -24,6 +26,8 @@ from vsanimup.architectures.animatelcm.memory import Heard, Remembers
 
 LEVELS = 4
 """Of the base, as SD1.5 has them."""
+TASKS = "denoise", "deblur", "derain", "dehaze", "desnow"
+"""What a model with task biases knows: the tasks of Instruct-IPT (arXiv 2407.00676)."""
 TOKENS = 514
 """Entries of the vocabulary: each byte within a word and at its end, and two marks."""
 
@@ -44,6 +48,8 @@ class TinyConfig:
     text: int = 32
     groups: int = 8
     """Of the norms that are left."""
+    rank: int = 0
+    """Of the biases that each of :data:`TASKS` puts on the base; 0 for a model that knows no tasks."""
 
     @property
     def factor(self) -> int:
@@ -200,6 +206,45 @@ class Recall:
         self._own.append([(key[:, -frames:].detach(), value[:, -frames:].detach()) for key, value in seen])
 
 
+class TaskBiases(nn.Module):
+    """Low-rank biases of tasks on the convolutions of a base, after Instruct-IPT (arXiv 2407.00676).
+
+    In force are ``W + sum of mix[t] B[t] A[t]`` and ``b + sum of mix[t] c[t]``. They begin at nothing.
+    """
+
+    def __init__(self, unet: nn.Module, rank: int) -> None:
+        super().__init__()
+        self.layers = [
+            name for name, module in unet.named_modules() if isinstance(module, nn.Conv2d) and module.bias is not None
+        ]
+        for name in self.layers:
+            weight = unet.get_submodule(name).weight
+            assert isinstance(weight, Tensor)
+            inputs, key = weight[0].numel(), name.replace(".", "_")
+            self.register_parameter(f"{key}_a", nn.Parameter(torch.randn(len(TASKS), rank, inputs) * inputs**-0.5))
+            self.register_parameter(f"{key}_b", nn.Parameter(torch.zeros(len(TASKS), len(weight), rank)))
+            self.register_parameter(f"{key}_c", nn.Parameter(torch.zeros(len(TASKS), len(weight))))
+
+    def parts(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
+        """``A [tasks, rank, inputs]``, ``B [tasks, outputs, rank]`` and ``c [tasks, outputs]`` of a layer."""
+        a, b, c = (self.get_parameter(f"{name.replace('.', '_')}_{part}") for part in "abc")
+        return a, b, c
+
+    def merged(self, unet: nn.Module, mix: Mapping[str, float]) -> dict[str, Tensor]:
+        """Weights and offsets in force for a mix of tasks, by their names in ``unet``."""
+        found: dict[str, Tensor] = {}
+        for name in self.layers:
+            a, b, c = self.parts(name)
+            weight: Tensor = unet.get_parameter(f"{name}.weight")
+            bias: Tensor = unet.get_parameter(f"{name}.bias")
+            for task, share in mix.items():
+                t = TASKS.index(task)
+                weight = weight + share * (b[t] @ a[t]).reshape(weight.shape)
+                bias = bias + share * c[t]
+            found |= {f"{name}.weight": weight, f"{name}.bias": bias}
+        return found
+
+
 class MovingDenoiser(Denoiser):
     """The export's denoiser, whose motion modules can be left out while they do nothing yet."""
 
@@ -247,8 +292,19 @@ class Tiny(nn.Module):
                 nn.init.zeros_(parameter)
         self.denoiser = MovingDenoiser(without_norms(unet), motion, 1)
         self.control = Control(without_norms(net), 1)
+        self.biases = TaskBiases(self.denoiser.unet, config.rank) if config.rank else None
+        self.mix: dict[str, float] = {}
         shape = TextConfig(tokens=TOKENS, channels=config.text, inner=2 * config.text, layers=1, heads=1)
         self.text_encoder = TextEncoder(shape).prepared()
+
+    def denoise(self, *inputs: Tensor, memory: Remembers | None = None) -> Tensor:
+        """The denoiser with the biases of the tasks in :attr:`mix`."""
+        changed: dict[str, Tensor] = {}
+        if self.biases is not None and self.mix:
+            merged = self.biases.merged(self.denoiser.unet, self.mix)
+            changed = {f"unet.{name}": value for name, value in merged.items()}
+        y: Tensor = functional_call(self.denoiser, changed, inputs, {"memory": memory})
+        return y
 
     @torch.no_grad()
     def prepare(self, timestep: int) -> None:

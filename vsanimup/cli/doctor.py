@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from vsanimup.errors import AnimupError
 from vsanimup.processes import find_program, module_command
+from vsanimup.sizes import count_of, show_bytes
 
 SIDE = 64
 """Width and height of the clip that is tried."""
@@ -131,7 +132,7 @@ def _backends() -> list[Check]:
     checks = []
     for name, reason in reasons.items():
         if reason is None:
-            found = f"works, {BACKENDS[name].streams()} frames at a time"
+            found = f"works, {count_of(BACKENDS[name].streams(), 'frame')} at a time"
             checks.append(Check(name=f"backend {name}", state="ok", found=found))
         else:
             why, _, remedy = reason.rpartition(": ")
@@ -183,7 +184,6 @@ def anonymous(text: str) -> str:
 
 def _engines() -> Check:
     from vsanimup.engines.cache import VARIABLE, Cache
-    from vsanimup.sizes import show_bytes
 
     cache = Cache()
     found = cache.entries()
@@ -282,7 +282,7 @@ def _encoders() -> list[Check]:
 
 def _machine() -> list[Check]:
     from vsanimup.engines.cpu import usable_cores
-    from vsanimup.sizes import free_memory, show_bytes
+    from vsanimup.sizes import free_memory
 
     free = shutil.disk_usage(Path.cwd()).free
     memory = free_memory()

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vsanimup.cli.errors import plain_errors, terminable
+from vsanimup.cli.ranges import ranged
 from vsanimup.errors import AnimupError
-from vsanimup.sizes import show_bytes
+from vsanimup.sizes import count_of, show_bytes
 
 if TYPE_CHECKING:
     from vsanimup.render.chunk import Script
@@ -40,13 +41,13 @@ def encode(
     out: Annotated[Path | None, typer.Option("--output", "-o", help="The film; NAME_animup.mkv if left out.")] = None,
     task: Annotated[str, typer.Option(help="What to remove: auto, a task, or a mix of tasks.")] = "auto",
     prompt: Annotated[str | None, typer.Option(help="The same in words, instead of --task.")] = None,
-    scale: Annotated[int, typer.Option(min=1, max=4, help="Enlargement: 2, 3 or 4; 1 only restores.")] = 2,
+    scale: Annotated[int, ranged(least=1, most=4, help="Enlargement: 2, 3 or 4; 1 only restores.")] = 2,
     model: Annotated[str, typer.Option(help="Model, as in the filters' argument.")] = "lite",
     deinterlace: Annotated[
         str, typer.Option(help="auto (bwdif where frames are marked as interlaced), bwdif, ivtc (undo 3:2), or off.")
     ] = "auto",
     crop: Annotated[str, typer.Option(help="Cut off LEFT,TOP,RIGHT,BOTTOM samples of the source.")] = "",
-    grain: Annotated[float, typer.Option(min=0, max=1, help="Share of the fine noise taken away to give back.")] = 0,
+    grain: Annotated[float, ranged(least=0, most=1, help="Share of the fine noise taken away to give back.")] = 0,
     arguments: Annotated[
         list[str] | None, typer.Option("--arg", "-a", metavar="NAME=VALUE", help="Argument for the script.")
     ] = None,
@@ -56,16 +57,16 @@ def encode(
     ] = None,
     no_tracks: Annotated[bool, typer.Option("--no-tracks", help="Leave sound, subtitles and the like out.")] = False,
     encoder: Annotated[str, typer.Option(help="auto, x264, x265, svtav1, ffmpeg or pyav.")] = "auto",
-    crf: Annotated[float | None, typer.Option(min=0, max=63, help="Quality; less is better.")] = None,
+    crf: Annotated[float | None, ranged(least=0, most=63, help="Quality; less is better.")] = None,
     preset: Annotated[str | None, typer.Option(help="The encoder's preset.")] = None,
     encoder_args: Annotated[
         str, typer.Option(help="More for the encoder: options for x264 and ffmpeg, key=value:… for the others.")
     ] = "",
     encoder_threads: Annotated[
-        int, typer.Option(min=1, max=64, help="Threads of an encoder; the film's bytes depend on it.")
+        int, ranged(least=1, most=64, help="Threads of an encoder; the film's bytes depend on it.")
     ] = 4,
-    chunk: Annotated[int, typer.Option(min=8, help="Frames of a chunk.")] = 480,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes on this machine.")] = 1,
+    chunk: Annotated[int, ranged(least=8, help="Frames of a chunk.")] = 480,
+    workers: Annotated[int, ranged(least=1, most=256, help="Processes on this machine.")] = 1,
     dask: Annotated[str | None, typer.Option(metavar="tcp://HOST:8786", help="Scheduler of a Dask cluster.")] = None,
     resources: Annotated[
         str | None, typer.Option(metavar="NAME=N", help="Dask resources that a chunk takes, such as GPU=1.")
@@ -74,7 +75,7 @@ def encode(
         Path | None, typer.Option(help="Folder of the sources, which workers have as $ANIMUP_SOURCE_ROOT.")
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, max=50, help="Only so many short samples, and a sheet before | after.")
+        int | None, ranged(least=1, most=50, help="Only so many short samples, and a sheet before | after.")
     ] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Source and result side by side.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away what an earlier run made.")] = False,
@@ -202,11 +203,14 @@ def _say(summary: Summary, as_json: bool) -> None:
         return
     made = summary.chunks - summary.resumed
     speed = (
-        f"{summary.frames / summary.seconds:.2f} fps" if made == summary.chunks else f"{summary.resumed} chunks kept"
+        f"{summary.frames / summary.seconds:.2f} fps"
+        if made == summary.chunks
+        else f"{count_of(summary.resumed, 'chunk')} kept"
     )
+    frames, chunks = count_of(summary.frames, "frame"), count_of(summary.chunks, "chunk")
     typer.echo(
-        f"{summary.path}: {summary.width}x{summary.height}, {summary.frames} frames ({_clock(summary.duration)}) by "
-        f"{summary.encoder} in {summary.chunks} chunks, {show_bytes(summary.size)}, {_clock(summary.seconds)} ({speed})"
+        f"{summary.path}: {summary.width}x{summary.height}, {frames} ({_clock(summary.duration)}) by "
+        f"{summary.encoder} in {chunks}, {show_bytes(summary.size)}, {_clock(summary.seconds)} ({speed})"
     )
 
 
@@ -268,11 +272,13 @@ class _Bar:
     def begin(self, frames: int, done: int, chunks: int, chunks_done: int) -> None:
         """Start the bar."""
         if chunks_done:
-            self.warn(f"going on: {chunks_done} of {chunks} chunks are there, {frames - done} frames are left")
+            self.warn(
+                f"going on: {chunks_done} of {count_of(chunks, 'chunk')} done, {count_of(frames - done, 'frame')} left"
+            )
         self._total = chunks
         self._progress.remove_task(self._task)
         self._task = self._progress.add_task(
-            self._name, total=frames, completed=done, rate="", chunks=f"{chunks_done}/{chunks} chunks"
+            self._name, total=frames, completed=done, rate="", chunks=f"{chunks_done}/{count_of(chunks, 'chunk')}"
         )
 
     def advance(self, frames: int, chunks: int) -> None:
@@ -281,7 +287,7 @@ class _Bar:
         self._progress.update(
             self._task,
             completed=frames,
-            chunks=f"{chunks}/{self._total} chunks",
+            chunks=f"{chunks}/{count_of(self._total, 'chunk')}",
             rate=f"{speed:.2f} fps" if speed else "",
         )
 

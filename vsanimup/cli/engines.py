@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vsanimup.cli.errors import plain_errors, terminable
+from vsanimup.cli.ranges import ranged
 from vsanimup.errors import AnimupError, shown
-from vsanimup.sizes import show_bytes
+from vsanimup.sizes import count_of, show_bytes
 
 if TYPE_CHECKING:
     from vsanimup.engines.base import DeviceMemory, Size
@@ -41,7 +42,9 @@ def list_engines() -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 220)
     if found:
         console.print(table)
-    console.print(f"{len(found)} engines, {show_bytes(sum(e.size for e in found))} in {cache.folder}", soft_wrap=True)
+    console.print(
+        f"{count_of(len(found), 'engine')}, {show_bytes(sum(e.size for e in found))} in {cache.folder}", soft_wrap=True
+    )
 
 
 @app.command()
@@ -56,7 +59,8 @@ def prune(
         gone = cache.prune(lambda entry: everything or not _usable(entry))
         for entry in gone:
             typer.echo(f"deleted {entry.path.name}")
-        typer.echo(f"{len(gone)} engines deleted, {show_bytes(sum(entry.size for entry in gone))} of {cache.folder}")
+        freed = show_bytes(sum(entry.size for entry in gone))
+        typer.echo(f"{count_of(len(gone), 'engine')} deleted, {freed} of {cache.folder}")
 
 
 def _usable(entry: Entry) -> bool:
@@ -89,7 +93,7 @@ def build(
         list[str] | None,
         typer.Option(metavar="WxH", help="Size of the frames that the filter is given; may be repeated."),
     ] = None,
-    scale: Annotated[int, typer.Option(min=2, max=4, help="Enlargement, for AnimateLCM models.")] = 2,
+    scale: Annotated[int, ranged(least=2, most=4, help="Enlargement, for AnimateLCM models.")] = 2,
     task: Annotated[str | None, typer.Option(help="Mix of tasks, for engines that TensorRT-RTX builds ahead.")] = None,
     compute_capability: Annotated[
         str | None, typer.Option(metavar="X.Y", help="Build ahead for such GPUs, or 'any', not for the one here.")
@@ -100,10 +104,10 @@ def build(
     ] = None,
     device_memory: Annotated[
         float | None,
-        typer.Option(metavar="GIB", min=1, help="Memory of the GPUs that engines are built ahead for, if below 8."),
+        ranged(metavar="GIB", least=1, help="Memory of the GPUs that engines are built ahead for, if below 8."),
     ] = None,
     num_streams: Annotated[
-        int | None, typer.Option(min=1, max=64, help="As the filters will be given it, if they are.")
+        int | None, ranged(least=1, most=64, help="As the filters will be given it, if they are.")
     ] = None,
     memory: Annotated[float, typer.Option(help="As Upscale will be given it, for AnimateLCM models.")] = 0.0,
     anchor: Annotated[int, typer.Option(help="As Upscale will be given it, for AnimateLCM models.")] = 4,
@@ -136,7 +140,8 @@ def build(
 
                 made = plan(found, request, target, cache, report)
                 progress.update(bar, completed=1.0, doing=show_bytes(len(made.data)))
-        console.print(f"{len(requests)} engines are in {cache.folder}", soft_wrap=True)
+        verb = "is" if len(requests) == 1 else "are"
+        console.print(f"{count_of(len(requests), 'engine')} {verb} in {cache.folder}", soft_wrap=True)
 
 
 class _LogAbove(logging.Handler):
@@ -214,6 +219,7 @@ def _requests(
     from vsanimup.engines.tensorrt.plans import Request
     from vsanimup.networks.image.network import find_image
     from vsanimup.networks.manifest import open_model, path_of, shipped_folder
+    from vsanimup.tasks import parse_task
 
     path = path_of(model)
     if given:
@@ -241,6 +247,7 @@ def _requests(
 
         lcm, budget = AnimateLcm.of(opened), Budget.of(*memory)
         lcm.check_memory(budget)
+        mix = parse_task(task, opened.tasks) if task else {}
         dimensions: dict[tuple[str, str], Mapping[str, Size]] = {("text", ""): {}}
         for width, height in sizes:
             for name, grid in network_grids(lcm, width * scale, height * scale, budget).items():
@@ -248,12 +255,12 @@ def _requests(
                 dimensions[name, str(fixed)] = fixed
         for (name, _), wanted in dimensions.items():
             file = opened.folder / f"{name}.onnx"
-            yield Request(network=file, origin=str(file), sizes=wanted, precision=precision)
+            network, weights = lcm.merged(name, mix, builds=True) if lcm.modulated(name) else (file, None)
+            yield Request(network=network, origin=str(file), sizes=wanted, precision=precision, weights=weights)
     elif opened.kind == "lite":
         from vsanimup.filters.arguments import OVERLAP
         from vsanimup.networks.lite.inference import FLOAT, ranges, tile_grid
-        from vsanimup.networks.lite.modulation import Modulation
-        from vsanimup.tasks import parse_task
+        from vsanimup.networks.modulation import Modulation
 
         mix = parse_task(task, opened.tasks) if task else {}
         opened = opened.of(opened.specialist(mix))

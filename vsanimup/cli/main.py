@@ -11,8 +11,9 @@ import typer
 from vsanimup.cli import encode as encode_command
 from vsanimup.cli import engines
 from vsanimup.cli.errors import plain_errors, terminable
+from vsanimup.cli.ranges import ranged
 from vsanimup.errors import AnimupError
-from vsanimup.sizes import show_bytes
+from vsanimup.sizes import count_of, show_bytes
 
 app = typer.Typer(
     help="Restore and enlarge animation with VapourSynth: try it, check the installation, list the models.",
@@ -36,15 +37,15 @@ def demo(
     ] = None,
     folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("animup_demo"),
     task: Annotated[str, typer.Option(help="What to remove: auto, a task, or a mix of tasks.")] = "auto",
-    strength: Annotated[float, typer.Option(min=0, max=1, help="Share of the restoration that is applied.")] = 1.0,
-    scale: Annotated[int, typer.Option(min=1, max=4, help="Enlargement: 2, 3 or 4; 1 only restores.")] = 2,
+    strength: Annotated[float, ranged(least=0, most=1, help="Share of the restoration that is applied.")] = 1.0,
+    scale: Annotated[int, ranged(least=1, most=4, help="Enlargement: 2, 3 or 4; 1 only restores.")] = 2,
     model: Annotated[str, typer.Option(help="Model, as in the filters' argument.")] = "lite",
     deinterlace: Annotated[
         str | None, typer.Option(help="For interlaced video: bwdif, ivtc (telecined film), or off (it is not).")
     ] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    frames: Annotated[int | None, ranged(least=1, help="Stop after so many frames.")] = None,
     encoder: Annotated[str, typer.Option(help="x264, ffmpeg or pyav; auto takes the first that is there.")] = "auto",
-    crf: Annotated[int, typer.Option(min=0, max=51, help="Quality of the encode; less is better.")] = 16,
+    crf: Annotated[int, ranged(least=0, most=51, help="Quality of the encode; less is better.")] = 16,
 ) -> None:
     """``animup demo``."""
     with plain_errors(), terminable():
@@ -94,12 +95,14 @@ def _demo(
         seconds = rendered.seconds
         progress.update(bar, completed=output.frames, rate=f"{output.frames / seconds:.2f} fps")
     work.picture(given, video, image, output.frames)
-    facts = f"{output.width}x{output.height}, {output.frames} frames by {chosen}"
+    facts = f"{output.width}x{output.height}, {count_of(output.frames, 'frame')} by {chosen}"
     console.print(f"{video}  ({facts}, {show_bytes(video.stat().st_size)})", soft_wrap=True)
     console.print(f"{image}  (left: bicubic, right: animup)", soft_wrap=True)
     for said in filter(None, (missing, rendered.rate_note)):
         console.print(said, soft_wrap=True)
-    console.print(f"{output.frames} frames in {seconds:.1f} s: {output.frames / seconds:.2f} frames a second")
+    console.print(
+        f"{count_of(output.frames, 'frame')} in {seconds:.1f} s: {output.frames / seconds:.2f} frames a second"
+    )
 
 
 @app.command(
@@ -116,7 +119,7 @@ def flags(
         list[str] | None,
         typer.Option("--arg", "-a", metavar="NAME=VALUE", help="Argument for the script, as vspipe has it."),
     ] = None,
-    index: Annotated[int, typer.Option("--outputindex", "-o", min=0, help="Which of the script's outputs.")] = 0,
+    index: Annotated[int, ranged("--outputindex", "-o", least=0, help="Which of the script's outputs.")] = 0,
 ) -> None:
     """``animup flags``."""
     from vsanimup.cli.flags import flags_of

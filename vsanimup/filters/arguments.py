@@ -21,13 +21,15 @@ TINY = 1e-6
 """Shares and steps below this change no sample, and would vanish in 32 bits: they count as 0."""
 
 
-def _pair(name: str, value: Sequence[int] | None, least: int, most: int | None = None) -> tuple[int, int] | None:
+def _pair(
+    name: str, value: Sequence[int] | None, least: int, most: int | None = None, remedy: str = ""
+) -> tuple[int, int] | None:
     if value is None:
         return None
     if len(value) not in (1, 2) or any(n < least or (most is not None and n > most) for n in value):
         got = value[0] if len(value) == 1 else list(value)
         span = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise AnimupError(f"{name} must be one or two numbers (width, height) {span}, got {got}")
+        raise AnimupError(f"{name} must be one or two numbers (width, height) {span}, got {got}{remedy}")
     return value[0], value[-1]
 
 
@@ -63,7 +65,7 @@ def settings(
 
     Raises :class:`AnimupError` naming the argument, its value and what would do.
     """
-    tiles = _pair("tilesize", None if tilesize is None or list(tilesize) == [0] else tilesize, 32)
+    tiles = _pair("tilesize", tilesize, 32, remedy="; leave it out to have it chosen")
     shared = _pair("overlap", overlap, 0, MOST_OVERLAP) or (OVERLAP, OVERLAP)
     if device_id < 0:
         raise AnimupError(f"device_id must not be negative, got {device_id}")

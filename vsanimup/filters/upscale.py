@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -17,8 +18,8 @@ from vsanimup.networks.image.node import image_clip
 from vsanimup.networks.lite.node import lite_node
 from vsanimup.networks.manifest import Model, find
 from vsanimup.networks.settings import Settings
-from vsanimup.sizes import show_bytes, total_memory
-from vsanimup.tasks import TaskMix
+from vsanimup.sizes import count_of, show_bytes, total_memory
+from vsanimup.tasks import AUTO, TaskMix, parse_task
 from vsanimup.video import formats
 from vsanimup.video.grain import checked_original, checked_share, with_grain
 from vsanimup.video.likeness import RESTORED
@@ -67,7 +68,7 @@ class Diffusion:
 def create(
     clip: vs.VideoNode,
     *,
-    scale: int = 2,
+    scale: float = 2,
     task: str | None = None,
     grain: float = 0.0,
     original: vs.VideoNode | None = None,
@@ -87,7 +88,8 @@ def create(
     Raises :class:`AnimupError` for anything that cannot work.
     """
     if scale not in (2, 3, 4):
-        raise AnimupError(f"scale must be 2, 3 or 4, got {scale}")
+        raise AnimupError(f"scale must be 2, 3 or 4, got {scale:g}")
+    whole = int(scale)
     share = checked_share(grain)
     if original is not None:
         checked_original(original, clip)
@@ -97,7 +99,7 @@ def create(
         )
 
     def build(work: vs.VideoNode) -> vs.VideoNode:
-        result = _graph(work, scale=scale, task=task, model=model, format=format, **others)
+        result = _graph(work, scale=whole, task=task, model=model, format=format, **others)
         if not share:
             return result
         return with_grain(result, work if original is None else original, None if original is None else work, share)
@@ -119,11 +121,7 @@ def _graph(
         return _image(clip, scale, network, model, target, others)
     found = find(model, PLAIN if task is None and "prompt" not in mine else ONE_PASS, scale=2, diffusion=True)
     if found.kind == "animatelcm":
-        if task is not None:
-            raise AnimupError(
-                f"task={shown(task)} goes with lite models, model={shown(model)} is one of AnimateLCM: leave task out"
-            )
-        return _diffusion(clip, scale, found, target, Diffusion(**mine), others)
+        return _diffusion(clip, scale, found, target, Diffusion(**mine), others, _lcm_mix(task, found, model))
     prompt = mine.pop("prompt", None)
     _refuse_of_diffusion(mine, model)
     if not found.modulation and (task is not None or prompt is not None):
@@ -201,8 +199,9 @@ def _image(
 
 
 def _diffusion(
-    clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, chosen: Diffusion, shared: dict[str, Any]
-) -> vs.VideoNode:
+    clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, chosen: Diffusion, shared: dict[str, Any],
+    mix: Mapping[str, float],
+) -> vs.VideoNode:  # fmt: skip
     """AnimateLCM's way: interpolation, then few steps of diffusion over windows of drawings."""
     from vsanimup.networks.animatelcm.chains import held
     from vsanimup.networks.animatelcm.memory import Budget
@@ -228,7 +227,7 @@ def _diffusion(
         model=opened, width=width, height=height,
         tilesize=settings.tilesize and in_result(settings.tilesize), overlap=in_result(settings.overlap),
         backend=settings.backend, device_id=settings.device_id, streams=settings.num_streams,
-        budget=budget, **options,
+        budget=budget, mix=mix, **options,
     )  # fmt: skip
     widened = settings.backend.name == "cpu" and opened.precision == "fp16"
     weights = int(model.size() * (WIDENED if widened else 1))
@@ -238,7 +237,7 @@ def _diffusion(
         total_memory() if room is None else room.total, "this machine" if room is None else "this device",
         enhancer.memory_size, enhancer.memory_work,
     )  # fmt: skip
-    said = f"{chosen.steps} steps from strength {chosen.strength:g}, seed {chosen.seed}"
+    said = f"{count_of(chosen.steps, 'step')} from strength {chosen.strength:g}, seed {chosen.seed}"
     log(f"Upscale: {model.name}, {said}", "debug")
     if budget is None:
         return diffusion_clip(clip, scale, target, settings, enhancer)
@@ -247,6 +246,23 @@ def _diffusion(
         f"{show_bytes(enhancer.memory_size)} for each of {held(settings.num_streams)} chains at most"
     )
     return diffusion_clip(clip, scale, target, settings, enhancer, Memory(budget=budget, spacing=spacing))
+
+
+def _lcm_mix(task: str | None, found: Model, model: str) -> dict[str, float]:
+    """The tasks of an AnimateLCM that are in force, by name; empty where none is asked for.
+
+    Raises :class:`AnimupError` for tasks that it does not know.
+    """
+    if task is None:
+        return {}
+    if not found.tasks:
+        raise AnimupError(
+            f"task={shown(task)} goes with lite models, model={shown(model)} is one of AnimateLCM without tasks: leave "
+            "task out"
+        )
+    if task == AUTO:
+        raise AnimupError(f"task={shown(task)} goes with lite models; this model takes {', '.join(found.tasks)}")
+    return parse_task(task, found.tasks)
 
 
 def _check_memory(

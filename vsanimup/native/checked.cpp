@@ -12,24 +12,28 @@ struct Checked {
 // The resizer refuses other values too, but names neither filter nor frame.
 struct Property {
     const char *name;
-    int most;
-    const char *meaning;
+    int most, reserved;
+    bool of_yuv;  // of no meaning in RGB, where it may be left over from before
+    const char *meaning, *example;
 };
 
 const Property properties[] = {
-    {"_Range", 1, "0 (limited) or 1 (full)"},
-    {"_ChromaLocation", 5, "from 0 (left) to 5 (bottom)"},
+    {"_Range", 1, -1, false, "0 (limited) or 1 (full)", "0"},
+    {"_ChromaLocation", 5, -1, false, "from 0 (left) to 5 (bottom)", "0"},
+    {"_Matrix", 14, 3, true, "one of ITU-T H.273, from 0 to 14 without 3, as 1 (BT.709) or 6 (BT.601)", "1"},
 };
 
 std::string complaint(const VSFrame *frame, int n, const std::string &function, const VSAPI *vsapi) {
     const VSMap *props = vsapi->getFramePropertiesRO(frame);
+    const bool yuv = vsapi->getVideoFrameFormat(frame)->colorFamily == cfYUV;
     for (const Property &property : properties) {
         int error = 0;
         const int64_t value = vsapi->mapGetInt(props, property.name, 0, &error);
-        if (!error && (value < 0 || value > property.most))
+        const bool wrong = value < 0 || value > property.most || value == property.reserved;
+        if (!error && wrong && (yuv || !property.of_yuv))
             return function + ": frame " + std::to_string(n) + " has " + property.name + "=" + std::to_string(value) +
                    ", which must be " + property.meaning + "; set it, as in clip.std.SetFrameProps(" + property.name +
-                   "=0)";
+                   "=" + property.example + ")";
     }
     return {};
 }

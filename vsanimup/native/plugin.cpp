@@ -23,7 +23,7 @@ const PublicFunction public_functions[] = {
      "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;dedup:int:opt;spatial_threshold:float:opt;temporal_threshold:float:opt;gate:float:opt;tta:int:opt;precision:data:opt;format:int:opt;",
      "clip:vnode;"},
     {"Upscale",
-     "clip:vnode;scale:int:opt;task:data:opt;grain:float:opt;original:vnode:opt;model:data:opt;steps:int:opt;strength:float:opt;prompt:data:opt;negative_prompt:data:opt;"
+     "clip:vnode;scale:float:opt;task:data:opt;grain:float:opt;original:vnode:opt;model:data:opt;steps:int:opt;strength:float:opt;prompt:data:opt;negative_prompt:data:opt;"
      "cfg:float:opt;seed:int:opt;colorfix:data:opt;control:float:opt;memory:float:opt;anchor:int:opt;tilesize:int[]:opt;overlap:int[]:opt;backend:data:opt;"
      "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;dedup:int:opt;spatial_threshold:float:opt;temporal_threshold:float:opt;gate:float:opt;tta:int:opt;precision:data:opt;format:int:opt;",
      "clip:vnode;"},

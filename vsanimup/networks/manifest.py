@@ -55,7 +55,7 @@ class Model:
     files: Mapping[str, str]
     """SHA-256 of each file, by name."""
     modulation: Mapping[str, Any]
-    """Task biases, see :mod:`vsanimup.networks.lite.modulation`: their file and where they go; empty where none."""
+    """Task biases, see :mod:`vsanimup.networks.modulation`: their file and where they go; empty where none."""
     specialists: Mapping[str, str]
     """Tasks that have a network of their own, and its folder in this one."""
     sections: Mapping[str, Any]
@@ -193,11 +193,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     where = f"model={shown(str(path.parent))}"
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise AnimupError(f"{where}: its {MANIFEST} is no file; give a folder that 'python -m export' made")
+            raise AnimupError(f"{where}: its {MANIFEST} is no file; give a folder that 'animup export' made")
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise AnimupError(
-            f"{where} has no {MANIFEST}; give a folder that 'python -m export' made, or an .onnx file"
+            f"{where} has no {MANIFEST}; give a folder that 'animup export' made, or an .onnx file"
         ) from error
     except OSError as error:
         raise AnimupError(f"{where}: {path} cannot be read ({error.strerror}); see to its permissions") from error

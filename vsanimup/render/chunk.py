@@ -16,6 +16,7 @@ from vsanimup.render import chunk_encoders, identity
 from vsanimup.render.child import Child, Died
 from vsanimup.render.chunk_encoders import ChunkEncoder
 from vsanimup.render.journal import Entry, chunk_name, file_hash, partial, put, put_entry
+from vsanimup.sizes import count_of
 
 Progress = Callable[[int], None]
 
@@ -177,5 +178,5 @@ def check(path: Path, frames: int) -> str:
     except (av.FFmpegError, IndexError, OSError) as error:
         raise AnimupError(f"the encoder failed: its file cannot be read ({error})") from None
     if count != frames or len(times) != frames:
-        raise AnimupError(f"the encoder failed: its file holds {count} frames of {frames}")
+        raise AnimupError(f"the encoder failed: its file holds {count_of(count, 'frame')} of {frames}")
     return hashlib.sha256(headers).hexdigest()

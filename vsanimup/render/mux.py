@@ -18,6 +18,7 @@ from vsanimup.errors import AnimupError
 from vsanimup.processes import find_program
 from vsanimup.render.source import Tracks, attachments
 from vsanimup.render.times import TICKS
+from vsanimup.sizes import count_of
 
 TICK = Fraction(1, TICKS)
 NO_ASPECT = (
@@ -223,7 +224,7 @@ def verify(film: Film, written: Written, path: Path) -> None:
     told = (film.look.matrix, film.look.transfer, film.look.primaries)
     problem = None
     if len(times) != len(film.times) - 1:
-        problem = f"it holds {len(times)} frames of {len(film.times) - 1}"
+        problem = f"it holds {count_of(len(times), 'frame')} of {len(film.times) - 1}"
     elif any(a - b != shift for a, b in zip(times, film.times, strict=False)):
         problem = "its frame times are not those of the frames"
     elif seen.hexdigest() != written.video:

@@ -19,6 +19,7 @@ from vsanimup.render.child import Child
 from vsanimup.render.chunk import Order, Script, open_script, versions_here
 from vsanimup.render.chunk_encoders import ChunkEncoder
 from vsanimup.render.journal import Entry, Journal
+from vsanimup.sizes import count_of
 
 CHUNK = 480
 """Frames of a chunk: 20 seconds of film. Shorter ones cost key frames and windows computed twice, longer ones more of
@@ -156,7 +157,7 @@ def asked(request: Request) -> dict[str, str]:
 
 def _facts(request: Request, info: dict[str, Any], versions: dict[str, str]) -> dict[str, str]:
     """All that the film's bytes depend on."""
-    clip = f"{info['frames']} frames, {info['width']}x{info['height']} {info['format']}"
+    clip = f"{count_of(info['frames'], 'frame')}, {info['width']}x{info['height']} {info['format']}"
     return asked(request) | {"clip": clip} | versions
 
 
@@ -172,7 +173,7 @@ def _agrees(request: Request, journal: Journal, plan: Plan) -> bool:
         return True
     there = len(list(journal.chunks.glob("*.json")))
     raise AnimupError(
-        f"{journal.folder} holds {there} chunks of another film: {'; '.join(changed[:3])}. "
+        f"{journal.folder} holds {count_of(there, 'chunk')} of another film: {'; '.join(changed[:3])}. "
         "Go on with what it was, or begin anew with --restart"
     )
 

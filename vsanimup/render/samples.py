@@ -19,6 +19,7 @@ from vsanimup.render.chunk import Order, open_script, versions_here
 from vsanimup.render.film import join_and_check, render
 from vsanimup.render.journal import Entry, chunk_name
 from vsanimup.render.plan import Plan, Request, Watch, Workers
+from vsanimup.sizes import count_of
 
 FRAMES = 48
 """Frames of a sample: two seconds of film."""
@@ -71,7 +72,7 @@ def make(request: Request, count: int, workers: Workers, watch: Watch) -> Sample
             facts={}, versions=versions, info=info, tracks=None, properties=child.ask("properties")["properties"]
         )
         if count > info["frames"]:
-            raise AnimupError(f"sample must be at most the film's {info['frames']} frames, got {count}")
+            raise AnimupError(f"sample must be at most the film's {count_of(info['frames'], 'frame')}, got {count}")
         at = places(info["frames"], count)
         orders = plan.orders(request, wanted, at, Path(work))
         entries: dict[int, Entry] = {}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsanimup.networks.lite.modulation import LEVELS
+from vsanimup.networks.modulation import LEVELS
 
 
 class RoundedTo256(torch.autograd.Function):

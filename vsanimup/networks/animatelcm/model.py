@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vsanimup.engines import Backend, Engine, Size
 from vsanimup.errors import AnimupError, shown
 from vsanimup.networks.animatelcm.memory import Budget, Layout
 from vsanimup.networks.animatelcm.schedule import Schedule
 from vsanimup.networks.animatelcm.tokenizer import MERGES, VOCABULARY, Tokenizer
 from vsanimup.networks.manifest import MANIFEST, Model, open_model
+from vsanimup.networks.modulation import Modulation
 
 KIND = "animatelcm"
 GRAPHS = ("text", "encode", "denoise", "decode")
@@ -117,7 +121,8 @@ class AnimateLcm:
         for name in (*(f"{network}.onnx" for network in found.networks), VOCABULARY, MERGES):
             model.read(name)
         for network in found.networks:
-            model.path(_weights(network))
+            if not found.modulated(network):
+                model.path(_weights(network))
         for name in model.files:
             if not (model.folder / name).is_file():
                 raise AnimupError(f"model file {model.folder / name} is missing; get the model again")
@@ -145,19 +150,44 @@ class AnimateLcm:
         return Tokenizer.from_files(self.model.read(VOCABULARY), self.model.read(MERGES))
 
     def load(
-        self, network: str, backend: Backend, *, sizes: Mapping[str, Size], device_id: int, streams: int = 1
-    ) -> Engine:
+        self, network: str, backend: Backend, *, sizes: Mapping[str, Size], device_id: int, streams: int = 1,
+        mix: Mapping[str, float] | None = None,
+    ) -> Engine:  # fmt: skip
         """One of its networks, such as ``denoise``, on a backend; ``sizes`` are those of ``Backend.load_file``, where
-        the number of frames may be left out.
+        the number of frames may be left out. ``mix`` are tasks whose biases are merged into the denoiser's weights.
 
         Graph and weights are verified first, every time. Raises :class:`AnimupError` when they are damaged or the
         backend cannot load them.
         """
-        self.model.verify(_weights(network))
-        path = self.model.verify(f"{network}.onnx")
         if backend.builds:
             sizes = {**self.frame_sizes(network), **sizes}
+        if self.modulated(network):
+            graph, weights = self.merged(network, {} if mix is None else mix, builds=backend.builds)
+            return backend.load(
+                graph, origin=str(self.folder / f"{network}.onnx"), sizes=sizes, device_id=device_id, streams=streams,
+                weights=weights,
+            )  # fmt: skip
+        self.model.verify(_weights(network))
+        path = self.model.verify(f"{network}.onnx")
         return backend.load_file(path, sizes=sizes, device_id=device_id, streams=streams)
+
+    def modulated(self, network: str) -> bool:
+        """Whether tasks put biases on a network; its weights lie in the graph then."""
+        return bool(self.model.modulation) and network in ("denoise", REMEMBER)
+
+    def merged(
+        self, network: str, mix: Mapping[str, float], *, builds: bool
+    ) -> tuple[bytes, Mapping[str, NDArray[np.float32]] | None]:
+        """A modulated network's bytes with a mix of tasks merged in; for backends that build the bytes as they are, and
+        the weights in force.
+
+        Raises :class:`AnimupError` when files are damaged or do not fit one another.
+        """
+        file = f"{network}.onnx"
+        graph, modulation = self.model.read(file), Modulation(self.model)
+        if builds:
+            return graph, modulation.weights(mix)
+        return modulation.merge(file, graph, mix), None
 
     def frame_sizes(self, network: str) -> dict[str, Size]:
         """The number of frames that an engine of one of its networks must serve."""

@@ -66,6 +66,7 @@ class Enhancer:
         tilesize: tuple[int, int] | None = None, overlap: tuple[int, int] = (OVERLAP, OVERLAP), steps: int = 2,
         strength: float = 0.3, prompt: str = "", negative_prompt: str = "", cfg: float = 1.0, seed: int = 0,
         colorfix: str = "wavelet", control: float | None = None, streams: int = 1, budget: Budget | None = None,
+        mix: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
         """``width`` and ``height`` are those of the pictures, ``tilesize`` and ``overlap`` (width, height) in their
         samples, rounded up to multiples of the model's ``align``; without ``tilesize`` the picture is cut into the
@@ -74,7 +75,7 @@ class Enhancer:
         1 to 30, where 1 leaves out the latter and halves the time. ``seed`` is any number of 64 bits, ``colorfix`` one
         of :data:`.colour.COLOURFIXES`, ``control`` the strength of the ControlNet, 0 to 2; it is 1
         unless given where the model has one. ``streams`` is the number of calls that go on at once. With a ``budget``
-        windows hand on a memory of that size.
+        windows hand on a memory of that size. ``mix`` are the model's tasks that are in force.
 
         Encodes the text; the other networks are loaded when they are first used. Raises :class:`AnimupError` naming
         the argument, its value and what would do, or the file that is damaged.
@@ -90,6 +91,9 @@ class Enhancer:
         if control is not None and not 0 <= control <= MOST_CONTROL:  # also what is no number
             raise AnimupError(f"control must lie between 0 and {MOST_CONTROL:g}, got {control:g}")
         model.check_memory(budget)
+        self._mix = mix
+        if mix:
+            model.merged("denoise", mix, builds=False)  # says what is damaged
         colour.check(colorfix)
         self.budget = budget
         self._model, self._backend, self._device, self._streams = model, backend, device_id, streams
@@ -207,8 +211,9 @@ class Enhancer:
             if network not in tiled.engines:
                 sizes = network_sizes(self._model, network, grid, self.budget)
                 engine = self._model.load(
-                    network, self._backend, sizes=sizes, device_id=self._device, streams=self._streams
-                )
+                    network, self._backend, sizes=sizes, device_id=self._device, streams=self._streams,
+                    mix=self._mix,
+                )  # fmt: skip
                 tiled.engines[network] = engine
             return tiled.engines[network]
 

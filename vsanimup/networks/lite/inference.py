@@ -12,8 +12,8 @@ import numpy as np
 from vsanimup.engines import Array, Backend, Engine, Size, on_host
 from vsanimup.engines.shapes import side_range
 from vsanimup.errors import AnimupError
-from vsanimup.networks.lite.modulation import Modulation
 from vsanimup.networks.manifest import Model
+from vsanimup.networks.modulation import Modulation
 from vsanimup.sizes import show_bytes
 from vsanimup.tasks import TaskMix
 from vsanimup.tiling.budget import MEMORY, memory_of_tile

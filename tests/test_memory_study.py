@@ -1,0 +1,68 @@
+"""The study of memory over windows: its ways, and scores that can be reckoned by hand."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from training.lcm.long_clips import JUDGED, TRAINED, path_of
+from training.studies import memory
+from vsanimup.networks.animatelcm.memory import everything
+
+AWAY = np.array([0] * 4 + [8] * 30 + [0] * 4 + [8] * 12, np.int16)
+
+
+def scores(change, truth=None):
+    truth = np.full((len(AWAY), 16, 16), 100, np.uint8) if truth is None else truth
+    found = truth.copy()
+    change(found)
+    return memory.scores_of(found, truth, AWAY)
+
+
+def test_ways():
+    none, whole, *shares, sliding = (memory.budget_of(way, 10) for way in memory.WAYS)
+    assert none is None and whole.slots == whole.recent == everything(10)
+    assert [round(budget.slots / whole.slots, 2) for budget in shares] == [0.19, 0.35, 0.91]
+    assert sliding.slots == shares[1].slots and sliding.previous == 0 < shares[1].previous
+
+
+def test_what_is_right_scores_best():
+    found = scores(lambda found: None)
+    assert found["psnr"] == pytest.approx(100) and found["ssim"] == pytest.approx(1, abs=1e-4)
+    assert found["flicker"] == found["borders"] == found["drift"] == 0
+
+
+def test_a_jump_where_windows_meet():
+    def jump(at):
+        return lambda found: found[at:].__iadd__(10)
+
+    border, inside = scores(jump(24)), scores(jump(8))
+    assert border["flicker"] == pytest.approx(inside["flicker"]) and border["flicker"] == pytest.approx(10 / 49)
+    assert border["borders"] > border["flicker"] and inside["borders"] == 0
+
+
+def test_drift_is_a_background_that_came_back_another():
+    assert scores(lambda found: found[34:].__iadd__(3))["drift"] == pytest.approx(3)
+    assert scores(lambda found: found[4:34].__iadd__(3))["drift"] == 0
+    truth = np.full((len(AWAY), 16, 16), 100, np.uint8)
+    truth[34:, :8] = 200  # something stands there now
+    assert scores(lambda found: found[34:, :8].__iadd__(3), truth)["drift"] == 0
+
+
+def test_the_camera_goes_away_and_comes_back():
+    for seed in range(20):
+        away = path_of(JUDGED, np.random.default_rng(seed))
+        assert len(away) == JUDGED and away[0] == 0 and away.max() >= 256
+        returns = np.flatnonzero((away[1:] == 0) & (away[:-1] > 0))
+        assert len(returns) >= 1
+        short = path_of(TRAINED, np.random.default_rng(seed))
+        assert short.min() >= 0 and np.abs(np.diff(short)).max() <= 10
+
+
+def test_report():
+    result = dict.fromkeys(memory.SCORES, 1.0) | {"memory": 2e6, "peak": 3e6}
+    results = {
+        f"{m}|val_000|vhs|{way}": result | {"psnr": 30.0 + m} for m in (0, 1) for way in memory.WAYS[:2]
+    }  # fmt: skip
+    lines = memory.report(results, 2).splitlines()
+    assert len(lines) == 4 and "| none | 2.0 | 3.0 | 30.500 ± 0.500 | 1.0000 ± 0.0000 |" in lines[2]
