@@ -58,7 +58,7 @@ def exported(made):
     done = CliRunner().invoke(app, ["animatelcm", *map(str, arguments)])
     assert done.exit_code == 0, done.output
     print(done.output)
-    assert done.output.count("largest difference") == 5
+    assert done.output.count("largest difference") == 6
     return out
 
 

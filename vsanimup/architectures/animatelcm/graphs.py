@@ -132,11 +132,16 @@ class Denoiser(nn.Module):
         y: Tensor = unet.conv_out(F.silu(unet.conv_norm_out(x)))
         return y
 
-    def forward(
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """As :meth:`step`; the exporter fills an argument that has a default in, wherever it stands."""
+        return self.step(*inputs)
+
+    def step(
         self, latents: Tensor, noise: Tensor, timestep: Tensor, signal: Tensor, spread: Tensor,
         next_signal: Tensor, next_spread: Tensor, text: Tensor, mask: Tensor, *residuals: Tensor,
         memory: Remembers | None = None,
     ) -> Tensor:  # fmt: skip
+        """The latents for the next timestep."""
         found = self.noise_of(latents, timestep, text, mask, *residuals, memory=memory).float()
         scaled, data = timestep * TIMESTEP_SCALE, DATA_SPREAD**2
         skip = data / (scaled.square() + data)
@@ -171,7 +176,7 @@ class Remembering(Denoiser):
         count = 3 * len(self.motion_layout)
         residuals, kept = rest[: len(rest) - count], rest[len(rest) - count :]
         memory = Memory(plain[8], memory_mask, slots, frames, kept)
-        return super().forward(*plain, *residuals, memory=memory), *memory.results()
+        return self.step(*plain, *residuals, memory=memory), *memory.results()
 
 
 class Control(nn.Module):
