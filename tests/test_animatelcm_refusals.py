@@ -206,7 +206,7 @@ def test_a_checkpoint_with_code_is_not_run(tmp_path):
 def test_numbers_that_do_not_fit(tmp_path):
     for value, said in ((torch.tensor([1e6]).half(), "--precision fp32"), (torch.tensor([np.nan]), "damaged")):
         with pytest.raises(AnimupError, match=said):
-            onnx_files.store(onnx.ModelProto(), {"a": value}, tmp_path, "x")
+            onnx_files.store(onnx.ModelProto(), {"a": value}, tmp_path, "x", "x")
 
 
 def test_a_graph_that_differs_is_refused(tmp_path, monkeypatch):

@@ -197,7 +197,7 @@ def test_networks_of_others_build_for_ranges(folder, tmp_path, channels):
     )  # fmt: skip
     onnx.save(net, tmp_path / "double.onnx")
     code, said = command("build", tmp_path / "double.onnx", "--size", "300x200", "--compute-capability", "any")
-    assert code == 0 and "1 engines are in" in said, said
+    assert code == 0 and "1 engine is in" in said, said
     (entry,) = Cache(folder).entries()
     assert entry.path.name.startswith("double_fp16_columns96..544_rows96..288_")
     assert find_image(str(tmp_path / "double.onnx")).sizes((320, 224), False) == {"rows": 224, "columns": 320}
@@ -425,9 +425,9 @@ def test_an_engine_built_ahead_is_used(rtx, cache, modulation, monkeypatch):
 def test_commands(folder):
     code, said = command("build", "lite-restore", "--task", "denoise", "--size", "90x90", "--size", "100x92",
                          "--compute-capability", "8.9")  # fmt: skip
-    assert code == 0 and "there is none yet" in said and f"1 engines are in {folder}" in said
+    assert code == 0 and "there is none yet" in said and f"1 engine is in {folder}" in said
     code, said = command("list")
-    assert code == 0 and "lite-restore_fp16_96x96..288x288_trt-rtx-" in said and "1 engines" in said
+    assert code == 0 and "lite-restore_fp16_96x96..288x288_trt-rtx-" in said and "1 engine" in said
     assert command("prune")[1].startswith("0 engines deleted")
     about = next(folder.glob("*.json"))
     old = json.loads(about.read_text())

@@ -20,8 +20,6 @@ NATIVE = ROOT / "vsanimup" / "native"
 TARGETS = {"windows": "x86_64-windows-gnu", "macos": "aarch64-macos.11.0"}
 TRY = """\
 import sys, vapoursynth as vs
-
-pytestmark = pytest.mark.slow
 clip = vs.core.std.BlankClip(width=64, height=48, format=vs.YUV420P8, length=2)
 result = vs.core.animup.Upscale(vs.core.animup.Restore(clip, task="deblock"))
 with result.get_frame(1) as frame:

@@ -258,7 +258,8 @@ def task_validation(folder: Path, *, side: int, clips: int) -> Iterator[Pictures
     for number, path in enumerate(sorted(folder.glob("val_*.npz"))[:clips]):
         with np.load(path) as data:
             clip = dict(data)
-        n, small = len(clip["cut"]) // 2, min(side // 2, clip["lr_y"].shape[-1] - 2 * MARGIN)
+        # the denoiser halves latents twice
+        n, small = len(clip["cut"]) // 2, min(side // 2, clip["lr_y"].shape[-1] - 2 * MARGIN) // 16 * 16
         at = (clip["lr_y"].shape[-1] - small) // 4 * 2
         for task in TASKS:
             rng = np.random.default_rng((number, TASKS.index(task)))

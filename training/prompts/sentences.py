@@ -133,8 +133,8 @@ class Writer:
         def fill(match: re.Match[str]) -> str:
             kind, bare, degree = match[1], match[2], match[3]
             count = 1
-            if kind == "degradations":
-                kind, count = "degradation", self.random.choice((1, 1, 2, 3))
+            if kind == "faults":
+                kind, count = "fault", self.random.choice((1, 1, 2, 3))
             parts = []
             for _ in range(count):
                 phrase, task = self._phrase(language, kind, degree == "+")

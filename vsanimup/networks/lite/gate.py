@@ -27,7 +27,7 @@ from vsanimup.video.sigma import STEP, even_out
 FILE: Final = Path(__file__).parents[2] / "models" / "gate.npz"
 """The predictors, by role: ``ROLE_0``, ``_1``, ``_2``, matrices of the layers, ``ROLE_b0`` …, their biases, and
 ``ROLE_tasks`` ``[tasks, hidden]``, what each task adds to the first biases; all float32."""
-DIGEST: Final = "d5e3c00ae5c78fc1337fa9838e321369059a4ea51f83b41b82225e1e126b48a2"
+DIGEST: Final = "0b906cfaf03389bb5c394af7e5398cdb248ba323fdd0c872cb6d17d9d178fc28"
 """SHA-256 of the file; ``python -m training.gate.train`` prints it."""
 FITTED: Final = {"restore": 4.0, "upscale": 8.0, "restored": 8.0, "once": 12.0}
 """Threshold of the evening out, in steps of 8-bit luma, that each predictor was fitted with, and judges by."""
