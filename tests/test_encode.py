@@ -150,7 +150,7 @@ def test_what_a_second_run_does_while_one_is_at_work_stopped_or_changed(
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130 and "the same command goes on" in said and "Traceback" not in said
-    assert "chunks of another film: crf was 16 and is 20. Go on with what it was, or begin anew with --restart" in run(
+    assert "chunk of another film: crf was 16 and is 20. Go on with what it was, or begin anew with --restart" in run(
         *arguments, "--crf", 20, code=1
     )
     script.write_text(SLOW + "# changed\n")

@@ -40,7 +40,7 @@ class Animup(Protocol):
     def Upscale(
         self,
         clip: vs.VideoNode,
-        scale: int = ...,
+        scale: float = ...,
         task: str = ...,
         grain: float = ...,
         original: vs.VideoNode = ...,

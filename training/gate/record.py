@@ -196,20 +196,20 @@ def records(path: Path, role: str, predictors: Predictors) -> Iterator[Record]:
         variants.append((y, uv, [mix], "asked"))
     for y, uv, mixes, name in variants:
         label = f"{name} {clip['look']}"
-        if role == "upscale":
-            if name.startswith("clean") or rng.random() < 0.3:
-                yield record(passed(role, window(y, uv, 0), ()), truth, (), label)
-            continue
-        for mix in mixes[: 1 if role == "restored" else None]:
+        if role == "upscale" and (name.startswith("clean") or rng.random() < 0.3):
+            yield record(passed(role, window(y, uv, 0), ()), truth, (), label)
+        for mix in mixes[: 1 if role in ("upscale", "restored") else None]:
             if role == "restore":
                 yield record(restored(y, uv, mix, {})[0], half, mix, label)
             elif role == "once":
                 yield record(passed(role, window(y, uv, network(role)[1].radius(mix)), mix), truth, mix, label)
             else:
                 model = network("restore")[0]
-                follow: TaskMix = ((model.specialist(dict(mix)) or model.name, 1.0),)
-                done = restored(y, uv, mix, predictors)[1]
-                yield record(passed(role, [done], follow), truth, follow, label)
+                task = model.specialist(dict(mix))
+                if (role == "restored") == (task is not None):
+                    follow: TaskMix = ((task or model.name, 1.0),)
+                    done = restored(y, uv, mix, predictors)[1]
+                    yield record(passed(role, [done], follow), truth, follow, label)
 
 
 def build(clips: Path, out: Path, role: str, predictors: Predictors, pattern: str) -> None:

@@ -71,9 +71,9 @@ RESTORE = (
 UPSCALE = (
     Argument(
         "scale",
-        "int",
+        "float",
         2,
-        "Enlargement: 2, 3 or 4. 4 doubles twice; 3 is 4 resized down.",
+        "Enlargement: 2, 3 or 4, no other number. 4 doubles twice; 3 is 4 resized down.",
     ),
     Argument(
         "task",

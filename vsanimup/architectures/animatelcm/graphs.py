@@ -132,9 +132,9 @@ class Denoiser(nn.Module):
         y: Tensor = unet.conv_out(F.silu(unet.conv_norm_out(x)))
         return y
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """As :meth:`step`; the exporter fills an argument that has a default in, wherever it stands."""
-        return self.step(*inputs)
+    def forward(self, *inputs: Tensor, **memory: Remembers | None) -> Tensor:
+        """As :meth:`step`; the exporter would pass on a named argument's default, too."""
+        return self.step(*inputs, **memory)
 
     def step(
         self, latents: Tensor, noise: Tensor, timestep: Tensor, signal: Tensor, spread: Tensor,

@@ -159,12 +159,12 @@ def limit(
 
 
 def role_of(model: Model, mix: TaskMix) -> str:
-    """What a model does: its predictor's name. ``mix`` is empty for what was not restored before."""
+    """What a model does: its predictor's name. What networks for codecs restored before has one of its own."""
     if model.scale == 1:
         return "restore"
     if model.modulation:
         return "once"
-    return "restored" if mix else "upscale"
+    return "restored" if any(task in TASKS for task, _ in mix) else "upscale"
 
 
 def _table(*planes: Array) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
