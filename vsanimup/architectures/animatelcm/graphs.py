@@ -134,7 +134,7 @@ class Denoiser(nn.Module):
 
     def forward(self, *inputs: Tensor, **memory: Remembers | None) -> Tensor:
         """As :meth:`step`; the exporter would pass on a named argument's default, too."""
-        return self.step(*inputs, **memory)
+        return self.step(*inputs, memory=memory.get("memory"))
 
     def step(
         self, latents: Tensor, noise: Tensor, timestep: Tensor, signal: Tensor, spread: Tensor,
