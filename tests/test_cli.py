@@ -380,7 +380,8 @@ def test_flags_that_cannot_be_had(script: Path, options: list[str], words: str) 
 def test_models_list() -> None:
     code, text = run("models")
     assert code == 0
-    for word in ("lite-restore", "lite-restore-destream", "lite-upscale", "deblock", "x2", "MiB"):
+    assert text.count("lite-restore-codecs") == 1, "it serves two tasks"
+    for word in ("lite-restore", "lite-upscale-codecs", "lite-one-pass-destream", "deblock", "x2", "MiB"):
         assert word in text
 
 

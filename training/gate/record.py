@@ -213,13 +213,13 @@ def records(path: Path, role: str, predictors: Predictors) -> Iterator[Record]:
 
 
 def build(clips: Path, out: Path, role: str, predictors: Predictors, pattern: str) -> None:
-    """Write the records of all clips of a folder, one file a clip, where they are missing."""
+    """Write the records of all clips of a folder and those in it, one file a clip, where they are missing."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     vs.core.animup.Version()  # hands the native functions over
     out.mkdir(parents=True, exist_ok=True)
-    for path in sorted(clips.glob(pattern)):
-        target = out / f"{role}_{path.name}"
+    for path in sorted(clips.rglob(pattern)):
+        target = out / "_".join((role, *path.relative_to(clips).parts))
         if target.exists():
             continue
         found = list(records(path, role, predictors))

@@ -208,8 +208,7 @@ def _models() -> list[Check]:
     checks = []
     for model in found:
         try:
-            parts = [model.of(task) for task in (None, *model.specialists)]
-            size = sum(len(part.read(name)) for part in parts for name in part.files)
+            size = sum(len(part.read(name)) for part in model.family() for name in part.files)
         except AnimupError as error:
             checks.append(Check(name=f"model {model.name}", state="fail", found=str(error), remedy=REINSTALL))
         else:

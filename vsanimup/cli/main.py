@@ -207,7 +207,7 @@ def models() -> None:
         if not found:
             raise AnimupError("no model came with this installation; install the package again")
         table = Table("name", "scale", "tasks", "licence", "size", "parameters", "folder")
-        for model in (one.of(task) for one in found for task in (None, *one.specialists)):
+        for model in (part for one in found for part in one.family()):
             table.add_row(
                 model.name, f"x{model.scale}", ", ".join(model.tasks) or "enlarging", model.licence,
                 show_bytes(model.size()), f"{model.parameters:,}", str(model.folder),

@@ -90,6 +90,13 @@ class Model:
             raise AnimupError(f"model {other.folder} cannot stand in for {self.name}; {self._remedy()}")
         return other
 
+    def family(self) -> list[Model]:
+        """This model and the networks beside it, each once. Raises as :meth:`of`."""
+        first: dict[str, str] = {}
+        for task, folder in self.specialists.items():
+            first.setdefault(folder, task)
+        return [self, *(self.of(task) for task in first.values())]
+
     @property
     def shape(self) -> tuple[object, ...]:
         """What networks that stand in for each other have in common; they may see fewer frames."""

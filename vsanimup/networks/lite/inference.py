@@ -127,7 +127,7 @@ class Inference:
         integers = backend.integers and precision in ("auto", "int8") and INT8 in model.files
         self._file = INT8 if integers else FLOAT
         self._precision, self._streams = precision, streams
-        self._weights = {task: self._read(model.of(task)) for task in (None, *model.specialists)}
+        self._parts = {part.folder: self._read(part) for part in model.family()}
         self._loading = threading.Lock()
         self._places = threading.BoundedSemaphore(streams)
         if room is not None and self._need(streams) > room.free:
@@ -149,12 +149,13 @@ class Inference:
 
     def _need(self, streams: int) -> int:
         """Bytes that weights and the tiles of all streams take on a device, at most."""
-        weights = sum(len(part.network) for part in self._weights.values())
+        weights = sum(len(part.network) for part in self._parts.values())
         return weights + streams * _area(self.grid) * self._model.bytes_per_pixel
 
     def _part(self, mix: TaskMix) -> Weights:
         """The network for a task mix."""
-        return self._weights[self._model.specialist(dict(mix))]
+        task = self._model.specialist(dict(mix))
+        return self._parts[self._model.folder / self._model.specialists[task] if task else self._model.folder]
 
     def radius(self, mix: TaskMix) -> int:
         """Frames on each side of the centre frame that windows of a task mix hold."""
