@@ -281,7 +281,10 @@ def test_graphs_have_the_documented_names(exported):
         assert kinds <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT32}
     residuals = [f"residual_{i}" for i in range(13)]
     step = ["latents", "noise", "timestep", "signal", "spread", "next_signal", "next_spread", "text", "mask"]
+    kept = [f"{part}_{i}" for i in range(21) for part in ("keys", "values", "scores")]  # of each motion module
+    orders = ["memory_mask", "slot_order", "frame_order"]
     assert names == {
+        "denoise_memory": (step + orders + residuals + kept, ["next_latents", *(f"next_{name}" for name in kept)]),
         "text": (["tokens"], ["text"]), "encode": (["image"], ["latents"]), "decode": (["latents"], ["image"]),
         "denoise": (step + residuals, ["next_latents"]),
         "control": (["latents", "timestep", "text", "image", "strength"], residuals),
