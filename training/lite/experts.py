@@ -130,9 +130,7 @@ def main(
     stop: options.Stop = None,
 ) -> None:
     """Train, or go on with the run in OUT."""
-    if threads:
-        torch.set_num_threads(threads)
-    torch.manual_seed(seed)
+    options.prepare(threads, seed)
     if task not in (*TASK_CODECS, BOTH):
         raise typer.BadParameter(f"--task must be one of {', '.join((*TASK_CODECS, BOTH))}, got {task!r}")
     nets = (

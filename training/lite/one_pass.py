@@ -106,9 +106,7 @@ def main(
     stop: options.Stop = None,
 ) -> None:
     """Train, or go on with the run in OUT."""
-    if threads:
-        torch.set_num_threads(threads)
-    torch.manual_seed(seed)
+    options.prepare(threads, seed)
     upscale = lites(load_checkpoint(start))["upscale"]
     config = CONFIG if size == 1 else CONFIG.scaled(size)
     batches = Windows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from vsanimup.architectures.lite.network import ALIGN
@@ -19,3 +20,10 @@ RoundFrom = Annotated[float, typer.Option(help="part of the run after which inte
 Bf16 = Annotated[bool, typer.Option(help="bfloat16 arithmetic: twice as fast on AVX512-BF16 and GPUs")]
 Every = Annotated[int, typer.Option(help="steps between validations and checkpoints")]
 Stop = Annotated[int | None, typer.Option(help="stop after this step, to go on another time")]
+
+
+def prepare(threads: int, seed: int) -> None:
+    """Begin chance anew, and use that many threads; 0 leaves PyTorch's own number."""
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(seed)

@@ -97,9 +97,7 @@ def main(
     stop: options.Stop = None,
 ) -> None:
     """Train, or go on with, the run in OUT."""
-    if threads:
-        torch.set_num_threads(threads)
-    torch.manual_seed(seed)
+    options.prepare(threads, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     configs = {name: config.scaled(size) for name, config in CONFIGS.items()}
     nets = networks(configs["restore"], configs["upscale"]) if start is None else load_checkpoint(start).train()

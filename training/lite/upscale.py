@@ -65,9 +65,7 @@ def main(
     stop: options.Stop = None,
 ) -> None:
     """Train, or go on with the run in OUT."""
-    if threads:
-        torch.set_num_threads(threads)
-    torch.manual_seed(seed)
+    options.prepare(threads, seed)
     nets = Networks({NAME: shipped(models / "lite-upscale")}) if start is None else load_checkpoint(start)
     nets = nets.train().to(memory_format=torch.channels_last)
     batches = Batches(

@@ -158,7 +158,8 @@ DIFFUSION = (
         "memory",
         "float",
         0.0,
-        "Share of the earlier drawings that motion modules still see, 0 (off) to 1; `docs/animatelcm.md` has its cost.",
+        "Share of the earlier drawings that motion modules still see, 0 (off) to 1; `docs/animatelcm.md` has its cost. "
+        "That it helps is not shown yet.",
     ),
     Argument(
         "anchor",
