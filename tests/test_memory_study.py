@@ -10,13 +10,16 @@ from training.studies import memory
 from vsanimup.networks.animatelcm.memory import everything
 
 AWAY = np.array([0] * 4 + [8] * 30 + [0] * 4 + [8] * 12, np.int16)
+MOVING = np.arange(len(AWAY), dtype=np.uint8).reshape(-1, 1, 1)
+"""Every frame is a drawing of its own."""
+BORDERS = memory.borders_of(MOVING)
 
 
 def scores(change, truth=None):
     truth = np.full((len(AWAY), 16, 16), 100, np.uint8) if truth is None else truth
     found = truth.copy()
     change(found)
-    return memory.scores_of(found, truth, AWAY)
+    return memory.scores_of(found, truth, AWAY, BORDERS)
 
 
 def test_ways():
@@ -30,6 +33,14 @@ def test_what_is_right_scores_best():
     found = scores(lambda found: None)
     assert found["psnr"] == pytest.approx(100) and found["ssim"] == pytest.approx(1, abs=1e-4)
     assert found["flicker"] == found["borders"] == found["drift"] == 0
+
+
+def test_borders():
+    # a block of 24 drawings is two windows that share four; the next begins with the last four of the one before
+    into = {1 + int(n) for n in np.flatnonzero(BORDERS)}
+    assert into == {*range(10, 15), *range(20, 25), *range(32, 37), *range(44, 49)}
+    twos = memory.borders_of(np.repeat(MOVING[:24], 2, 0))  # 12 drawings a block: one window
+    assert {1 + int(n) for n in np.flatnonzero(twos)} == set(range(16, 25))
 
 
 def test_a_jump_where_windows_meet():

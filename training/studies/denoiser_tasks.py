@@ -48,6 +48,7 @@ def main(
     rank: int = 4,
     seeds: int = 2,
     clips: Annotated[int, typer.Option(help="validation clips")] = 12,
+    bf16: Annotated[bool, typer.Option(help="bfloat16 arithmetic, for CPUs that have it")] = True,
     threads: int = 1,
 ) -> None:
     """Train what is missing, and print the table."""
@@ -60,11 +61,11 @@ def main(
                 shutil.copyfile(base / "image.pt", folder / "image.pt")
             train.main(
                 data=data, out=folder, stage="tasks", steps=steps, windows=windows, side=side, lr=0.0,
-                config=json.dumps({"rank": rank if biases else 0}), small_until=0.0, seed=seed, bf16=True,
+                config=json.dumps({"rank": rank if biases else 0}), small_until=0.0, seed=seed, bf16=bf16,
                 threads=threads, every=10**9, keep_every=2.0, val_clips=1, val_side=64, stop=None,
             )  # fmt: skip
             tiny = load(folder / "tasks.pt")
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 results[biases, seed] = stages.validate_tasks(tiny, data, clips, 192)
     print(report(results))
 

@@ -13,6 +13,8 @@ import multiprocessing
 import resource
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 from training.losses import ssim
 from training.studies.report import mean, table
 from vsanimup.networks.animatelcm.memory import Budget, everything
-from vsanimup.networks.animatelcm.windows import BLOCK, LEAD
+from vsanimup.networks.animatelcm.windows import Sequence, sequence, shares
 
 U8 = NDArray[np.uint8]
 RETENTIONS = 0.19, 0.35, 0.91
@@ -44,23 +46,33 @@ def budget_of(way: str, spacing: int) -> Budget | None:
     return Budget(recent=budget.slots, previous=0) if way.startswith("sliding") else budget
 
 
-def scores_of(found: U8, truth: U8, away: NDArray[np.int16]) -> dict[str, float]:
+def borders_of(truth: U8) -> NDArray[np.bool_]:
+    """Which changes from frame to frame are where windows meet or are cross-faded, by the drawings of the truth
+    ``[frames, rows, columns]``, which has no cuts."""
+
+    @cache
+    def of_block(block: int) -> Sequence:
+        return sequence(block, len(truth), lambda a, b: np.array_equal(truth[a], truth[b]), lambda n: False)
+
+    makers = [{(part.block, part.window) for part in shares(n, len(truth), of_block)} for n in range(len(truth))]
+    return np.array([len(before | after) > 1 for before, after in pairwise(makers)])
+
+
+def scores_of(found: U8, truth: U8, away: NDArray[np.int16], borders: NDArray[np.bool_]) -> dict[str, float]:
     """Scores of luma ``[frames, rows, columns]``.
 
-    ``flicker`` is how far changes from frame to frame are from the truth's, in 1/255, and ``borders`` the same where
-    windows meet or are cross-faded. ``drift`` is how much the result differs between visits of the camera to where it
-    began, where the truth does not, in 1/255.
+    ``flicker`` is how far changes from frame to frame are from the truth's, in 1/255, and ``borders`` the same at
+    changes that :func:`borders_of` names. ``drift`` is how much the result differs between visits of the camera to
+    where it began, where the truth does not, in 1/255.
     """
     a, b = (torch.from_numpy(x).float()[:, None] / 255 for x in (found, truth))
     wrong = 255 * ((a[1:] - a[:-1]) - (b[1:] - b[:-1])).abs().mean((1, 2, 3))
-    place = (torch.arange(1, len(a)) + LEAD) % BLOCK  # a block's last frames come first
-    inner = torch.arange(1, len(a)) >= BLOCK - LEAD
     parts = zip(torch.split(a, 8), torch.split(b, 8), strict=True)
     scores = {
         "psnr": float((-10 * torch.log10((a - b).square().mean((1, 2, 3)) + 1e-10)).mean()),
         "ssim": float(torch.cat([ssim(x, y) for x, y in parts]).mean()),
         "flicker": float(wrong.mean()),
-        "borders": float(wrong[inner & (place <= LEAD)].mean()),
+        "borders": float(wrong[torch.from_numpy(borders)].mean()),
     }
     drifts = []
     at_home = np.flatnonzero(away == 0)
@@ -112,10 +124,11 @@ def run(model: Path, path: Path, kind: str, way: str, spacing: int, side: int, f
         part = slice(at // 2, at // 2 + small)
         half = slice(at // 4, at // 4 + small // 2)
         y, uv = data["lr_y"][variant][:frames, part, part], data["lr_uv"][variant][:frames, :, half, half]
-        truth, away = data["hr_y"][:frames, at : at + side, at : at + side], data["away"][:frames]
+        whole, away = data["hr_y"][:frames], data["away"][:frames]
+    truth = whole[:, at : at + side, at : at + side]
     found, size = enlarged(model, y, uv, budget_of(way, spacing), spacing)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return scores_of(found, truth, away) | {"memory": float(size), "peak": float(peak)}
+    return scores_of(found, truth, away, borders_of(whole)) | {"memory": float(size), "peak": float(peak)}
 
 
 def report(results: dict[str, dict[str, float]], models: int) -> str:
