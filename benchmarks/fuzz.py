@@ -37,9 +37,21 @@ from vsanimup.stop import current
 core = vs.core
 
 FORMATS = (
-    *3 * (vs.YUV420P8,), vs.YUV420P10, vs.YUV420P16, vs.YUV420PS, vs.YUV422P8, vs.YUV444P8, vs.YUV444P16, vs.YUV410P8,
-    vs.GRAY8, vs.GRAY16, vs.GRAYS, vs.RGB24, vs.RGB48, vs.RGBS,
-)  # fmt: skip
+    *3 * (vs.YUV420P8,),
+    vs.YUV420P10,
+    vs.YUV420P16,
+    vs.YUV420PS,
+    vs.YUV422P8,
+    vs.YUV444P8,
+    vs.YUV444P16,
+    vs.YUV410P8,
+    vs.GRAY8,
+    vs.GRAY16,
+    vs.GRAYS,
+    vs.RGB24,
+    vs.RGB48,
+    vs.RGBS,
+)
 TASKS = "auto", "auto", "denoise", "deblock", "destream", "deblock+0.5*denoise"
 CHAINS = "R", "U", "RU", "RU", "O", "RO", "UR", "RR"
 """Restore, Upscale, and Upscale in one pass, in the order that they come in."""
@@ -143,10 +155,15 @@ def draw(seed: int, backend: str = "auto") -> Case:
     for step in rng.choice(CHAINS):
         chosen: dict[str, Any] = {"backend": backend}
         for name, chance, values in (
-            ("temporal_threshold", 0.5, (0, 1, 7, 20)), ("spatial_threshold", 0.3, (0, 4, 12)), ("dedup", 0.3, (0, 1)),
-            ("tta", 0.1, (1,)), ("scenecut", 0.3, (0, 1)), ("tilesize", 0.3, ([32], [48, 64])),
-            ("overlap", 0.3, ([0], [16])), ("precision", 0.3, ("int8", "fp32")),
-        ):  # fmt: skip
+            ("temporal_threshold", 0.5, (0, 1, 7, 20)),
+            ("spatial_threshold", 0.3, (0, 4, 12)),
+            ("dedup", 0.3, (0, 1)),
+            ("tta", 0.1, (1,)),
+            ("scenecut", 0.3, (0, 1)),
+            ("tilesize", 0.3, ([32], [48, 64])),
+            ("overlap", 0.3, ([0], [16])),
+            ("precision", 0.3, ("int8", "fp32")),
+        ):
             if rng.random() < chance:
                 chosen[name] = rng.choice(values)
         if step == "R" and rng.random() < 0.2:
@@ -157,11 +174,16 @@ def draw(seed: int, backend: str = "auto") -> Case:
             chosen["scale"] = rng.choice((2, 2, 2, 3, 4))
         steps.append(("Restore" if step == "R" else "Upscale", chosen))
     return Case(
-        seed=seed, format=format, width=width, height=height, length=rng.choice((1, 2, 3, 7, 12, 13, 18, 25, 30)),
+        seed=seed,
+        format=format,
+        width=width,
+        height=height,
+        length=rng.choice((1, 2, 3, 7, 12, 13, 18, 25, 30)),
         motion=rng.choice(("pan", "twos", "noisy threes", "still", "black", "mixed")),
         marks=rng.choice(("", "", "full", "changing range", "scenes", "lone frames", "chroma", "changing chroma")),
-        between=rng.choice(("", "eval", "reversed", "trimmed", "half", "half", "two halves")), steps=tuple(steps),
-    )  # fmt: skip
+        between=rng.choice(("", "eval", "reversed", "trimmed", "half", "half", "two halves")),
+        steps=tuple(steps),
+    )
 
 
 def source(case: Case) -> vs.VideoNode:
@@ -192,11 +214,13 @@ def source(case: Case) -> vs.VideoNode:
             else:
                 target[:] = values - (0.5 if index and kind.color_family == vs.YUV else 0)
         props: dict[str, dict[str, int]] = {
-            "full": {"_Range": 1}, "changing range": {"_Range": n // 4 % 2}, "chroma": {"_ChromaLocation": 1},
+            "full": {"_Range": 1},
+            "changing range": {"_Range": n // 4 % 2},
+            "chroma": {"_ChromaLocation": 1},
             "changing chroma": {"_ChromaLocation": n // 5 % 3},
             "scenes": {"_SceneChangePrev": int(n % 4 == 0), "_SceneChangeNext": int(n % 4 == 3)},
             "lone frames": {"_SceneChangePrev": 1},
-        }  # fmt: skip
+        }
         for name, value in props.get(case.marks, {}).items():
             frame.props[name] = value
         return frame

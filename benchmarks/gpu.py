@@ -110,11 +110,21 @@ class Bench:
         eager, compiled = self.torch(case)
         floor = flops / self.rate
         self.add(
-            section, case.name, load_s=loading, run_s=ours, alone_s=alone, frames_per_s=case.frames / ours,
-            eager_s=eager, compiled_s=compiled, eager_ratio=eager / ours, compiled_ratio=_over(compiled, ours),
-            floor_s=floor, of_floor=floor / ours, gflop=flops / 1e9,
+            section,
+            case.name,
+            load_s=loading,
+            run_s=ours,
+            alone_s=alone,
+            frames_per_s=case.frames / ours,
+            eager_s=eager,
+            compiled_s=compiled,
+            eager_ratio=eager / ours,
+            compiled_ratio=_over(compiled, ours),
+            floor_s=floor,
+            of_floor=floor / ours,
+            gflop=flops / 1e9,
             stated_gflop=case.stated and case.stated / 1e9,
-        )  # fmt: skip
+        )
         return ours
 
     def engine(self, case: Case, streams: int) -> tuple[float, float, float]:
@@ -274,9 +284,12 @@ def machine(bench: Bench) -> Row:
     """What it ran on."""
     packages = ("vsanimup", "torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "cuda-bindings")
     found: Row = {
-        "backend": bench.backend.name, "python": platform.python_version(), "processor": platform.processor(),
-        "when": time.strftime("%Y-%m-%d"), "packages": dict(_versions(packages)),
-    }  # fmt: skip
+        "backend": bench.backend.name,
+        "python": platform.python_version(),
+        "processor": platform.processor(),
+        "when": time.strftime("%Y-%m-%d"),
+        "packages": dict(_versions(packages)),
+    }
     if bench.device == "cuda":
         found |= {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
     return found
@@ -336,9 +349,14 @@ def main(
         return
     bench.measure_rate()
     todo: dict[str, Callable[[Bench], None]] = {
-        "lite": lite, "agreement": agreement, "order": order, "filters": filters, "ipt": ipt,
-        "animatelcm": animatelcm, "animatelcm-tiny": lambda bench: animatelcm(bench, tiny_vae=True),
-    }  # fmt: skip
+        "lite": lite,
+        "agreement": agreement,
+        "order": order,
+        "filters": filters,
+        "ipt": ipt,
+        "animatelcm": animatelcm,
+        "animatelcm-tiny": lambda bench: animatelcm(bench, tiny_vae=True),
+    }
     for section in [name for name in SECTIONS if not only or name in only]:
         if bench.in_time(section, 30):
             bench.say(section)

@@ -31,8 +31,13 @@ FRAMES = 16
 """Frames of AnimateLCM's window."""
 TILES = 15
 """Tiles of 512x512 with 64 samples shared that it takes to cover 1920x1080."""
-STATED = {"denoise": 1.11e12 * FRAMES, "encode": 1.12e12, "decode": 2.51e12, "tiny encode": 0.12e12,
-          "tiny decode": 0.14e12}  # fmt: skip
+STATED = {
+    "denoise": 1.11e12 * FRAMES,
+    "encode": 1.12e12,
+    "decode": 2.51e12,
+    "tiny encode": 0.12e12,
+    "tiny decode": 0.14e12,
+}
 """FLOPs of full-size parts that were told beforehand, for comparison with the count."""
 
 
@@ -122,8 +127,13 @@ def ipt_cases(small: bool, work: Path) -> Iterator[Case]:
 
     # patches 36 samples apart cover a 1080p frame
     per_frame = -(-1920 // 36) * -(-1080 // 36)
-    yield Case(name=f"IPT x2, {count} patches of {sizes.patch}", inputs={"image": image}, load=load, module=module,
-               frames=count / per_frame)  # fmt: skip
+    yield Case(
+        name=f"IPT x2, {count} patches of {sizes.patch}",
+        inputs={"image": image},
+        load=load,
+        module=module,
+        frames=count / per_frame,
+    )
 
 
 def to_onnx(net: torch.nn.Module, inputs: Mapping[str, Feed], outputs: list[str], path: Path) -> None:
@@ -131,9 +141,14 @@ def to_onnx(net: torch.nn.Module, inputs: Mapping[str, Feed], outputs: list[str]
     example = tuple(torch.from_numpy(value) for value in inputs.values())
     with torch.no_grad():
         torch.onnx.export(
-            net, example, path.with_suffix(".part"), input_names=list(inputs), output_names=outputs, opset_version=17,
+            net,
+            example,
+            path.with_suffix(".part"),
+            input_names=list(inputs),
+            output_names=outputs,
+            opset_version=17,
             dynamo=False,
-        )  # fmt: skip
+        )
     path.with_suffix(".part").rename(path)
 
 
@@ -152,14 +167,32 @@ def prepare_animatelcm(small: bool, tiny_vae: bool, work: Path, say: Callable[[s
         part.mkdir(parents=True) if small else part.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, "-c", code, str(part)], check=True, stdout=subprocess.DEVNULL)
         part.rename(made)
-    names = ("motion.ckpt", "lora.safetensors", "base/tokenizer") if small else (
-        "AnimateLCM_sd15_t2v.ckpt", "AnimateLCM_sd15_t2v_lora.safetensors", "tokenizer")  # fmt: skip
+    names = (
+        ("motion.ckpt", "lora.safetensors", "base/tokenizer")
+        if small
+        else ("AnimateLCM_sd15_t2v.ckpt", "AnimateLCM_sd15_t2v_lora.safetensors", "tokenizer")
+    )
     motion, lora, tokenizer = (str(made / name) for name in names)
     command = [
-        sys.executable, "-m", "export", "animatelcm", "--base", str(made / "base.safetensors"), "--motion", motion,
-        "--lora", lora, "--tokenizer", tokenizer, "--out", str(folder), "--slices", "1",
-        "--precision", "fp32" if small else "fp16",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "export",
+        "animatelcm",
+        "--base",
+        str(made / "base.safetensors"),
+        "--motion",
+        motion,
+        "--lora",
+        lora,
+        "--tokenizer",
+        tokenizer,
+        "--out",
+        str(folder),
+        "--slices",
+        "1",
+        "--precision",
+        "fp32" if small else "fp16",
+    ]
     if tiny_vae:
         if not (made / "tiny").exists():
             importlib.import_module("diffusers").AutoencoderTiny().save_pretrained(made / "tiny")
@@ -192,8 +225,9 @@ def animatelcm_cases(small: bool, tiny_vae: bool, folder: Path) -> Iterator[Case
     latents = np.random.default_rng(0).standard_normal((1, 4, side // 8, side // 8), np.float32)
     inputs: dict[str, dict[str, Feed]] = {
         "denoise": {name: value.float().numpy() for name, value in step.items()},
-        "encode": {"image": image}, "decode": {"latents": latents},
-    }  # fmt: skip
+        "encode": {"image": image},
+        "decode": {"latents": latents},
+    }
 
     def module(part: str) -> torch.nn.Module:
         unet, vae, official, _ = files.networks(chosen)
@@ -216,11 +250,13 @@ def animatelcm_cases(small: bool, tiny_vae: bool, folder: Path) -> Iterator[Case
         name = f"{'tiny ' if tiny_vae else ''}{part}"
         yield Case(
             name=f"AnimateLCM {name}, {side}x{side}{f', {frames} frames' if part == 'denoise' else ''}",
-            inputs=given, load=load, module=functools.partial(module, part),
+            inputs=given,
+            load=load,
+            module=functools.partial(module, part),
             # a frame at 1080p: two steps of a sixteenth of a window, and one picture, for each tile
             frames=frames / TILES / 2 if part == "denoise" else 1 / TILES,
             stated=None if small else STATED.get(name),
-        )  # fmt: skip
+        )
 
 
 def fill(net: torch.nn.Module) -> None:

@@ -99,9 +99,7 @@ def networks(folder: Path | None = None, width: int = 0, height: int = 0, file: 
         print(f"{measure(folder, width, height, file):.0f}")
         return
     for model, (wide, high), name in itertools.product(shipped(), SIZES, (INT8, FLOAT)):
-        said = _in_a_process(
-            "networks", "--folder", model.folder, "--width", wide, "--height", high, "--file", name
-        )  # fmt: skip
+        said = _in_a_process("networks", "--folder", model.folder, "--width", wide, "--height", high, "--file", name)
         print(f"{model.name} {name} {wide}x{high}: {said} bytes a luma sample", flush=True)
 
 

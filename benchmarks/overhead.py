@@ -64,9 +64,16 @@ class InstantBackend:
         """None of its own."""
 
     def load(
-        self, network: bytes, *, origin: str, sizes: Mapping[str, Size], device_id: int, streams: int = 1,
-        precision: str = "auto", weights: Weights | None = None,
-    ) -> InstantEngine:  # fmt: skip
+        self,
+        network: bytes,
+        *,
+        origin: str,
+        sizes: Mapping[str, Size],
+        device_id: int,
+        streams: int = 1,
+        precision: str = "auto",
+        weights: Weights | None = None,
+    ) -> InstantEngine:
         """An engine for the sizes; whether it enlarges is told by the folder's name."""
         height, width = sizes["height"], sizes["width"]
         assert isinstance(height, int) and isinstance(width, int)

@@ -26,9 +26,13 @@ def build(tag: str, folder: Path) -> Path:
         old.unlink()
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check"]
     done = subprocess.run(
-        [*command, "--outdir", str(folder), str(ROOT)], env={**os.environ, "ANIMUP_TARGET": tag},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-    )  # fmt: skip
+        [*command, "--outdir", str(folder), str(ROOT)],
+        env={**os.environ, "ANIMUP_TARGET": tag},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise SystemExit(f"{tag}: the build failed\n{done.stdout}")
     (wheel,) = folder.glob(f"*{tag}.whl")

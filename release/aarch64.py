@@ -108,9 +108,22 @@ def main(
     python = max((root / "usr" / "bin").glob("python3.*"))
     version, site = python.name.removeprefix("python"), folder / "site"
     run(
-        "uv", "pip", "install", "-q", "--target", site, "--python-platform", "aarch64-manylinux_2_28",
-        "--python-version", version, "--only-binary", ":all:", "--reinstall-package", "vsanimup", wheel,
-    )  # fmt: skip
+        "uv",
+        "pip",
+        "install",
+        "-q",
+        "--target",
+        site,
+        "--python-platform",
+        "aarch64-manylinux_2_28",
+        "--python-version",
+        version,
+        "--only-binary",
+        ":all:",
+        "--reinstall-package",
+        "vsanimup",
+        wheel,
+    )
     (folder / "trial.py").write_text(TRIAL)
     run(sys.executable, folder / "trial.py", folder / "here.npz")
     run(qemu, "-L", root, python, folder / "trial.py", folder / "there.npz", PYTHONPATH=str(site))

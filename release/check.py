@@ -16,10 +16,14 @@ ENTRY = "VapourSynthPluginInit2"
 LARGEST = 30 << 20
 """Bytes of a wheel."""
 FILES = (
-    f"{PLUGIN}/manifest.vs", "vsanimup/py.typed", "vsanimup/data/demo.mkv",
+    f"{PLUGIN}/manifest.vs",
+    "vsanimup/py.typed",
+    "vsanimup/data/demo.mkv",
     "vsanimup/models/lite-restore/manifest.json",
-    "vsanimup/vs_scripts/restore_upscale.vpy", "vsanimup/vs_scripts/compare.vpy", "vsanimup/export/__main__.py",
-)  # fmt: skip
+    "vsanimup/vs_scripts/restore_upscale.vpy",
+    "vsanimup/vs_scripts/compare.vpy",
+    "vsanimup/export/__main__.py",
+)
 """Some of what users are told that it brings."""
 WITHOUT = r"/native/|/training/|/tests?/|vsanimup/export/(lite|lcm_tiny)/"
 SYSTEM = {
@@ -71,9 +75,12 @@ def check(wheel: Path, tag: str) -> str:
 def show(tool: str, *arguments: str) -> str:
     """What a tool of this environment says of a wheel."""
     done = subprocess.run(
-        [sys.executable, "-m", tool, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, "-m", tool, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     demand(done.returncode == 0, f"{tool} failed: {done.stdout}")
     return re.sub(r"\s+", " ", done.stdout)
 

@@ -21,20 +21,32 @@ from vsanimup.networks.animatelcm.tokenizer import END, LAST, START, byte_signs
 
 TINY = {"widths": (32, 64, 64, 64), "text": 64, "layers": 2, "inner": 128, "vae": (32, 32, 64, 64), "rank": 4}
 FULL = {
-    "widths": (320, 640, 1280, 1280), "text": 768, "layers": 12, "inner": 3072, "vae": (128, 256, 512, 512), "rank": 64,
-}  # fmt: skip
+    "widths": (320, 640, 1280, 1280),
+    "text": 768,
+    "layers": 12,
+    "inner": 3072,
+    "vae": (128, 256, 512, 512),
+    "rank": 64,
+}
 
 CLIP_TOKENS = 49408
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 RESNET = {
-    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
-    "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
-}  # fmt: skip
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
 WHOLE = {
-    "conv_in": "input_blocks.0.0", "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
-    "conv_norm_out": "out.0", "conv_out": "out.2",
-}  # fmt: skip
+    "conv_in": "input_blocks.0.0",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+}
 
 
 def single_base(name):
@@ -71,12 +83,16 @@ def single_vae(name):
     name = re.sub(r"up_blocks\.(\d)\.resnets", lambda m: f"up.{3 - int(m[1])}.block", name)
     name = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{3 - int(m[1])}.upsample", name)
     for new, old in (
-        ("mid_block.resnets.0", "mid.block_1"), ("mid_block.resnets.1", "mid.block_2"),
-        ("mid_block.attentions.0.group_norm", "mid.attn_1.norm"), ("mid_block.attentions.0.to_q", "mid.attn_1.q"),
-        ("mid_block.attentions.0.to_k", "mid.attn_1.k"), ("mid_block.attentions.0.to_v", "mid.attn_1.v"),
-        ("mid_block.attentions.0.to_out.0", "mid.attn_1.proj_out"), ("conv_norm_out", "norm_out"),
+        ("mid_block.resnets.0", "mid.block_1"),
+        ("mid_block.resnets.1", "mid.block_2"),
+        ("mid_block.attentions.0.group_norm", "mid.attn_1.norm"),
+        ("mid_block.attentions.0.to_q", "mid.attn_1.q"),
+        ("mid_block.attentions.0.to_k", "mid.attn_1.k"),
+        ("mid_block.attentions.0.to_v", "mid.attn_1.v"),
+        ("mid_block.attentions.0.to_out.0", "mid.attn_1.proj_out"),
+        ("conv_norm_out", "norm_out"),
         ("conv_shortcut", "nin_shortcut"),
-    ):  # fmt: skip
+    ):
         name = name.replace(new, old)
     return name
 
@@ -87,9 +103,12 @@ def official_motion(name):
         return None
     name = re.sub(r"(motion_modules\.\d\.)", r"\1temporal_transformer.", name)
     for new, old in (
-        ("attn1", "attention_blocks.0"), ("attn2", "attention_blocks.1"), ("norm1", "norms.0"), ("norm2", "norms.1"),
+        ("attn1", "attention_blocks.0"),
+        ("attn2", "attention_blocks.1"),
+        ("norm1", "norms.0"),
+        ("norm2", "norms.1"),
         ("norm3", "ff_norm"),
-    ):  # fmt: skip
+    ):
         name = name.replace(f"transformer_blocks.0.{new}.", f"transformer_blocks.0.{old}.")
     return name
 
@@ -116,17 +135,24 @@ def networks(sizes):
             block_out_channels=sizes["widths"], cross_attention_dim=sizes["text"], attention_head_dim=8
         )
         vae = AutoencoderKL(
-            block_out_channels=sizes["vae"], down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=4,
-        )  # fmt: skip
+            block_out_channels=sizes["vae"],
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2,
+            latent_channels=4,
+        )
         motion = MotionAdapter(block_out_channels=sizes["widths"])
         text = CLIPTextModel(
             CLIPTextConfig(
-                hidden_size=sizes["text"], intermediate_size=sizes["inner"], num_hidden_layers=sizes["layers"],
-                num_attention_heads=sizes["text"] // 64, max_position_embeddings=77,
-                vocab_size=CLIP_TOKENS if sizes is FULL else 600, hidden_act="quick_gelu",
+                hidden_size=sizes["text"],
+                intermediate_size=sizes["inner"],
+                num_hidden_layers=sizes["layers"],
+                num_attention_heads=sizes["text"] // 64,
+                max_position_embeddings=77,
+                vocab_size=CLIP_TOKENS if sizes is FULL else 600,
+                hidden_act="quick_gelu",
             )
-        )  # fmt: skip
+        )
     return unet, vae, motion, text
 
 
@@ -169,9 +195,10 @@ def lora_of(unet, rank, text=(), alpha=None):
     """A LoRA in kohya's layout for attention and a convolution of ``unet`` and layers of ``text``."""
     lora = {}
     found = [
-        ("lora_unet", name, value) for name, value in unet.items()
+        ("lora_unet", name, value)
+        for name, value in unet.items()
         if re.search(r"(to_[qkv]|to_out\.0|resnets\.0\.conv1|proj_in)\.weight$", name)
-    ]  # fmt: skip
+    ]
     found += [("lora_te", name, value) for name, value in dict(text).items() if name.endswith("q_proj.weight")]
     for prefix, name, value in found:
         module = name.removesuffix(".weight").removeprefix("text_model.").replace(".", "_")
@@ -260,9 +287,12 @@ def write_all(folder):
     save_file(lora_of(weights["unet"], 4, weights["text"]), folder / "lora.safetensors")
     widths = TINY["widths"]
     saved(
-        ControlNetModel, folder / "control", block_out_channels=widths, cross_attention_dim=TINY["text"],
+        ControlNetModel,
+        folder / "control",
+        block_out_channels=widths,
+        cross_attention_dim=TINY["text"],
         attention_head_dim=8,
-    )  # fmt: skip
+    )
     control = load_file(folder / "control" / WEIGHTS)
     found = {f"control_model.{single_control(name)}": value for name, value in control.items()}
     save_file(found, folder / "control.safetensors")

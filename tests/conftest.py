@@ -58,8 +58,14 @@ def drawn(clip: vs.VideoNode, plane: Callable[[int, int, tuple[int, int]], np.nd
     return clip.std.ModifyFrame(clip, fill)
 
 
-def moving(format: int = vs.YUV420P8, width: int = 96, height: int = 64, length: int = 12, cut: int | None = None,
-           noise: float = 0.03) -> vs.VideoNode:  # fmt: skip
+def moving(
+    format: int = vs.YUV420P8,
+    width: int = 96,
+    height: int = 64,
+    length: int = 12,
+    cut: int | None = None,
+    noise: float = 0.03,
+) -> vs.VideoNode:
     """A textured picture that pans a pixel a frame under noise, with another scene from frame ``cut`` on."""
 
     def plane(n: int, index: int, shape: tuple[int, int]) -> np.ndarray:
@@ -156,11 +162,22 @@ def request_of(made):
 
     def make(**changed):
         whole = Request(
-            base=made / "base.safetensors", motion=made / "motion.ckpt", lora=made / "lora.safetensors",
-            lora_weight=0.8, controlnet=None, vae=None, tiny_vae=None, tokenizer=made / "base" / "tokenizer",
-            out=made / "out", precision="fp32", clip_skip=1, slices=2, motion_norm="frame", licences={},
+            base=made / "base.safetensors",
+            motion=made / "motion.ckpt",
+            lora=made / "lora.safetensors",
+            lora_weight=0.8,
+            controlnet=None,
+            vae=None,
+            tiny_vae=None,
+            tokenizer=made / "base" / "tokenizer",
+            out=made / "out",
+            precision="fp32",
+            clip_skip=1,
+            slices=2,
+            motion_norm="frame",
+            licences={},
             not_consistency=False,
-        )  # fmt: skip
+        )
         return replace(whole, **changed)
 
     return make
@@ -192,9 +209,13 @@ def clips(tmp_path):
         clean = hr.reshape(7, side, 2, side, 2).mean((2, 4)).astype(np.uint8)
         noisy = np.clip(clean + rng.normal(0, 12, (3, *clean.shape)), 0, 255).astype(np.uint8)
         np.savez(
-            folder / f"{name}.npz", hr_y=hr, hr_uv=hr_uv, lr_y=np.stack([clean, *noisy]),
+            folder / f"{name}.npz",
+            hr_y=hr,
+            hr_uv=hr_uv,
+            lr_y=np.stack([clean, *noisy]),
             lr_uv=np.full((4, 7, 2, side // 2, side // 2), 128, np.uint8),
             kinds=np.array(["clean", "web", "vhs", "mpeg2"]),
-            cut=np.array([0, 0, 0, 1, 0, 0, 0], np.int8), sources=np.array(["x"]),
-        )  # fmt: skip
+            cut=np.array([0, 0, 0, 1, 0, 0, 0], np.int8),
+            sources=np.array(["x"]),
+        )
     return folder

@@ -402,8 +402,9 @@ class FakeRefitter:
 
     def get_weights_prototype(self, name):
         known = self.engine.weights.get(name)
-        return SimpleNamespace(size=-1 if known is None else known.size, dtype="float32" if known is None else
-                               known.dtype.name)  # fmt: skip
+        return SimpleNamespace(
+            size=-1 if known is None else known.size, dtype="float32" if known is None else known.dtype.name
+        )
 
     def set_named_weights(self, name, values):
         self.new[name] = values

@@ -59,10 +59,11 @@ def layout(name: str) -> dict[str, tuple[int, ...]]:
 def state(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     """A checkpoint's tensors."""
     return {
-        name: torch.arange(shape[-1]).expand(shape) if name.endswith("position_ids")
+        name: torch.arange(shape[-1]).expand(shape)
+        if name.endswith("position_ids")
         else torch.from_numpy(weight(name, shape)).float()
         for name, shape in shapes.items()
-    }  # fmt: skip
+    }
 
 
 def write(path: Path, name: str, prefix: str = "") -> Path:

@@ -52,11 +52,23 @@ def export_parts(folder: Path, control: bool = False, memory: bool = False) -> P
 
     base = folder / "base"
     request = command.Request(
-        base=base, motion=folder / "adapter", lora=folder / "lora.safetensors", lora_weight=0.0,
-        controlnet=folder / "control" if control else None, vae=None, tiny_vae=None, tokenizer=None,
-        out=folder / ("controlled" if control else "model"), precision="fp32", clip_skip=1, slices=8,
-        motion_norm="clip", not_consistency=False, licences={}, memory=memory,
-    )  # fmt: skip
+        base=base,
+        motion=folder / "adapter",
+        lora=folder / "lora.safetensors",
+        lora_weight=0.0,
+        controlnet=folder / "control" if control else None,
+        vae=None,
+        tiny_vae=None,
+        tokenizer=None,
+        out=folder / ("controlled" if control else "model"),
+        precision="fp32",
+        clip_skip=1,
+        slices=8,
+        motion_norm="clip",
+        not_consistency=False,
+        licences={},
+        memory=memory,
+    )
     for said in command.export(request):
         print(said)
     return request.out

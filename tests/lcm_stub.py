@@ -16,9 +16,16 @@ from vsanimup.networks.manifest import FORMAT, MANIFEST
 
 FACTOR = 8
 SECTION = {
-    "precision": "fp32", "frames": 16, "most_frames": 32, "text_channels": 8, "control": False, "residuals": 0,
-    "betas": [0.00085, 0.012], "timesteps": 1000, "original_steps": 100,
-}  # fmt: skip
+    "precision": "fp32",
+    "frames": 16,
+    "most_frames": 32,
+    "text_channels": 8,
+    "control": False,
+    "residuals": 0,
+    "betas": [0.00085, 0.012],
+    "timesteps": 1000,
+    "original_steps": 100,
+}
 
 
 def write_stub(folder, control=False, **changed):
@@ -32,10 +39,21 @@ def write_stub(folder, control=False, **changed):
     hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     section = SECTION | {"control": control, "residuals": 13 if control else 0} | changed
     manifest = {
-        "format": FORMAT, "name": "stub", "kind": "animatelcm", "scale": 1, "radius": 0, "align": 64,
-        "value_range": "rgb", "tasks": [], "bytes_per_pixel": 12000, "parameters": 0, "licence": "MIT", "source": "",
-        "files": hashes, "animatelcm": section,
-    }  # fmt: skip
+        "format": FORMAT,
+        "name": "stub",
+        "kind": "animatelcm",
+        "scale": 1,
+        "radius": 0,
+        "align": 64,
+        "value_range": "rgb",
+        "tasks": [],
+        "bytes_per_pixel": 12000,
+        "parameters": 0,
+        "licence": "MIT",
+        "source": "",
+        "files": hashes,
+        "animatelcm": section,
+    }
     (folder / MANIFEST).write_text(json.dumps(manifest))
     return folder
 
@@ -89,9 +107,23 @@ class StubEngine:
         return {"next_latents": (next_signal * denoised + next_spread * noise).astype(np.float32)}
 
     def denoise_memory(
-        self, latents, noise, timestep, signal, spread, next_signal, next_spread, text, mask, memory_mask, slot_order,
-        frame_order, keys_0, values_0, scores_0,
-    ):  # fmt: skip
+        self,
+        latents,
+        noise,
+        timestep,
+        signal,
+        spread,
+        next_signal,
+        next_spread,
+        text,
+        mask,
+        memory_mask,
+        slot_order,
+        frame_order,
+        keys_0,
+        values_0,
+        scores_0,
+    ):
         """As the graph: attention that goes by nothing but who sees whom, and a score that is the latents' size."""
         frames, slots = len(latents), len(slot_order)
         assert mask.shape == (frames, frames) and memory_mask.shape == (frames, slots) and keys_0.shape[2] == slots
@@ -105,8 +137,10 @@ class StubEngine:
         chosen = np.take_along_axis(values, best[..., None], 2)
         return {
             "next_latents": (next_signal * denoised + next_spread * noise).astype(np.float32),
-            "next_keys_0": -chosen, "next_values_0": chosen, "next_scores_0": np.take_along_axis(scores, best, 2),
-        }  # fmt: skip
+            "next_keys_0": -chosen,
+            "next_values_0": chosen,
+            "next_scores_0": np.take_along_axis(scores, best, 2),
+        }
 
 
 class StubBackend:

@@ -15,7 +15,7 @@ from diffusers import (
     MotionAdapter,
     UNet2DConditionModel,
     UNetMotionModel,
-)  # fmt: skip
+)
 from safetensors.torch import load_file
 from transformers import CLIPTextModel
 from typer.testing import CliRunner
@@ -138,9 +138,12 @@ def step_of(net, inputs, timestep, last):
     text = inputs["text"].expand(video.shape[2], -1, -1)  # diffusers wants one for each frame
     with torch.no_grad():
         found = net(
-            video, timestep, text, down_block_additional_residuals=residuals[:-1] or None,
+            video,
+            timestep,
+            text,
+            down_block_additional_residuals=residuals[:-1] or None,
             mid_block_additional_residual=residuals[-1] if residuals else None,
-        ).sample  # fmt: skip
+        ).sample
         seed = torch.Generator().manual_seed(7)
         result = scheduler.step(found, timestep, video, generator=seed, return_dict=False)[0]
     noise = torch.randn(video.shape, generator=torch.Generator().manual_seed(7))
@@ -285,10 +288,12 @@ def test_graphs_have_the_documented_names(exported):
     orders = ["memory_mask", "slot_order", "frame_order"]
     assert names == {
         "denoise_memory": (step + orders + residuals + kept, ["next_latents", *(f"next_{name}" for name in kept)]),
-        "text": (["tokens"], ["text"]), "encode": (["image"], ["latents"]), "decode": (["latents"], ["image"]),
+        "text": (["tokens"], ["text"]),
+        "encode": (["image"], ["latents"]),
+        "decode": (["latents"], ["image"]),
         "denoise": (step + residuals, ["next_latents"]),
         "control": (["latents", "timestep", "text", "image", "strength"], residuals),
-    }  # fmt: skip
+    }
 
 
 def test_half_precision_keeps_norms_and_softmax_wide(halved):

@@ -29,9 +29,16 @@ from vsanimup.errors import AnimupError
 
 @pytest.mark.parametrize(
     "motion",
-    ["motion.ckpt", "module.ckpt", "motion.safetensors", "unet.safetensors", "compiled.ckpt", "adapter",
-     "adapter.safetensors"],
-)  # fmt: skip
+    [
+        "motion.ckpt",
+        "module.ckpt",
+        "motion.safetensors",
+        "unet.safetensors",
+        "compiled.ckpt",
+        "adapter",
+        "adapter.safetensors",
+    ],
+)
 def test_layouts_of_the_motion_module_are_one(made, motion):
     base, sources = parts.open_base(made / "base"), []
     net = parts.read_motion(made / motion, base, Pooling.FRAME, sources)
@@ -130,12 +137,13 @@ OTHERS = {
     "t2i adapter": (one("body.0.block1.weight"), "a T2I-Adapter"),
     "difference": (one("difference") | one("control_model.zero_convs.0.0.weight"), "as the difference to its base"),
     "sparse": (
-        one("controlnet_cond_embedding.conv_in.weight") | one("down_blocks.0.motion_modules.0.x"), "a SparseCtrl"
+        one("controlnet_cond_embedding.conv_in.weight") | one("down_blocks.0.motion_modules.0.x"),
+        "a SparseCtrl",
     ),
     "denoiser": (one("down_blocks.0.resnets.0.conv1.weight"), "a denoiser alone, in the layout of diffusers"),
     "text encoder": (one("text_model.embeddings.position_embedding.weight"), "a text encoder alone"),
     "half of taesd": (one("1.conv.0.weight"), "one half of TAESD"),
-}  # fmt: skip
+}
 READ = {
     "base": lambda path, made: parts.open_base(path),
     "motion module": lambda path, made: parts.read_motion(path, parts.open_base(made / "base"), Pooling.FRAME, []),
@@ -157,10 +165,13 @@ def test_files_of_others_are_refused_by_their_names(made, tmp_path, other):
 
 
 FILES = {
-    "base": ("base.safetensors", "--base"), "motion module": ("motion.ckpt", "--motion"),
-    "LoRA": ("lora.safetensors", "--lora"), "ControlNet": ("control.safetensors", "--controlnet"),
-    "autoencoder": ("vae.safetensors", "--vae"), "tiny autoencoder": ("taesd.safetensors", "--tiny-vae"),
-}  # fmt: skip
+    "base": ("base.safetensors", "--base"),
+    "motion module": ("motion.ckpt", "--motion"),
+    "LoRA": ("lora.safetensors", "--lora"),
+    "ControlNet": ("control.safetensors", "--controlnet"),
+    "autoencoder": ("vae.safetensors", "--vae"),
+    "tiny autoencoder": ("taesd.safetensors", "--tiny-vae"),
+}
 
 
 @pytest.mark.parametrize("role", FILES)
@@ -258,8 +269,11 @@ def readme_command():
 
 @pytest.mark.slow
 def test_the_command_of_the_readme_works_as_printed(made, tmp_path, monkeypatch):
-    given = {"official.safetensors": "base.safetensors", "motion.ckpt": "AnimateLCM_sd15_t2v.ckpt",
-             "lora.safetensors": "AnimateLCM_sd15_t2v_lora.safetensors"}  # fmt: skip
+    given = {
+        "official.safetensors": "base.safetensors",
+        "motion.ckpt": "AnimateLCM_sd15_t2v.ckpt",
+        "lora.safetensors": "AnimateLCM_sd15_t2v_lora.safetensors",
+    }
     for source, name in given.items():
         (tmp_path / name).symlink_to(made / source)
     monkeypatch.chdir(tmp_path)

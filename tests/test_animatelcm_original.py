@@ -42,8 +42,9 @@ def session(made, tmp_path_factory):
     save_file(weights_of(unet), folder / "base" / "unet" / "diffusion_pytorch_model.safetensors")
     official = {
         name: torch.from_numpy(keyed(name, tuple(like.shape)))
-        for old, like in motion.state_dict().items() if (name := files.official_motion(old))
-    }  # fmt: skip
+        for old, like in motion.state_dict().items()
+        if (name := files.official_motion(old))
+    }
     assert len(official) == 21 * 26
     torch.save(official, folder / "AnimateLCM_sd15_t2v.ckpt")
     files_of = {
@@ -63,12 +64,18 @@ def test_the_original_gives_the_same(session, timestep):
     latents = given("latents", (1, 4, FRAMES, ROWS, COLUMNS))[0].swapaxes(0, 1)
     alpha = float(graphs.alphas()[timestep])
     scalars = {
-        "timestep": timestep, "signal": alpha**0.5, "spread": (1 - alpha) ** 0.5, "next_signal": 1, "next_spread": 0,
-    }  # fmt: skip
+        "timestep": timestep,
+        "signal": alpha**0.5,
+        "spread": (1 - alpha) ** 0.5,
+        "next_signal": 1,
+        "next_spread": 0,
+    }
     inputs = {
-        "latents": np.ascontiguousarray(latents), "noise": np.zeros_like(latents, order="C"),
-        "text": given("text", (1, 77, files.TINY["text"])), "mask": np.zeros((FRAMES, FRAMES)),
-    }  # fmt: skip
+        "latents": np.ascontiguousarray(latents),
+        "noise": np.zeros_like(latents, order="C"),
+        "text": given("text", (1, 77, files.TINY["text"])),
+        "mask": np.zeros((FRAMES, FRAMES)),
+    }
     inputs |= {name: np.array([value]) for name, value in scalars.items()}
     (denoised,) = session.run(["next_latents"], {name: value.astype(np.float32) for name, value in inputs.items()})
     assert np.abs(denoised - ORIGINAL[f"denoised_{timestep}"]).max() < 1e-4

@@ -212,9 +212,15 @@ def test_numbers_that_do_not_fit(tmp_path):
 def test_a_graph_that_differs_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_files, "run", lambda path, inputs: [inputs["x"].numpy() + 1])
     said = onnx_files.export(
-        lambda: torch.nn.Linear(2, 2), name="x", folder=tmp_path, example={"x": torch.ones(1, 2)},
-        other={"x": torch.ones(1, 2)}, outputs=["y"], axes={}, precision="fp32",
-    )  # fmt: skip
+        lambda: torch.nn.Linear(2, 2),
+        name="x",
+        folder=tmp_path,
+        example={"x": torch.ones(1, 2)},
+        other={"x": torch.ones(1, 2)},
+        outputs=["y"],
+        axes={},
+        precision="fp32",
+    )
     with pytest.raises(AnimupError, match="above the tolerance of 1e-04"):
         list(said)
 

@@ -412,15 +412,25 @@ def test_explain_names_the_cure_for_an_unconfigured_vspipe() -> None:
     assert "animup doctor" in explain(missing)
 
 
-@pytest.mark.parametrize(("format", "layout", "bits"), [
-    ("YUV420P8", "420", 8), ("YUV422P10", "422", 10), ("YUV444P16", "444", 10), ("GRAY8", "400", 8),
-    ("GRAY16", "400", 10),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("format", "layout", "bits"),
+    [
+        ("YUV420P8", "420", 8),
+        ("YUV422P10", "422", 10),
+        ("YUV444P16", "444", 10),
+        ("GRAY8", "400", 8),
+        ("GRAY16", "400", 10),
+    ],
+)
 def test_layouts(format: str, layout: str, bits: int) -> None:
     assert (Look(format=format).layout, Look(format=format).bits) == (layout, bits)
 
 
 def test_sizes_are_readable() -> None:
     assert [show_bytes(n) for n in (5, 2048, 3 << 20, 5 << 30, 4 << 40)] == [
-        "5 B", "2.0 KiB", "3.0 MiB", "5.0 GiB", "4096.0 GiB",
-    ]  # fmt: skip
+        "5 B",
+        "2.0 KiB",
+        "3.0 MiB",
+        "5.0 GiB",
+        "4096.0 GiB",
+    ]

@@ -35,11 +35,15 @@ def clips(tmp_path):
         clean = np.kron(rng.integers(16, 235, (7, SIDE // 8, SIDE // 8)), np.ones((8, 8))).astype(np.uint8)
         noisy = np.clip(clean + rng.normal(0, 12, clean.shape), 0, 255).astype(np.uint8)
         np.savez(
-            folder / f"{name}.npz", hr_y=np.kron(clean, np.ones((2, 2), np.uint8)),
-            hr_uv=np.full((7, 2, SIDE, SIDE), 128, np.uint8), lr_y=np.stack([clean, noisy]),
-            lr_uv=np.full((2, 7, 2, SIDE // 2, SIDE // 2), 128, np.uint8), kinds=np.array(["clean", "vhs"]),
-            cut=np.zeros(7, np.int8), sources=np.array(["x"]),
-        )  # fmt: skip
+            folder / f"{name}.npz",
+            hr_y=np.kron(clean, np.ones((2, 2), np.uint8)),
+            hr_uv=np.full((7, 2, SIDE, SIDE), 128, np.uint8),
+            lr_y=np.stack([clean, noisy]),
+            lr_uv=np.full((2, 7, 2, SIDE // 2, SIDE // 2), 128, np.uint8),
+            kinds=np.array(["clean", "vhs"]),
+            cut=np.zeros(7, np.int8),
+            sources=np.array(["x"]),
+        )
     return folder
 
 
@@ -53,9 +57,18 @@ def batch_of(seed, size=3):
     y = goal + 0.1 * noise(5, CROP, CROP)
     empty = torch.empty(size, 0)
     return Batch(
-        y=y, uv=colour.repeat(1, 5, 1, 1), goal_y=goal, goal_uv=colour, sharp_y=empty, sharp_uv=empty, plain_y=empty,
-        plain_uv=empty, plain_sharp_y=empty, plain_sharp_uv=empty, mix=noise(len(TASKS)),
-    )  # fmt: skip
+        y=y,
+        uv=colour.repeat(1, 5, 1, 1),
+        goal_y=goal,
+        goal_uv=colour,
+        sharp_y=empty,
+        sharp_uv=empty,
+        plain_y=empty,
+        plain_uv=empty,
+        plain_sharp_y=empty,
+        plain_sharp_uv=empty,
+        mix=noise(len(TASKS)),
+    )
 
 
 def small_vit():
@@ -156,9 +169,19 @@ def test_the_command_does_only_what_is_missing(clips, tmp_path):
 
     def run(networks):
         main(
-            data=clips, out=out, steps=4, batch=2, clips=1, seeds=1, lr=0.02, samples=2, budget=20.0, networks=networks,
-            bf16=False, plot=False,
-        )  # fmt: skip
+            data=clips,
+            out=out,
+            steps=4,
+            batch=2,
+            clips=1,
+            seeds=1,
+            lr=0.02,
+            samples=2,
+            budget=20.0,
+            networks=networks,
+            bf16=False,
+            plot=False,
+        )
         return {path: path.stat().st_mtime_ns for path in out.glob("*/* 0.json")}
 
     first = run("lite")
@@ -171,9 +194,7 @@ def test_the_command_does_only_what_is_missing(clips, tmp_path):
 
 
 def test_smaller_batches_cost_what_the_schedule_does(clips, tmp_path):
-    options = Options(
-        data=clips, out=tmp_path, steps=4, batch=4, clips=1, lr=0.02, bf16=False, samples=2, budget=20.0
-    )  # fmt: skip
+    options = Options(data=clips, out=tmp_path, steps=4, batch=4, clips=1, lr=0.02, bf16=False, samples=2, budget=20.0)
     study = Study("lite", options, Tapes(options), Cases(clips))
     assert study.smaller_batches([WHOLE, Strategy(windows=2)]) == [Strategy(crops=4), Strategy(crops=2)]
     assert isinstance(build("vit"), Vit)

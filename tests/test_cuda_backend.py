@@ -251,10 +251,11 @@ def test_refusals(gpu):
     with pytest.raises(AnimupError, match="cannot load the network n"):
         backend.load(b"no network", origin="n", sizes={}, device_id=0)
     graph = helper.make_graph(
-        [helper.make_node("NonZero", ["x"], ["places"])], "places",
+        [helper.make_node("NonZero", ["x"], ["places"])],
+        "places",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])],
         [helper.make_tensor_value_info("places", TensorProto.INT64, [1, "found"])],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     places = backend.load(model.SerializeToString(), origin="n", sizes={}, device_id=0)
     with pytest.raises(AnimupError, match="leaves the size 'found' of 'places' open; use backend='cpu'"):

@@ -49,8 +49,9 @@ def vspipe(model, tmp_path, *arguments, threads):
     script.write_text(SCRIPT.format(tests=os.path.dirname(__file__), threads=threads, model=str(model)))
     program = os.path.join(sysconfig.get_path("scripts"), "vspipe")
     environment = os.environ | {"PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}
-    return subprocess.run([program, *arguments, str(script), "-"], capture_output=True, timeout=200, check=True,
-                          env=environment).stdout  # fmt: skip
+    return subprocess.run(
+        [program, *arguments, str(script), "-"], capture_output=True, timeout=200, check=True, env=environment
+    ).stdout
 
 
 def test_vspipe_parts_join_to_the_whole(model, tmp_path):
@@ -72,9 +73,15 @@ def test_still_pictures_stay_still(model):
 def test_arguments_matter(model):
     clip = moving(width=48, height=32, length=2)
     changes = (
-        {}, {"seed": 1}, {"steps": 1}, {"strength": 0.5}, {"prompt": "the cat"}, {"prompt": "the cat", "cfg": 1.5},
-        {"colorfix": "adain"}, {"scale": 3},
-    )  # fmt: skip
+        {},
+        {"seed": 1},
+        {"steps": 1},
+        {"strength": 0.5},
+        {"prompt": "the cat"},
+        {"prompt": "the cat", "cfg": 1.5},
+        {"colorfix": "adain"},
+        {"scale": 3},
+    )
     assert len({digest(enlarged(clip, model, **change).get_frame(0)) for change in changes}) == len(changes)
     assert digest(enlarged(clip, model, negative_prompt="the cat").get_frame(0)) == digest(
         enlarged(clip, model).get_frame(0)

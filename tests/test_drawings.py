@@ -193,8 +193,10 @@ class Spy:
                 # neighbours have a say, so that a wrong window shows
                 luma = 0.9 * y[:, middle : middle + 1] + 0.1 * y.mean(1, keepdims=True)
                 chroma = uv[:, 2 * middle : 2 * middle + 2]
-                return {"result_y": luma.repeat(scale, 2).repeat(scale, 3),
-                        "result_uv": chroma.repeat(scale, 2).repeat(scale, 3)}  # fmt: skip
+                return {
+                    "result_y": luma.repeat(scale, 2).repeat(scale, 3),
+                    "result_uv": chroma.repeat(scale, 2).repeat(scale, 3),
+                }
 
         return Engine()
 
@@ -332,15 +334,23 @@ def test_any_order_gives_the_same_frames(spy):
     length = clip.num_frames
 
     def chain(streams):
-        return core.animup.Upscale(core.animup.Restore(clip, backend="spy", num_streams=streams), backend="spy",
-                                   num_streams=streams)  # fmt: skip
+        return core.animup.Upscale(
+            core.animup.Restore(clip, backend="spy", num_streams=streams), backend="spy", num_streams=streams
+        )
 
     wanted = digests(chain(1))
     for _ in range(12):
         core.num_threads = rng.randint(1, 6)
         result = chain(rng.randint(1, 4))
-        order = rng.choice([list(range(length)), rng.sample(range(length), length), [rng.randrange(length)] * 3,
-                            list(range(length - 1, -1, -1)), list(range(rng.randrange(length), length))])  # fmt: skip
+        order = rng.choice(
+            [
+                list(range(length)),
+                rng.sample(range(length), length),
+                [rng.randrange(length)] * 3,
+                list(range(length - 1, -1, -1)),
+                list(range(rng.randrange(length), length)),
+            ]
+        )
         waiting = [result.get_frame_async(n) for n in order]
         assert [digest(future.result(timeout=60)) for future in waiting] == [wanted[n] for n in order]
 

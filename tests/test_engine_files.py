@@ -14,11 +14,15 @@ def path(tmp_path):
     """``y = float(numbers) + weights``, the weights in a file of their own."""
     weights = numpy_helper.from_array(np.arange(1000, dtype=np.float32), "weights")
     graph = helper.make_graph(
-        [helper.make_node("Cast", ["numbers"], ["x"], to=TensorProto.FLOAT),
-         helper.make_node("Add", ["x", "weights"], ["y"])],
-        "sum", [helper.make_tensor_value_info("numbers", TensorProto.INT32, ["frames", 1000])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["frames", 1000])], [weights],
-    )  # fmt: skip
+        [
+            helper.make_node("Cast", ["numbers"], ["x"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["x", "weights"], ["y"]),
+        ],
+        "sum",
+        [helper.make_tensor_value_info("numbers", TensorProto.INT32, ["frames", 1000])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["frames", 1000])],
+        [weights],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "sum.onnx", save_as_external_data=True, location="sum.weights", size_threshold=0)
     return tmp_path / "sum.onnx"

@@ -122,7 +122,7 @@ def test_tiny_numbers_are_none(function):
     "wrong",
     [{"_Matrix": 1}, {"_Matrix": -5}, {"_Transfer": 3}, {"_Primaries": 999}],
     ids=str,
-)  # fmt: skip
+)
 def test_rgb_may_carry_what_is_left_of_its_yuv(function, wrong):
     clip = moving(vs.RGB24, width=32, height=32, length=1)
     odd = clip.std.SetFrameProps(**wrong)

@@ -19,8 +19,13 @@ from vsanimup.networks.manifest import SHIPPED
 def run(script, timeout=60):
     """Run a Python script that has ``core`` and ``moving`` at hand; its finished process."""
     head = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\nfrom conftest import core, moving, vs\n"
-    return subprocess.run([sys.executable, "-c", head + textwrap.dedent(script)], capture_output=True, text=True,
-                          timeout=timeout, check=False)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-c", head + textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
 
 
 def test_a_source_error_passes_through():

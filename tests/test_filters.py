@@ -6,10 +6,31 @@ import vapoursynth as vs
 from conftest import core, digests, drawn, moving, planes_of
 
 FORMATS = [
-    "GRAY8", "GRAY10", "GRAY16", "GRAYH", "GRAYS", "YUV420P8", "YUV420P10", "YUV420P16", "YUV420PH", "YUV420PS",
-    "YUV422P8", "YUV422P10", "YUV444P8", "YUV444P16", "YUV444PH", "YUV444PS", "YUV410P8", "YUV411P8", "YUV440P8",
-    "RGB24", "RGB30", "RGB48", "RGBH", "RGBS",
-]  # fmt: skip
+    "GRAY8",
+    "GRAY10",
+    "GRAY16",
+    "GRAYH",
+    "GRAYS",
+    "YUV420P8",
+    "YUV420P10",
+    "YUV420P16",
+    "YUV420PH",
+    "YUV420PS",
+    "YUV422P8",
+    "YUV422P10",
+    "YUV444P8",
+    "YUV444P16",
+    "YUV444PH",
+    "YUV444PS",
+    "YUV410P8",
+    "YUV411P8",
+    "YUV440P8",
+    "RGB24",
+    "RGB30",
+    "RGB48",
+    "RGBH",
+    "RGBS",
+]
 SCALES = [1, 2, 3, 4]
 
 
@@ -21,8 +42,15 @@ def apply(clip, scale, **arguments):
 
 def bars(format, width, height):
     """Seven colour bars, 75 %, as a clip of ``format`` with its colours given through RGB."""
-    colours = [(0.75, 0.75, 0.75), (0.75, 0.75, 0), (0, 0.75, 0.75), (0, 0.75, 0), (0.75, 0, 0.75), (0.75, 0, 0),
-               (0, 0, 0.75)]  # fmt: skip
+    colours = [
+        (0.75, 0.75, 0.75),
+        (0.75, 0.75, 0),
+        (0, 0.75, 0.75),
+        (0, 0.75, 0),
+        (0.75, 0, 0.75),
+        (0.75, 0, 0),
+        (0, 0, 0.75),
+    ]
     blank = core.std.BlankClip(format=vs.RGBS, width=width, height=height, length=2, keep=True)
 
     def plane(n, index, shape):
@@ -62,9 +90,19 @@ def test_flat_and_bar_colours_come_back(name, scale):
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(
     ("name", "width", "height"),
-    [("GRAY8", 16, 16), ("GRAY8", 17, 31), ("YUV444P8", 16, 17), ("YUV420P8", 16, 16), ("YUV420P8", 18, 34),
-     ("YUV422P8", 18, 17), ("YUV440P8", 17, 18), ("RGB24", 33, 21), ("YUV410P8", 20, 16), ("YUV420P8", 130, 66)],
-)  # fmt: skip
+    [
+        ("GRAY8", 16, 16),
+        ("GRAY8", 17, 31),
+        ("YUV444P8", 16, 17),
+        ("YUV420P8", 16, 16),
+        ("YUV420P8", 18, 34),
+        ("YUV422P8", 18, 17),
+        ("YUV440P8", 17, 18),
+        ("RGB24", 33, 21),
+        ("YUV410P8", 20, 16),
+        ("YUV420P8", 130, 66),
+    ],
+)
 def test_odd_and_tiny_sizes(name, width, height, scale):
     clip = moving(int(getattr(vs, name)), width, height, 3)
     result = apply(clip, scale)
@@ -76,8 +114,19 @@ def test_odd_and_tiny_sizes(name, width, height, scale):
         assert np.abs(ours.astype(float) - theirs.astype(float)).mean() < 16, "it is the same picture"
 
 
-PROPS = {"_Range": 0, "_Matrix": 5, "_Transfer": 6, "_Primaries": 5, "_ChromaLocation": 1, "_SARNum": 16, "_SARDen": 15,
-         "_FieldBased": 0, "_DurationNum": 1001, "_DurationDen": 24000, "some_text": "kept"}  # fmt: skip
+PROPS = {
+    "_Range": 0,
+    "_Matrix": 5,
+    "_Transfer": 6,
+    "_Primaries": 5,
+    "_ChromaLocation": 1,
+    "_SARNum": 16,
+    "_SARDen": 15,
+    "_FieldBased": 0,
+    "_DurationNum": 1001,
+    "_DurationDen": 24000,
+    "some_text": "kept",
+}
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -257,9 +306,14 @@ def test_unusable_clips_are_refused_at_create(function, clip, said):
 @pytest.mark.parametrize("function", ["Restore", "Upscale"])
 @pytest.mark.parametrize(
     ("order", "format", "height", "location"),
-    [(1, vs.YUV420P8, 64, 0), (2, vs.YUV420P8, 46, 0), (2, vs.YUV420P8, 46, 1), (1, vs.YUV422P8, 45, 0),
-     (2, vs.RGB24, 45, 0)],
-)  # fmt: skip
+    [
+        (1, vs.YUV420P8, 64, 0),
+        (2, vs.YUV420P8, 46, 0),
+        (2, vs.YUV420P8, 46, 1),
+        (1, vs.YUV422P8, 45, 0),
+        (2, vs.RGB24, 45, 0),
+    ],
+)
 def test_interlaced_frames_are_refused(function, order, format, height, location):
     source = moving(format=format, height=height, length=2)
     clip = getattr(core.animup, function)(source.std.SetFrameProps(_FieldBased=order, _ChromaLocation=location))

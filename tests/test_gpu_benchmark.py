@@ -23,9 +23,17 @@ def test_small_run_on_the_processor(tmp_path, made):
     (tmp_path / "work" / "checkpoints-small").symlink_to(made)  # saves making the same
     sections = ("lite", "agreement", "order", "filters", "ipt", "animatelcm")
     done = bench(
-        "--device", "cpu", "--small", "--work", str(tmp_path / "work"), "--json", str(tmp_path / "gpu.json"),
-        "--markdown", str(tmp_path / "gpu.md"), *(f"--only={section}" for section in sections),
-    )  # fmt: skip
+        "--device",
+        "cpu",
+        "--small",
+        "--work",
+        str(tmp_path / "work"),
+        "--json",
+        str(tmp_path / "gpu.json"),
+        "--markdown",
+        str(tmp_path / "gpu.md"),
+        *(f"--only={section}" for section in sections),
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     found = json.loads((tmp_path / "gpu.json").read_text())
     rows = {(row["section"], row["name"]): row for row in found["rows"]}
@@ -50,9 +58,12 @@ def test_flops_of_a_known_network():
     from benchmarks.gpu_cases import Case
 
     case = Case(
-        name="", inputs={"x": np.zeros((1, 3, 8, 8), np.float32)}, load=None, frames=1,
+        name="",
+        inputs={"x": np.zeros((1, 3, 8, 8), np.float32)},
+        load=None,
+        frames=1,
         module=lambda: torch.nn.Conv2d(3, 5, 3, padding=1),
-    )  # fmt: skip
+    )
     assert case.flops() == 2 * 3 * 5 * 9 * 64
 
 

@@ -55,10 +55,19 @@ def direct(path, planes):
 
 
 KINDS = [
-    {}, {"scale": 2}, {"scale": 3}, {"scale": 4}, {"half": True, "scale": 2}, {"multiple": 8}, {"batch": "n"},
-    {"sides": ("side", "side")}, {"sides": (None, None), "scale": 2}, {"sides": (32, 48)},
-    {"sides": (32, 48), "scale": 2, "batch": "n"}, {"sides": (64, 80), "batch": 2},
-]  # fmt: skip
+    {},
+    {"scale": 2},
+    {"scale": 3},
+    {"scale": 4},
+    {"half": True, "scale": 2},
+    {"multiple": 8},
+    {"batch": "n"},
+    {"sides": ("side", "side")},
+    {"sides": (None, None), "scale": 2},
+    {"sides": (32, 48)},
+    {"sides": (32, 48), "scale": 2, "batch": "n"},
+    {"sides": (64, 80), "batch": 2},
+]
 
 
 def run(clip, path, scale=1, **more):
@@ -180,9 +189,20 @@ SECTION = {"file": "net.onnx", "input": "x", "output": "y", "channels": 3, "tile
 def folder_of(path, section, **more):
     """A model folder around a network of 32x32."""
     manifest = {
-        "name": "net", "kind": "image", "scale": 1, "radius": 0, "align": 2, "value_range": "rgb", "tasks": [],
-        "bytes_per_pixel": 100, "licence": "MIT", "source": "made up", "parameters": 1, "image": section, **more,
-    }  # fmt: skip
+        "name": "net",
+        "kind": "image",
+        "scale": 1,
+        "radius": 0,
+        "align": 2,
+        "value_range": "rgb",
+        "tasks": [],
+        "bytes_per_pixel": 100,
+        "licence": "MIT",
+        "source": "made up",
+        "parameters": 1,
+        "image": section,
+        **more,
+    }
     data = network(path.parent / "net.onnx", sides=(32, 32), batch="batch").read_bytes()
     write_model(path, {"net.onnx": data}, manifest)
     return path
@@ -231,8 +251,10 @@ def test_folders_and_altered_files(tmp_path):
 def test_damaged_missing_and_folders_without_a_manifest(tmp_path):
     (tmp_path / "broken.onnx").write_bytes(network(tmp_path / "net.onnx").read_bytes()[:100])
     for path, said in (
-        (tmp_path / "broken.onnx", "can load"), (tmp_path / "no.onnx", "no such file"), (tmp_path, "manifest"),
-    ):  # fmt: skip
+        (tmp_path / "broken.onnx", "can load"),
+        (tmp_path / "no.onnx", "no such file"),
+        (tmp_path, "manifest"),
+    ):
         with pytest.raises(vs.Error, match=said):
             run(clip_of(), path)
 
@@ -245,10 +267,12 @@ def enlarging(path, nodes, *, functions=(), **tensors):
     nodes = [*nodes, h.make_node("Resize", ["r", "", "sizes"], ["y"], mode="nearest")]
     tensors["sizes"] = np.array([1, 1, 2, 2], np.float32)
     graph = h.make_graph(
-        nodes, "net", [h.make_tensor_value_info("x", T.FLOAT, ["n", 3, "h", "w"])],
+        nodes,
+        "net",
+        [h.make_tensor_value_info("x", T.FLOAT, ["n", 3, "h", "w"])],
         [h.make_tensor_value_info("y", T.FLOAT, ["n", 3, None, None])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()],
-    )  # fmt: skip
+    )
     opsets = [h.make_opsetid("", 17), *([h.make_opsetid("own", 1)] if functions else [])]
     onnx.save(h.make_model(graph, opset_imports=opsets, ir_version=8, functions=functions), path)
     return path
@@ -276,14 +300,17 @@ ODD = {
     "zero over zero where it is dark": ([h.make_node("Div", ["x", "x"], ["r"])], {}, "gives NaN or infinity"),
     "chance": ([h.make_node("RandomUniformLike", ["x"], ["r"])], {}, r"random operators \(RandomUniformLike\)"),
     "seeded chance": (
-        [h.make_node("RandomUniformLike", ["x"], ["r"], seed=1.0)], {}, r"random operators \(RandomUniformLike\)"
+        [h.make_node("RandomUniformLike", ["x"], ["r"], seed=1.0)],
+        {},
+        r"random operators \(RandomUniformLike\)",
     ),
     "chance in a branch": (*in_a_branch(), r"random operators \(RandomNormalLike\)"),
     "a dropout that drops": (
         [h.make_node("Dropout", ["x", "ratio", "training"], ["r"])],
-        {"ratio": np.float32(0.5), "training": np.array(True)}, "another result each time it runs",
+        {"ratio": np.float32(0.5), "training": np.array(True)},
+        "another result each time it runs",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -314,9 +341,13 @@ def test_networks_that_overshoot_a_little_are_taken(tmp_path):
 
 def test_a_result_that_is_no_number_fails_its_frame(tmp_path):
     """Past the trial: 1 / (x - 0.3) is one but for a single value."""
-    nodes = [h.make_node("Sub", ["x", "level"], ["d"]), h.make_node("Reciprocal", ["d"], ["i"]),
-             h.make_node("Clip", ["i", "least", "most"], ["c"]), h.make_node("Mul", ["i", "none"], ["z"]),
-             h.make_node("Add", ["c", "z"], ["r"])]  # fmt: skip
+    nodes = [
+        h.make_node("Sub", ["x", "level"], ["d"]),
+        h.make_node("Reciprocal", ["d"], ["i"]),
+        h.make_node("Clip", ["i", "least", "most"], ["c"]),
+        h.make_node("Mul", ["i", "none"], ["z"]),
+        h.make_node("Add", ["c", "z"], ["r"]),
+    ]
     level = np.float32(0.3)
     path = enlarging(
         tmp_path / "net.onnx", nodes, level=level, least=np.float32(0), most=np.float32(1), none=np.float32(0)

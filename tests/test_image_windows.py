@@ -29,10 +29,12 @@ def network(path, frames, *, scale=1, sides=("h", "w"), batch=1, out=3, channels
         h.make_node("DepthToSpace", ["a"], ["y"], blocksize=scale, mode="CRD"),
     ]
     graph = h.make_graph(
-        nodes, "net", [h.make_tensor_value_info("x", T.FLOAT, [batch, channels, *sides])],
+        nodes,
+        "net",
+        [h.make_tensor_value_info("x", T.FLOAT, [batch, channels, *sides])],
         [h.make_tensor_value_info("y", T.FLOAT, [batch, out, None, None])],
         [numpy_helper.from_array(weight.astype(np.float32), "weight")],
-    )  # fmt: skip
+    )
     onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), path)
     return path
 
@@ -123,9 +125,18 @@ def test_what_is_no_window_is_refused(tmp_path, kind, said):
 def test_folders_may_say_so_too(tmp_path):
     data = network(tmp_path / "net.onnx", 3, sides=(32, 32), batch="n").read_bytes()
     manifest = {
-        "name": "net", "kind": "image", "scale": 1, "radius": 1, "align": 2, "value_range": "rgb", "tasks": [],
-        "bytes_per_pixel": 100, "licence": "MIT", "source": "made up", "parameters": 1,
-    }  # fmt: skip
+        "name": "net",
+        "kind": "image",
+        "scale": 1,
+        "radius": 1,
+        "align": 2,
+        "value_range": "rgb",
+        "tasks": [],
+        "bytes_per_pixel": 100,
+        "licence": "MIT",
+        "source": "made up",
+        "parameters": 1,
+    }
     write_model(tmp_path / "model", {"net.onnx": data}, manifest | {"image": SECTION | {"frames": 3}})
     alone = run(clip_of(), tmp_path / "net.onnx", overlap=8)
     assert digests(run(clip_of(), tmp_path / "model")) == digests(alone)

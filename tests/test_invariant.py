@@ -53,10 +53,15 @@ def test_randomised_access(opened_once):
         clip = ways[run % 3 == 0](clips[which], num_streams=rng.randint(1, 4))
         frames = range(clip.num_frames)
         first = rng.randrange(clip.num_frames)
-        order = rng.choice([
-            list(frames), list(reversed(frames)), rng.sample(frames, len(frames)), list(frames)[first:],
-            [rng.randrange(clip.num_frames) for _ in range(6)],
-        ])  # fmt: skip
+        order = rng.choice(
+            [
+                list(frames),
+                list(reversed(frames)),
+                rng.sample(frames, len(frames)),
+                list(frames)[first:],
+                [rng.randrange(clip.num_frames) for _ in range(6)],
+            ]
+        )
         if rng.random() < 0.5:
             got = [digest(clip.get_frame(n)) for n in order]
         else:
@@ -69,8 +74,11 @@ def test_two_filters_at_once_do_not_disturb_each_other():
     a, b = moving(length=8), moving(length=8, cut=3)
     alone = digests(chain(a)), digests(chain(b))
     first, second = chain(a), chain(b)
-    waiting = [(clip.get_frame_async(n), expected[n]) for n in range(8)
-               for clip, expected in ((first, alone[0]), (second, alone[1]))]  # fmt: skip
+    waiting = [
+        (clip.get_frame_async(n), expected[n])
+        for n in range(8)
+        for clip, expected in ((first, alone[0]), (second, alone[1]))
+    ]
     assert all(digest(future.result(timeout=60)) == expected for future, expected in waiting)
 
 
@@ -136,13 +144,16 @@ def vspipe(tmp_path, *arguments, threads=2):
     script.write_text(SCRIPT.format(tests=os.path.dirname(__file__), threads=threads))
     program = os.path.join(sysconfig.get_path("scripts"), "vspipe")
     environment = os.environ | {"PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}
-    return subprocess.run([program, *arguments, str(script), "-"], capture_output=True, timeout=100, check=True,
-                          env=environment).stdout  # fmt: skip
+    return subprocess.run(
+        [program, *arguments, str(script), "-"], capture_output=True, timeout=100, check=True, env=environment
+    ).stdout
 
 
 def test_vspipe_parts_join_to_the_whole(tmp_path):
     whole = vspipe(tmp_path)
     assert len(whole) == 12 * 128 * 96 * 3 // 2
-    parts = [vspipe(tmp_path, "-s", str(start), "-e", str(start + 3), threads=threads)
-             for start, threads in ((0, 1), (4, 8), (8, 3))]  # fmt: skip
+    parts = [
+        vspipe(tmp_path, "-s", str(start), "-e", str(start + 3), threads=threads)
+        for start, threads in ((0, 1), (4, 8), (8, 3))
+    ]
     assert b"".join(parts) == whole

@@ -77,8 +77,9 @@ def test_half_precision(made, folders, tmp_path):
 
 def test_a_network_that_doubles_reaches_3_and_4(folders):
     clip = core.std.BlankClip(format=vs.YUV420P8, width=48, height=40, length=1, color=[90, 120, 140])
-    twice = core.animup.Upscale(core.animup.Upscale(clip, model=str(folders[2]), format=vs.YUV420PS), overlap=12,
-                                model=str(folders[2]))  # fmt: skip
+    twice = core.animup.Upscale(
+        core.animup.Upscale(clip, model=str(folders[2]), format=vs.YUV420PS), overlap=12, model=str(folders[2])
+    )
     for scale in (3, 4):
         frame = core.animup.Upscale(clip, scale=scale, model=str(folders[2]), overlap=12).get_frame(0)
         assert (frame.width, frame.height, frame.format.id) == (48 * scale, 40 * scale, vs.YUV420P8)

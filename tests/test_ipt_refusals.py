@@ -70,10 +70,14 @@ def test_missing_tensors_are_named_as_in_the_file(states, refuse, name, task, le
 @pytest.mark.parametrize(
     "surplus",
     [
-        "body.decoder.layers.0.norm4.weight", "tail.0.2.weight", "tail.7.1.weight", "head.odd", "task_bias.derain.U",
+        "body.decoder.layers.0.norm4.weight",
+        "tail.0.2.weight",
+        "tail.7.1.weight",
+        "head.odd",
+        "task_bias.derain.U",
         "body.encoder.layers.0.linear1.lora_A.weight",
     ],
-)  # fmt: skip
+)
 def test_surplus_tensors_are_named(states, refuse, surplus):
     said = refuse(states["x1"] | {surplus: torch.ones(3, 2)})
     assert "is not an IPT for denoise30: it has " + surplus + ", which nothing takes" in said

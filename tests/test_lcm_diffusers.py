@@ -13,7 +13,7 @@ from diffusers import (
     LCMScheduler,
     MotionAdapter,
     UNet2DConditionModel,
-)  # fmt: skip
+)
 from diffusers.schedulers import scheduling_lcm
 from transformers import CLIPTextModel
 
@@ -115,10 +115,18 @@ def wanted(parts, model, monkeypatch, images, *, cfg, control, timesteps):
     if control:
         more = {"conditioning_frames": list(torch.from_numpy(images)), "controlnet_conditioning_scale": control}
     video = pipeline(
-        latents=latents, timesteps=timesteps, num_inference_steps=len(timesteps), strength=1.0, height=HEIGHT,
-        width=WIDTH, prompt_embeds=positive, negative_prompt_embeds=negative, guidance_scale=cfg, output_type="pt",
+        latents=latents,
+        timesteps=timesteps,
+        num_inference_steps=len(timesteps),
+        strength=1.0,
+        height=HEIGHT,
+        width=WIDTH,
+        prompt_embeds=positive,
+        negative_prompt_embeds=negative,
+        guidance_scale=cfg,
+        output_type="pt",
         **more,
-    ).frames[0]  # fmt: skip
+    ).frames[0]
     assert not left
     return video.numpy()
 

@@ -109,9 +109,15 @@ def test_what_is_asked_for_is_used(controlled):
     first = result()
     assert np.array_equal(first, result(control=1.0, cfg=1.0, steps=2, strength=0.3, negative_prompt="anime"))
     for changed in (
-        {"prompt": "anime"}, {"seed": 2}, {"control": 0.5}, {"cfg": 2.0}, {"steps": 3}, {"strength": 0.5},
-        {"colorfix": "adain"}, {"colorfix": "wavelet"},
-    ):  # fmt: skip
+        {"prompt": "anime"},
+        {"seed": 2},
+        {"control": 0.5},
+        {"cfg": 2.0},
+        {"steps": 3},
+        {"strength": 0.5},
+        {"colorfix": "adain"},
+        {"colorfix": "wavelet"},
+    ):
         assert np.abs(result(**changed) - first).max() > 1e-3, changed
     assert np.abs(result(cfg=2.0, negative_prompt="anime") - result(cfg=2.0)).max() > 1e-3
 

@@ -29,17 +29,32 @@ def clips(tmp_path_factory):
         small = np.stack([sharp[:, ::2, ::2]] * 3)
         grey = np.full((7, 2, SIDE // 2, SIDE // 2), 128, np.uint8)
         np.savez(
-            folder / f"{name}.npz", hr_y=sharp, hr_uv=grey, lr_y=small, lr_uv=np.stack([grey[..., ::2, ::2]] * 3),
-            kinds=np.array(["clean", "mpeg2", "vhs"]), cut=np.array([1, 0, 0, 0, 1, 0, 0], np.int8),
-        )  # fmt: skip
+            folder / f"{name}.npz",
+            hr_y=sharp,
+            hr_uv=grey,
+            lr_y=small,
+            lr_uv=np.stack([grey[..., ::2, ::2]] * 3),
+            kinds=np.array(["clean", "mpeg2", "vhs"]),
+            cut=np.array([1, 0, 0, 0, 1, 0, 0], np.int8),
+        )
     return folder
 
 
 def run(clips, out, stage, steps=2, **more):
     train.main(
-        data=clips, out=out, stage=stage, steps=steps, config=json.dumps(SMALL), windows=2, side=64, every=steps,
-        small_until=0.0, val_clips=1, val_side=64, **more,
-    )  # fmt: skip
+        data=clips,
+        out=out,
+        stage=stage,
+        steps=steps,
+        config=json.dumps(SMALL),
+        windows=2,
+        side=64,
+        every=steps,
+        small_until=0.0,
+        val_clips=1,
+        val_side=64,
+        **more,
+    )
     return torch.load(out / f"{stage}.pt", weights_only=True)
 
 
@@ -202,9 +217,7 @@ def test_the_exported_folder_does_the_same(folder):
 def test_flat_areas_keep_their_colour(folder):
     """Through the filter, with an autoencoder that knows pictures and denoisers that have learned next to nothing."""
     levels = (110, 116, 142)
-    flat = drawn(
-        moving(width=96, height=96, length=2), lambda n, i, shape: np.full(shape, levels[i] / 255, np.float32)
-    )  # fmt: skip
+    flat = drawn(moving(width=96, height=96, length=2), lambda n, i, shape: np.full(shape, levels[i] / 255, np.float32))
     for frame in core.animup.Upscale(flat, model=str(folder[0])).frames():
         for plane, level in zip(planes_of(frame), levels, strict=True):
             assert abs(plane.mean(dtype=np.float64) - level) < 1
@@ -223,8 +236,10 @@ def test_memory_through_the_filter(folder):
     plain = core.animup.Upscale(clip, model=str(folder[0]), steps=1, dedup=0)
     assert digest(plain.get_frame(3)) == linear[3] and digest(plain.get_frame(40)) != linear[40]
     still = moving(width=64, height=64, length=1, noise=0) * 50
-    first, last = (planes_of(core.animup.Upscale(
-        still, model=str(folder[0]), memory=0.35).get_frame(n))[0].astype(int) for n in (0, 49))  # fmt: skip
+    first, last = (
+        planes_of(core.animup.Upscale(still, model=str(folder[0]), memory=0.35).get_frame(n))[0].astype(int)
+        for n in (0, 49)
+    )
     assert abs(first - last).max() <= 1
 
 

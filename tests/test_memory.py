@@ -109,11 +109,12 @@ def test_tiles_that_cannot_be_smaller(tight):
 def test_networks_from_one_picture_to_one(tmp_path, monkeypatch, told):
     """As the user's own files are; pointwise, so that tiles change nothing."""
     graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "half"], ["y"])], "dim",
+        [helper.make_node("Mul", ["x", "half"], ["y"])],
+        "dim",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, "h", "w"])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, "h", "w"])],
         [helper.make_tensor("half", TensorProto.FLOAT, [1], [0.5])],
-    )  # fmt: skip
+    )
     path = tmp_path / "dim.onnx"
     path.write_bytes(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
@@ -158,9 +159,16 @@ class Device:
 def inference(total, free, streams=1, tilesize=None):
     model = open_model(SHIPPED / "lite-restore")
     return Inference(
-        model, width=1920, height=1080, has_chroma=True, tilesize=tilesize, overlap=(48, 48),
-        backend=Device(total, free), device_id=0, streams=streams,
-    )  # fmt: skip
+        model,
+        width=1920,
+        height=1080,
+        has_chroma=True,
+        tilesize=tilesize,
+        overlap=(48, 48),
+        backend=Device(total, free),
+        device_id=0,
+        streams=streams,
+    )
 
 
 def test_tiles_are_chosen_by_what_the_device_has(told):

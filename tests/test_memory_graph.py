@@ -62,7 +62,7 @@ def test_an_empty_memory_changes_nothing(nets):
     kept = nothing(plain.motion_layout, 4)
     found, _ = run(
         remembering, with_memory(given, torch.full((3, 4), FAR), torch.full((4,), -1e6), torch.zeros(3), kept)
-    )  # fmt: skip
+    )
     torch.testing.assert_close(found, plain(*given.values()), atol=1e-5, rtol=1e-5)
 
 
@@ -82,13 +82,16 @@ def test_two_windows_are_one_whose_second_half_sees_the_first(nets):
     slots = 3
     first, kept = run(
         remembering,
-        with_memory(part(slice(0, 2)), torch.full((2, slots), FAR), torch.full((slots,), -1e6),
-                    torch.tensor([1e6, 1e6 + 1]), nothing(plain.motion_layout, slots)),
-    )  # fmt: skip
+        with_memory(
+            part(slice(0, 2)),
+            torch.full((2, slots), FAR),
+            torch.full((slots,), -1e6),
+            torch.tensor([1e6, 1e6 + 1]),
+            nothing(plain.motion_layout, slots),
+        ),
+    )
     mask = torch.tensor([0.0, 0.0, FAR]).expand(3, slots)
-    second, _ = run(
-        remembering, with_memory(part(slice(2, 5)), mask, torch.zeros(slots), torch.zeros(3), kept)
-    )  # fmt: skip
+    second, _ = run(remembering, with_memory(part(slice(2, 5)), mask, torch.zeros(slots), torch.zeros(3), kept))
     torch.testing.assert_close(torch.cat([first, second]), wanted, atol=1e-5, rtol=1e-5)
 
 
@@ -147,9 +150,9 @@ def test_layers_without_text_go_by_the_middle_block(nets):
         patch.setattr(Memory, "listen", listening)
         order = torch.tensor([1e6 + 1, 1e6])
         _, kept = run(
-            remembering, with_memory(given, torch.full((2, 2), FAR), torch.full((2,), -1e6), order,
-                                     nothing(plain.motion_layout, 2)),
-        )  # fmt: skip
+            remembering,
+            with_memory(given, torch.full((2, 2), FAR), torch.full((2,), -1e6), order, nothing(plain.motion_layout, 2)),
+        )
     small = heard[0].permute(1, 2, 0)
     for i, (_, divide) in enumerate(plain.motion_layout):
         times = 8 // divide

@@ -72,8 +72,6 @@ def test_the_camera_goes_away_and_comes_back():
 
 def test_report():
     result = dict.fromkeys(memory.SCORES, 1.0) | {"memory": 2e6, "peak": 3e6}
-    results = {
-        f"{m}|val_000|vhs|{way}": result | {"psnr": 30.0 + m} for m in (0, 1) for way in memory.WAYS[:2]
-    }  # fmt: skip
+    results = {f"{m}|val_000|vhs|{way}": result | {"psnr": 30.0 + m} for m in (0, 1) for way in memory.WAYS[:2]}
     lines = memory.report(results, 2).splitlines()
     assert len(lines) == 4 and "| none | 2.0 | 3.0 | 30.500 ± 0.500 | 1.0000 ± 0.0000 |" in lines[2]

@@ -201,8 +201,10 @@ def test_odd_weights_are_refused(folder):
         ({name: value.astype(np.float32) * np.float32(1e30) for name, value in whole.items()}, "are no finite numbers"),
     ):
         odd = weights_of(folder, saved(**values))
-        for use in (lambda odd=odd: odd.weights({"denoise": 1.0}),
-                    lambda odd=odd: odd.merge("network.onnx", network, {"denoise": 1.0})):  # fmt: skip
+        for use in (
+            lambda odd=odd: odd.weights({"denoise": 1.0}),
+            lambda odd=odd: odd.merge("network.onnx", network, {"denoise": 1.0}),
+        ):
             with pytest.raises(AnimupError, match=words):
                 use()
 

@@ -84,10 +84,16 @@ def test_a_block_gets_the_frames_of_its_cell(block: int, cell: int) -> None:
 @pytest.mark.parametrize(
     ("format", "dtype"),
     [
-        (vs.GRAY8, "u1"), (vs.YUV420P8, "u1"), (vs.YUV422P10, "u2"), (vs.YUV444P16, "u2"), (vs.GRAYS, "f4"),
-        (vs.RGBH, "f2"), (vs.RGBS, "f4"), (vs.YUV410P8, "u1"),
+        (vs.GRAY8, "u1"),
+        (vs.YUV420P8, "u1"),
+        (vs.YUV422P10, "u2"),
+        (vs.YUV444P16, "u2"),
+        (vs.GRAYS, "f4"),
+        (vs.RGBH, "f2"),
+        (vs.RGBS, "f4"),
+        (vs.YUV410P8, "u1"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize(("width", "height"), [(4, 4), (100, 52), (8, 256)])
 def test_planes_of_every_format(format: int, dtype: str, width: int, height: int) -> None:
     def process(job: Job) -> None:

@@ -102,9 +102,21 @@ def test_internal_functions_refuse_to_be_called() -> None:
         core.animup.internal_arguments()
     with pytest.raises(vs.Error, match="KeyError"):
         core.animup.internal_block(
-            core.std.BlankClip(), callback=-1, function="F", block=1, grid=1, before=0, after=0, width=2, height=2,
-            format=vs.GRAY8, streams=1, cached_blocks=1, prefetch=0, group=0,
-        )  # fmt: skip
+            core.std.BlankClip(),
+            callback=-1,
+            function="F",
+            block=1,
+            grid=1,
+            before=0,
+            after=0,
+            width=2,
+            height=2,
+            format=vs.GRAY8,
+            streams=1,
+            cached_blocks=1,
+            prefetch=0,
+            group=0,
+        )
 
 
 HOST = r"""

@@ -57,9 +57,13 @@ def vspipe(
     *options: str | Path, cwd: Path | None = None, pwd: Path | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [vspipe_path(), *map(str, options)], capture_output=True, stdin=subprocess.DEVNULL, check=False, cwd=cwd,
+        [vspipe_path(), *map(str, options)],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        cwd=cwd,
         env={**os.environ, **({"PWD": str(pwd)} if pwd else {})},
-    )  # fmt: skip
+    )
 
 
 def info(*options: str | Path) -> dict[str, str]:

@@ -13,11 +13,15 @@ WAYS = {
     "restore": (lambda clip: core.animup.Restore(clip, task="denoise"), {"lite-restore": 3}),
     "upscale": (core.animup.Upscale, {"lite-upscale": 1}),
     "one pass": (lambda clip: core.animup.Upscale(clip, task="denoise"), {"lite-one-pass": 3}),
-    "both": (lambda clip: core.animup.Upscale(core.animup.Restore(clip, task="denoise")),
-             {"lite-restore": 3, "lite-upscale": 1}),
-    "both, diagnosed": (lambda clip: core.animup.Upscale(core.animup.Restore(clip)),
-                        {"lite-restore": 3, "lite-upscale": 3}),
-}  # fmt: skip
+    "both": (
+        lambda clip: core.animup.Upscale(core.animup.Restore(clip, task="denoise")),
+        {"lite-restore": 3, "lite-upscale": 1},
+    ),
+    "both, diagnosed": (
+        lambda clip: core.animup.Upscale(core.animup.Restore(clip)),
+        {"lite-restore": 3, "lite-upscale": 3},
+    ),
+}
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -39,10 +39,13 @@ def change(folder, **fields):
 @pytest.mark.parametrize(
     ("mix", "task"),
     [
-        ({}, None), ({"denoise": 1.0}, None), ({"destream": 1.0}, "destream"), ({"destream": 0.5}, None),
+        ({}, None),
+        ({"denoise": 1.0}, None),
+        ({"destream": 1.0}, "destream"),
+        ({"destream": 0.5}, None),
         ({"destream": 1.0, "denoise": 0.5}, "destream"),
     ],
-)  # fmt: skip
+)
 def test_full_weight_calls_for_the_specialist(mix, task):
     for model in shipped():
         assert model.specialist(mix) == task

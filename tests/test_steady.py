@@ -65,9 +65,12 @@ def defined(frames, span, threshold, kind, full):
 
 @settings(deadline=None, max_examples=40)
 @given(
-    st.sampled_from(FORMATS), st.booleans(), st.floats(0.5, 20), st.integers(0, 2**31),
+    st.sampled_from(FORMATS),
+    st.booleans(),
+    st.floats(0.5, 20),
+    st.integers(0, 2**31),
     st.sampled_from([(1, 3, 3, 5), (3, 3, 3, 4), (0, 3, 3, 3), (2, 3, 3, 6)]),
-)  # fmt: skip
+)
 def test_equals_its_definition(format, full, threshold, seed, span):
     clip = noisy(format, seed, spans={3: span}, _Range=int(full))
     frame = core.animup.internal_temporal(clip, threshold=threshold, reach=3).get_frame(3)

@@ -21,8 +21,10 @@ def engine_of(model, file, height, width):
 
 def inputs_of(model, height, width):
     rng, frames = np.random.default_rng(height), 2 * model.radius + 1
-    return {"y": rng.random((1, frames, height, width), np.float32),
-            "uv": rng.random((1, 2 * frames, height // 2, width // 2), np.float32) - np.float32(0.5)}  # fmt: skip
+    return {
+        "y": rng.random((1, frames, height, width), np.float32),
+        "uv": rng.random((1, 2 * frames, height // 2, width // 2), np.float32) - np.float32(0.5),
+    }
 
 
 def test_listeners_are_told_once_they_are_there():

@@ -32,10 +32,12 @@ def clips(tmp_path):
         clean = np.kron(rng.integers(40, 200, (7, SIDE // 8, SIDE // 8)), np.ones((8, 8))).astype(np.uint8)
         noisy = np.clip(clean + rng.normal(0, 12, clean.shape), 16, 235).astype(np.uint8)
         np.savez(
-            folder / f"{name}.npz", lr_y=np.stack([clean, noisy]),
+            folder / f"{name}.npz",
+            lr_y=np.stack([clean, noisy]),
             lr_uv=np.full((2, 7, 2, SIDE // 2, SIDE // 2), 128, np.uint8),
-            kinds=np.array(["clean", "web"]), cut=np.zeros(7, np.int8),
-        )  # fmt: skip
+            kinds=np.array(["clean", "web"]),
+            cut=np.zeros(7, np.int8),
+        )
     return folder
 
 

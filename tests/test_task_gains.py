@@ -19,9 +19,18 @@ from vsanimup.tasks import TASKS
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(300)]
 
 LEAST = {
-    "deblock": 0.3, "destream": 0.7, "denoise": 1.5, "deblur": 0.5, "dehalo": 0.0, "dechroma": 0.8, "descratch": 2.0,
-    "deband": -2.0, "derain": 4.0, "dehaze": 6.0, "desnow": 3.0,
-}  # fmt: skip
+    "deblock": 0.3,
+    "destream": 0.7,
+    "denoise": 1.5,
+    "deblur": 0.5,
+    "dehalo": 0.0,
+    "dechroma": 0.8,
+    "descratch": 2.0,
+    "deband": -2.0,
+    "derain": 4.0,
+    "dehaze": 6.0,
+    "desnow": 3.0,
+}
 """Mean gain in dB on inked drawings that no weights may fall below: what those of now reach is a third more."""
 HARMED = ("deblock", "destream", "denoise", "deblur", "dehalo", "dechroma", "descratch", "deband", "dehaze", "desnow")
 """Tasks whose networks of now do harm where damage is hardly visible, most of all to what is painted."""

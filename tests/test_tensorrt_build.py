@@ -45,9 +45,13 @@ from vsanimup.tiling.budget import memory_of_tile
 
 SMALL = fixed(48, 96)
 GPU = device.DeviceInfo(
-    name="NVIDIA GeForce RTX 4090", compute_capability=(8, 9), driver="13.0", runtime="13.0", total_memory=1 << 34,
+    name="NVIDIA GeForce RTX 4090",
+    compute_capability=(8, 9),
+    driver="13.0",
+    runtime="13.0",
+    total_memory=1 << 34,
     free_memory=1 << 33,
-)  # fmt: skip
+)
 PLAN = b"vtrt"
 """What serialised engines of TensorRT-RTX begin with."""
 
@@ -69,10 +73,12 @@ def lite(name="lite-restore", **options):
 
 def model_of(nodes, weights, inputs, outputs, opset=17):
     graph = helper.make_graph(
-        nodes, "net", [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs],
+        nodes,
+        "net",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs],
         [numpy_helper.from_array(values, name) for name, values in weights.items()],
-    )  # fmt: skip
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
@@ -105,8 +111,12 @@ def test_lite_builds_and_is_found_again(rtx, cache, monkeypatch, name):
     assert made.data.startswith(PLAN) and not made.refit
     (entry,) = cache.entries()
     assert entry.path.name.startswith(f"{name}_fp16_96x96..288x288_trt-rtx-")
-    assert entry.key["sizes"] == {"height": [96, 288, 288], "half_height": [48, 144, 144],
-                                  "width": [96, 288, 288], "half_width": [48, 144, 144]}  # fmt: skip
+    assert entry.key["sizes"] == {
+        "height": [96, 288, 288],
+        "half_height": [48, 144, 144],
+        "width": [96, 288, 288],
+        "half_width": [48, 144, 144],
+    }
     assert {"model_sha256", "library", "library_version", "gpu", "compute_capability", "driver", "animup"} < set(
         entry.key
     )
@@ -161,12 +171,22 @@ def ipt(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ipt")
     with torch.no_grad():
         torch.onnx.export(
-            Ipt().eval(), (torch.rand(2, 3, 12, 12),), folder / "whole.onnx", input_names=["image"],
-            output_names=["result"], dynamic_axes={"image": {0: "patches"}, "result": {0: "patches"}},
-            opset_version=17, dynamo=False,
-        )  # fmt: skip
-    onnx.save(onnx.load(folder / "whole.onnx"), folder / "ipt.onnx", save_as_external_data=True,
-              location="ipt.weights", size_threshold=0)  # fmt: skip
+            Ipt().eval(),
+            (torch.rand(2, 3, 12, 12),),
+            folder / "whole.onnx",
+            input_names=["image"],
+            output_names=["result"],
+            dynamic_axes={"image": {0: "patches"}, "result": {0: "patches"}},
+            opset_version=17,
+            dynamo=False,
+        )
+    onnx.save(
+        onnx.load(folder / "whole.onnx"),
+        folder / "ipt.onnx",
+        save_as_external_data=True,
+        location="ipt.weights",
+        size_threshold=0,
+    )
     return folder / "ipt.onnx"
 
 
@@ -191,10 +211,14 @@ def test_networks_of_others_build_for_ranges(folder, tmp_path, channels):
     weights = np.random.default_rng(2).normal(0, 0.1, (4 * channels, channels, 3, 3)).astype(np.float32)
     side = [1, channels, "rows", "columns"]
     net = model_of(
-        [helper.make_node("Conv", ["image", "w"], ["h"], pads=[1] * 4),
-         helper.make_node("DepthToSpace", ["h"], ["result"], blocksize=2, mode="CRD")],
-        {"w": weights}, [("image", side)], [("result", [1, channels, "r2", "c2"])],
-    )  # fmt: skip
+        [
+            helper.make_node("Conv", ["image", "w"], ["h"], pads=[1] * 4),
+            helper.make_node("DepthToSpace", ["h"], ["result"], blocksize=2, mode="CRD"),
+        ],
+        {"w": weights},
+        [("image", side)],
+        [("result", [1, channels, "r2", "c2"])],
+    )
     onnx.save(net, tmp_path / "double.onnx")
     code, said = command("build", tmp_path / "double.onnx", "--size", "300x200", "--compute-capability", "any")
     assert code == 0 and "1 engine is in" in said, said
@@ -288,12 +312,19 @@ def test_sensitive_operators_keep_their_width(ipt):
 def test_shapes_and_whole_numbers_are_left_alone():
     """Numbers that sizes are computed from, in floats, are no picture: 2049 would become 2048."""
     net = model_of(
-        [helper.make_node("Shape", ["x"], ["shape"]), helper.make_node("Cast", ["shape"], ["sizes"], to=1),
-         helper.make_node("Add", ["sizes", "zero"], ["same"]), helper.make_node("Cast", ["same"], ["whole"], to=7),
-         helper.make_node("MatMul", ["x", "w"], ["z"]), helper.make_node("Reshape", ["z", "whole"], ["flat"]),
-         helper.make_node("Relu", ["flat"], ["y"])],
-        {"zero": np.zeros(2, np.float32), "w": np.eye(3, dtype=np.float32)}, [("x", [2049, 3])], [("y", [2049, 3])],
-    )  # fmt: skip
+        [
+            helper.make_node("Shape", ["x"], ["shape"]),
+            helper.make_node("Cast", ["shape"], ["sizes"], to=1),
+            helper.make_node("Add", ["sizes", "zero"], ["same"]),
+            helper.make_node("Cast", ["same"], ["whole"], to=7),
+            helper.make_node("MatMul", ["x", "w"], ["z"]),
+            helper.make_node("Reshape", ["z", "whole"], ["flat"]),
+            helper.make_node("Relu", ["flat"], ["y"]),
+        ],
+        {"zero": np.zeros(2, np.float32), "w": np.eye(3, dtype=np.float32)},
+        [("x", [2049, 3])],
+        [("y", [2049, 3])],
+    )
     x = np.random.default_rng(1).random((2049, 3), np.float32)
     precision.convert(net, "fp16", origin="net", folder=Path())
     (y,) = answers(net, {"x": x})
@@ -306,11 +337,15 @@ def test_shapes_and_whole_numbers_are_left_alone():
 )
 def test_a_network_that_overflows_is_refused(rtx, cache, gain, message):
     net = model_of(
-        [helper.make_node("Conv", ["x", "w"], ["h"], pads=[1] * 4), helper.make_node("Relu", ["h"], ["r"]),
-         helper.make_node("Conv", ["r", "v"], ["y"], pads=[1] * 4)],
+        [
+            helper.make_node("Conv", ["x", "w"], ["h"], pads=[1] * 4),
+            helper.make_node("Relu", ["h"], ["r"]),
+            helper.make_node("Conv", ["r", "v"], ["y"], pads=[1] * 4),
+        ],
         {"w": np.full((4, 3, 3, 3), gain, np.float32), "v": np.full((3, 4, 3, 3), 0.01 / gain, np.float32)},
-        [("x", [1, 3, 16, 16])], [("y", [1, 3, 16, 16])],
-    )  # fmt: skip
+        [("x", [1, 3, 16, 16])],
+        [("y", [1, 3, 16, 16])],
+    )
     request = Request(network=net.SerializeToString(), origin="net.onnx", sizes={})
     if message is None:
         assert plan(rtx, request, Target(), cache).data.startswith(PLAN)
@@ -324,8 +359,9 @@ def test_a_network_that_loses_too_much_is_refused():
     net = model_of(
         [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "v"], ["y"])],
         {"w": np.array([[1, 1], [1, 1.0001]], np.float32), "v": np.array([[1e4], [-1e4]], np.float32)},
-        [("x", [1, 2])], [("y", [1, 1])],
-    )  # fmt: skip
+        [("x", [1, 2])],
+        [("y", [1, 1])],
+    )
     rounded = type(net)()
     rounded.CopyFrom(net)
     precision.convert(rounded, "fp16", origin="net", folder=Path(), rounded=True)
@@ -423,8 +459,18 @@ def test_an_engine_built_ahead_is_used(rtx, cache, modulation, monkeypatch):
 
 
 def test_commands(folder):
-    code, said = command("build", "lite-restore", "--task", "denoise", "--size", "90x90", "--size", "100x92",
-                         "--compute-capability", "8.9")  # fmt: skip
+    code, said = command(
+        "build",
+        "lite-restore",
+        "--task",
+        "denoise",
+        "--size",
+        "90x90",
+        "--size",
+        "100x92",
+        "--compute-capability",
+        "8.9",
+    )
     assert code == 0 and "there is none yet" in said and f"1 engine is in {folder}" in said
     code, said = command("list")
     assert code == 0 and "lite-restore_fp16_96x96..288x288_trt-rtx-" in said and "1 engine" in said
@@ -467,9 +513,16 @@ def test_engines_are_built_ahead_as_a_filter_cuts_its_frames(tmp_path):
         room = DeviceMemory(total=total * gigabyte, free=total * gigabyte)
         backend = SimpleNamespace(name="tensorrt", builds=True, integers=False, memory=lambda _, room=room: room)
         inference = Inference(
-            model, width=frame[0], height=frame[1], has_chroma=True, tilesize=None, overlap=(OVERLAP, OVERLAP),
-            backend=backend, device_id=0, streams=streams,
-        )  # fmt: skip
+            model,
+            width=frame[0],
+            height=frame[1],
+            has_chroma=True,
+            tilesize=None,
+            overlap=(OVERLAP, OVERLAP),
+            backend=backend,
+            device_id=0,
+            streams=streams,
+        )
         wanted = ranges(inference.grid.rows.tile, inference.grid.columns.tile)
         target = Target(gpu=replace(GPU, total_memory=room.total))
         for most in (memory_of_tile(_room(target, None), streams), memory_of_tile(_room(Target(), total), streams)):
@@ -481,13 +534,15 @@ def test_engines_are_built_ahead_as_a_filter_cuts_its_frames(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["lite-restore", "--size", "big"], "--size must be WIDTHxHEIGHT"),
-     (["lite-restore", "--compute-capability", "ada"], "--compute-capability must be such as 8.9, or any"),
-     (["lite-restore", "--compute-capability", "3.5", "--size", "90x90"], "builds for compute capabilities 7.5, "),
-     (["x.onnx", "--dim", "n=4..2..9", "--compute-capability", "any"], "--dim n=4..2..9: the numbers must not fall"),
-     (["lite-restore", "--precision", "fp7", "--compute-capability", "any"], "precision must be one of auto, fp32"),
-     (["nowhere", "--compute-capability", "any"], "nowhere")],
-)  # fmt: skip
+    [
+        (["lite-restore", "--size", "big"], "--size must be WIDTHxHEIGHT"),
+        (["lite-restore", "--compute-capability", "ada"], "--compute-capability must be such as 8.9, or any"),
+        (["lite-restore", "--compute-capability", "3.5", "--size", "90x90"], "builds for compute capabilities 7.5, "),
+        (["x.onnx", "--dim", "n=4..2..9", "--compute-capability", "any"], "--dim n=4..2..9: the numbers must not fall"),
+        (["lite-restore", "--precision", "fp7", "--compute-capability", "any"], "precision must be one of auto, fp32"),
+        (["nowhere", "--compute-capability", "any"], "nowhere"),
+    ],
+)
 def test_commands_refuse(folder, arguments, message):
     code, said = command("build", *arguments)
     assert code == 1 and message in said, said
@@ -528,9 +583,13 @@ except vs.Error as error:
 def test_without_a_gpu():
     """By name, one sentence with the remedy; auto goes on with what there is, and says so once."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=100, check=True,
+        [sys.executable, "-c", SCRIPT],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
+    )
     lines = [line for line in done.stdout.splitlines() if "message handler" not in line]
     reason = r"there is no NVIDIA (driver: install it|GPU that this process may use; see)"
     assert re.match(rf"error: Restore: backend='tensorrt' cannot be used: {reason}", lines[0]), lines

@@ -55,9 +55,11 @@ def test_fake_is_like_the_true_one():
     from tests.fake_cuda import FakeContext, FakeEngine, FakeRefitter
 
     for fake, true in (
-        (FakeTensorRT, trt), (FakeEngine, trt.ICudaEngine), (FakeContext, trt.IExecutionContext),
+        (FakeTensorRT, trt),
+        (FakeEngine, trt.ICudaEngine),
+        (FakeContext, trt.IExecutionContext),
         (FakeRefitter, trt.Refitter),
-    ):  # fmt: skip
+    ):
         names = {name for name in vars(fake) if not name.startswith("_")}
         assert len(names) >= 4 and names <= set(dir(true)), names - set(dir(true))
     assert {"num_io_tensors", "refittable"} <= set(dir(trt.ICudaEngine))
@@ -93,8 +95,9 @@ def test_settings_of_rtx(load):
     _, module = load(b"twice", rtx=True)
     (context,) = module.contexts
     assert vars(context.config) == {
-        "cuda_graph_strategy": "whole", "dynamic_shapes_kernel_specialization_strategy": "eager",
-    }  # fmt: skip
+        "cuda_graph_strategy": "whole",
+        "dynamic_shapes_kernel_specialization_strategy": "eager",
+    }
 
 
 def test_kept_outputs(load, cuda):

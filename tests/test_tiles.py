@@ -13,8 +13,13 @@ SIDES = st.integers(16, 700)
 ALIGN = 32
 
 
-@given(SIDES, SIDES, st.none() | st.tuples(st.integers(32, 300), st.integers(32, 300)), st.integers(0, 80),
-       st.sampled_from([1, 2]))  # fmt: skip
+@given(
+    SIDES,
+    SIDES,
+    st.none() | st.tuples(st.integers(32, 300), st.integers(32, 300)),
+    st.integers(0, 80),
+    st.sampled_from([1, 2]),
+)
 def test_blending_constant_tiles_gives_the_constant(width, height, tile, overlap, scale):
     grid = plan(width, height, tile=tile, overlap=(overlap, overlap), align=ALIGN, most=256 * 256)
     for divide in (1, 2):

@@ -12,11 +12,21 @@ from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm.tokenizer import CONTEXT, Tokenizer
 
 TEXTS = [
-    "", "the cat", "Anime!!!! it's  a CAT's 1234 don't", "ＡＢＣ ③ ½ ééé e\u0301", "日本語 アニメ、絵。",
-    "a\u200bb \u3000 x\x85y\xa0z\x1cq", "ΣΑΣ İstanbul ǅ", "a<|endoftext|>b <|startoftext|> <|ENDOFTEXT|>",
+    "",
+    "the cat",
+    "Anime!!!! it's  a CAT's 1234 don't",
+    "ＡＢＣ ③ ½ ééé e\u0301",
+    "日本語 アニメ、絵。",
+    "a\u200bb \u3000 x\x85y\xa0z\x1cq",
+    "ΣΑΣ İstanbul ǅ",
+    "a<|endoftext|>b <|startoftext|> <|ENDOFTEXT|>",
     "'s ''s !'ll '",
-    "(masterpiece:1.2), [x|y] {z} _a_ #tag @you 🙂👍🏽 \u0300x ٣٤ Ⅳ ²", "''''re", " \n\t ", "cat " * 200, "anime" * 100,
-]  # fmt: skip
+    "(masterpiece:1.2), [x|y] {z} _a_ #tag @you 🙂👍🏽 \u0300x ٣٤ Ⅳ ²",
+    "''''re",
+    " \n\t ",
+    "cat " * 200,
+    "anime" * 100,
+]
 
 
 def clips_own(folder):

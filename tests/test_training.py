@@ -330,8 +330,17 @@ def test_one_pass_begins_as_the_enlarging_network(clips, tmp_path):
 
 def test_one_pass_trains_goes_on_and_is_exported(clips, tmp_path):
     run(clips, tmp_path / "run", 3)
-    options = {"data": clips, "start": tmp_path / "run" / "checkpoint.pt", "batch": 2, "crop": 2 * ALIGN, "every": 110,
-               "threads": 1, "size": 0.2, "steps": 440, "lr": 0.02}  # fmt: skip
+    options = {
+        "data": clips,
+        "start": tmp_path / "run" / "checkpoint.pt",
+        "batch": 2,
+        "crop": 2 * ALIGN,
+        "every": 110,
+        "threads": 1,
+        "size": 0.2,
+        "steps": 440,
+        "lr": 0.02,
+    }
     out = tmp_path / "one"
     train_one_pass(out=out, stop=110, **options)
     train_one_pass(out=out, **options)
@@ -362,8 +371,18 @@ def test_specialists_go_on_from_the_models_and_into_their_folders(clips, tmp_pat
         small = {"batch": 2, "crop": 2 * ALIGN, "every": 4, "threads": 1, "size": 0.2, "steps": 4, "round_from": 0}
         train_one_pass(data=clips, out=tmp_path / "one", start=checkpoint, **small)
     export_lite.main(checkpoint=checkpoint, one_pass=tmp_path / "one" / "checkpoint.pt" if one_pass else None, out=made)
-    options = {"data": clips, "out": tmp_path / "own", "models": made, "one_pass": one_pass, "batch": 2,
-               "crop": 2 * ALIGN, "every": 60, "threads": 1, "steps": 120, "lr": 0.08}  # fmt: skip
+    options = {
+        "data": clips,
+        "out": tmp_path / "own",
+        "models": made,
+        "one_pass": one_pass,
+        "batch": 2,
+        "crop": 2 * ALIGN,
+        "every": 60,
+        "threads": 1,
+        "steps": 120,
+        "lr": 0.08,
+    }
     specialise(stop=60, **options)
     specialise(**options)
     first, *_, last = (entry["scores"] for entry in log_of(tmp_path / "own"))

@@ -161,8 +161,11 @@ def test_film_damage_is_drawn_from_its_outlines(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
     (tmp_path / "damage").mkdir()
     corners = [{"x": 100, "y": 50}, {"x": 130, "y": 50}, {"x": 130, "y": 60}, {"x": 100, "y": 60}]
-    shapes = {"0": {"points": corners, "label": {"name": "Dust"}}, "1": {"points": corners[:2], "label": {"name": "x"}},
-              "2": {"points": [{"x": n, "y": n * n} for n in range(3)], "label": {"name": "Dust"}}}  # fmt: skip
+    shapes = {
+        "0": {"points": corners, "label": {"name": "Dust"}},
+        "1": {"points": corners[:2], "label": {"name": "x"}},
+        "2": {"points": [{"x": n, "y": n * n} for n in range(3)], "label": {"name": "Dust"}},
+    }
     (tmp_path / "scans" / "Scan (1).json").write_text(json.dumps(shapes))
     assert pictures.damage(tmp_path, tmp_path) == 2, "specks are left out"
     mask = cv2.imread(str(tmp_path / "damage" / "damage_b_dust_0.png"), cv2.IMREAD_GRAYSCALE)

@@ -27,9 +27,12 @@ def test_is_the_mean_over_mirror_images(function, arguments):
     def run(source, **more):
         return make(source, **arguments, **BARE, **more)
 
-    sides = [luma(run(clip)), luma(run(clip.std.FlipVertical()).std.FlipVertical()),
-             luma(run(clip.std.FlipHorizontal()).std.FlipHorizontal()),
-             luma(run(clip.std.Turn180()).std.Turn180())]  # fmt: skip
+    sides = [
+        luma(run(clip)),
+        luma(run(clip.std.FlipVertical()).std.FlipVertical()),
+        luma(run(clip.std.FlipHorizontal()).std.FlipHorizontal()),
+        luma(run(clip.std.Turn180()).std.Turn180()),
+    ]
     assert len({side.tobytes() for side in sides}) == 4, "networks see directions"
     np.testing.assert_allclose(luma(run(clip, tta=1)), np.mean(sides, axis=0), atol=1e-6)
 

@@ -66,8 +66,10 @@ def test_load_commands_of_macos(tmp_path: Path) -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This system's wheel, as it is published."""
     machine = "aarch64" if os.uname().machine in ("aarch64", "arm64") else "x86_64"
-    return build(next(tag for tag in TAGS if tag.startswith("manylinux") and tag.endswith(machine)),
-                 tmp_path_factory.mktemp("wheels"))  # fmt: skip
+    return build(
+        next(tag for tag in TAGS if tag.startswith("manylinux") and tag.endswith(machine)),
+        tmp_path_factory.mktemp("wheels"),
+    )
 
 
 def tag_of(wheel: Path) -> str:
@@ -127,9 +129,13 @@ def test_nothing_but_the_wheel(bare: tuple[Path, dict[str, str]], tmp_path: Path
 
     def run(program: str, *arguments: str, code: int = 0) -> str:
         done = subprocess.run(
-            [venv / "bin" / program, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True,
+            [venv / "bin" / program, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
             check=False,
-        )  # fmt: skip
+        )
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 

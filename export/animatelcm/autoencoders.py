@@ -30,9 +30,13 @@ def autoencoder_of(tensors: Tensors, what: str) -> AutoencoderKL:
         raise AnimupError(f"{tensors.path} is not {what}: its latents have {latents} channels; {REMEDIES[VAE]}")
     widths = [tensors.shape(f"encoder.down_blocks.{i}.resnets.0.conv1.weight")[0] for i in range(LEVELS)]
     config = {
-        "block_out_channels": widths, "layers_per_block": LAYERS, "latent_channels": latents, "scaling_factor": SCALING,
-        "down_block_types": ["DownEncoderBlock2D"] * LEVELS, "up_block_types": ["UpDecoderBlock2D"] * LEVELS,
-    }  # fmt: skip
+        "block_out_channels": widths,
+        "layers_per_block": LAYERS,
+        "latent_channels": latents,
+        "scaling_factor": SCALING,
+        "down_block_types": ["DownEncoderBlock2D"] * LEVELS,
+        "up_block_types": ["UpDecoderBlock2D"] * LEVELS,
+    }
     return _loaded(config, tensors, what)
 
 
@@ -95,10 +99,12 @@ def _tiny_config(tensors: Tensors) -> dict[str, Any]:
     width = tensors.shape("encoder.layers.0.weight")[0]
     counts = {half: _blocks(tensors, half) for half in ("encoder", "decoder")}
     return {
-        "encoder_block_out_channels": [width] * len(counts["encoder"]), "num_encoder_blocks": counts["encoder"],
-        "decoder_block_out_channels": [width] * len(counts["decoder"]), "num_decoder_blocks": counts["decoder"],
+        "encoder_block_out_channels": [width] * len(counts["encoder"]),
+        "num_encoder_blocks": counts["encoder"],
+        "decoder_block_out_channels": [width] * len(counts["decoder"]),
+        "num_decoder_blocks": counts["decoder"],
         "latent_channels": tensors.shape("decoder.layers.0.weight")[1],
-    }  # fmt: skip
+    }
 
 
 def _blocks(tensors: Tensors, half: str) -> list[int]:

@@ -147,9 +147,12 @@ def export(request: Request) -> Iterator[str]:
 
     def denoiser() -> Any:
         motion = parts.read_motion(
-            request.motion, base, Pooling(request.motion_norm), sources,
+            request.motion,
+            base,
+            Pooling(request.motion_norm),
+            sources,
             consistent=not request.not_consistency,
-        )  # fmt: skip
+        )
         unet = base.unet()
         merged(unet, "lora_", "lora_unet", ("lora_te_",))
         made = graphs.Denoiser(unet, motion, request.slices).eval()
@@ -189,9 +192,12 @@ def export(request: Request) -> Iterator[str]:
     def hints(n: int, height: int, width: int) -> dict[str, torch.Tensor]:
         whole = step(n, height, width)
         return {
-            "latents": whole["latents"], "timestep": whole["timestep"], "text": whole["text"],
-            "image": torch.rand(n, 3, 8 * height, 8 * width), "strength": torch.tensor([0.7]),
-        }  # fmt: skip
+            "latents": whole["latents"],
+            "timestep": whole["timestep"],
+            "text": whole["text"],
+            "image": torch.rand(n, 3, 8 * height, 8 * width),
+            "strength": torch.tensor([0.7]),
+        }
 
     def tokens(*_: int) -> dict[str, torch.Tensor]:
         return {"tokens": torch.randint(0, 400, (1, graphs.CONTEXT), dtype=torch.int32)}
@@ -219,9 +225,16 @@ def export(request: Request) -> Iterator[str]:
     with model_folder(request.out, manifest) as folder:
         for name, make, inputs, outputs, axes in jobs():
             for said in export_graph(
-                make, name=name, folder=folder, example=inputs(2, 8, 16), other=inputs(3, 16, 8),
-                outputs=outputs, axes=axes, precision=request.precision, weights_of=graphs.SHARED.get(name),
-            ):  # fmt: skip
+                make,
+                name=name,
+                folder=folder,
+                example=inputs(2, 8, 16),
+                other=inputs(3, 16, 8),
+                outputs=outputs,
+                axes=axes,
+                precision=request.precision,
+                weights_of=graphs.SHARED.get(name),
+            ):
                 yield said
             differences[name] = said.rpartition(" ")[2]
         for name, data in tokenizer.items():
@@ -315,11 +328,23 @@ def main(
     """Export AnimateLCM on an SD1.5 base: graphs of text encoder, autoencoder and denoiser, and the tokenizer."""
     try:
         request = Request(
-            base=base, motion=motion, lora=lora, lora_weight=lora_weight, controlnet=controlnet, vae=vae,
-            tiny_vae=tiny_vae, tokenizer=tokenizer, out=out, precision=precision, clip_skip=clip_skip, slices=slices,
-            motion_norm=motion_norm, not_consistency=not_consistency, licences=licences_of(licence or []),
+            base=base,
+            motion=motion,
+            lora=lora,
+            lora_weight=lora_weight,
+            controlnet=controlnet,
+            vae=vae,
+            tiny_vae=tiny_vae,
+            tokenizer=tokenizer,
+            out=out,
+            precision=precision,
+            clip_skip=clip_skip,
+            slices=slices,
+            motion_norm=motion_norm,
+            not_consistency=not_consistency,
+            licences=licences_of(licence or []),
             memory=memory,
-        )  # fmt: skip
+        )
         for said in export(request):
             print(said, flush=True)
     except AnimupError as error:

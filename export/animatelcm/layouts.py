@@ -8,21 +8,35 @@ from __future__ import annotations
 import re
 
 _RESNET = {
-    "in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj",
-    "out_layers.0": "norm2", "out_layers.3": "conv2", "skip_connection": "conv_shortcut",
-}  # fmt: skip
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
+}
 _FIXED = {
-    "input_blocks.0.0": "conv_in", "time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2",
-    "out.0": "conv_norm_out", "out.2": "conv_out",
-}  # fmt: skip
+    "input_blocks.0.0": "conv_in",
+    "time_embed.0": "time_embedding.linear_1",
+    "time_embed.2": "time_embedding.linear_2",
+    "out.0": "conv_norm_out",
+    "out.2": "conv_out",
+}
 _MIDDLE = {"0": "mid_block.resnets.0", "1": "mid_block.attentions.0", "2": "mid_block.resnets.1"}
 _AUTOENCODER_BLOCK = re.compile(r"(encoder|decoder)\.(down|up)\.(\d+)\.(block|downsample|upsample)\.(.+)")
 _AUTOENCODER_MIDDLE = re.compile(r"(encoder|decoder)\.mid\.(block_1|block_2|attn_1)\.(.+)")
 _MIDDLE_PARTS = {"block_1": "resnets.0", "block_2": "resnets.1", "attn_1": "attentions.0"}
 _ATTENTION = {
-    "norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0",
-    "query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0",
-}  # fmt: skip
+    "norm": "group_norm",
+    "q": "to_q",
+    "k": "to_k",
+    "v": "to_v",
+    "proj_out": "to_out.0",
+    "query": "to_q",
+    "key": "to_k",
+    "value": "to_v",
+    "proj_attn": "to_out.0",
+}
 """The autoencoder's attention: names of single files, and old ones of diffusers."""
 AUTOENCODER_LEVELS = 4
 
@@ -112,9 +126,12 @@ def text(name: str) -> str | None:
 
 _MOTION = re.compile(r"((?:(?:down|up)_blocks\.\d+|mid_block)\.motion_modules\.\d+)\.(?:temporal_transformer\.)?(.+)")
 _MOTION_PARTS = (
-    ("attention_blocks.0.", "attn1."), ("attention_blocks.1.", "attn2."), ("norms.0.", "norm1."),
-    ("norms.1.", "norm2."), ("ff_norm.", "norm3."),
-)  # fmt: skip
+    ("attention_blocks.0.", "attn1."),
+    ("attention_blocks.1.", "attn2."),
+    ("norms.0.", "norm1."),
+    ("norms.1.", "norm2."),
+    ("ff_norm.", "norm3."),
+)
 
 
 def motion(name: str) -> str | None:

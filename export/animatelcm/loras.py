@@ -57,11 +57,12 @@ def read_lora(path: Path) -> dict[str, Lora]:
         )
     return {
         module: Lora(
-            down=tensors[found["lora_down"]], up=tensors[found["lora_up"]],
+            down=tensors[found["lora_down"]],
+            up=tensors[found["lora_up"]],
             alpha=float(tensors[found["alpha"]]) if "alpha" in found else None,
         )
         for module, found in parts.items()
-    }  # fmt: skip
+    }
 
 
 def merge(net: nn.Module, loras: Mapping[str, Lora], names: Mapping[str, str], weight: float, path: Path) -> int:

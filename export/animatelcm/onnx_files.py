@@ -42,10 +42,17 @@ def trace(net: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[str],
         warnings.simplefilter("ignore")
         path = Path(folder) / "graph.onnx"
         torch.onnx.export(
-            net, tuple(example.values()), path, input_names=list(example), output_names=list(outputs),
-            dynamic_axes={name: dict(named) for name, named in axes.items()}, opset_version=OPSET, dynamo=False,
-            export_params=False, do_constant_folding=False,
-        )  # fmt: skip
+            net,
+            tuple(example.values()),
+            path,
+            input_names=list(example),
+            output_names=list(outputs),
+            dynamic_axes={name: dict(named) for name, named in axes.items()},
+            opset_version=OPSET,
+            dynamo=False,
+            export_params=False,
+            do_constant_folding=False,
+        )
         return onnx.load(path)
 
 
@@ -154,10 +161,18 @@ def difference(found: Sequence[NDArray[np.float32]], wanted: Sequence[NDArray[np
 
 
 def export(
-    make: Callable[[], nn.Module], *, name: str, folder: Path, example: Mapping[str, Tensor],
-    other: Mapping[str, Tensor], outputs: Sequence[str], axes: Axes, precision: str, weights_of: str | None = None,
+    make: Callable[[], nn.Module],
+    *,
+    name: str,
+    folder: Path,
+    example: Mapping[str, Tensor],
+    other: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    axes: Axes,
+    precision: str,
+    weights_of: str | None = None,
     inline: bool = False,
-) -> Iterator[str]:  # fmt: skip
+) -> Iterator[str]:
     """Load, trace, write, release and compare one network; says what it did, the largest difference last.
 
     ``example`` is traced and ``other``, of other sizes, compared with PyTorch in float32. ``weights_of`` names a graph

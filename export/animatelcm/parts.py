@@ -31,9 +31,11 @@ TEXT_HEAD = 64
 POSITION_TABLE = ".pos_encoder."
 """In names of AnimateDiff's layout. diffusers always writes its tables, ``.pos_embed.``, so that they tell nothing."""
 PIPELINES = {
-    "XL": "of SDXL", "VideoDiffusion": "of Stable Video Diffusion", "Diffusion3": "of Stable Diffusion 3",
+    "XL": "of SDXL",
+    "VideoDiffusion": "of Stable Video Diffusion",
+    "Diffusion3": "of Stable Diffusion 3",
     "Flux": "of Flux",
-}  # fmt: skip
+}
 """What the classes of other pipelines have in their names."""
 DOWN = ("CrossAttnDownBlock2D",) * (LEVELS - 1) + ("DownBlock2D",)
 UP = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (LEVELS - 1)
@@ -130,10 +132,14 @@ class Base:
             tensors = self.tensors("text_encoder", "model").part(layouts.text)
             try:
                 config = TextConfig(
-                    tokens=found["vocab_size"], channels=found["hidden_size"], inner=found["intermediate_size"],
-                    layers=found["num_hidden_layers"], heads=found["num_attention_heads"],
-                    eps=found.get("layer_norm_eps", 1e-5), activation=found.get("hidden_act", "quick_gelu"),
-                )  # fmt: skip
+                    tokens=found["vocab_size"],
+                    channels=found["hidden_size"],
+                    inner=found["intermediate_size"],
+                    layers=found["num_hidden_layers"],
+                    heads=found["num_attention_heads"],
+                    eps=found.get("layer_norm_eps", 1e-5),
+                    activation=found.get("hidden_act", "quick_gelu"),
+                )
             except KeyError as error:
                 raise AnimupError(f"{folder / 'config.json'} is no text encoder of CLIP: it lacks {error}") from error
         if config.activation not in {"quick_gelu", "gelu"}:
@@ -227,9 +233,10 @@ def open_base(path: Path) -> Base:
             f"but no {UNET}input_blocks.0.0.weight; {REMEDY}"
         )
     strange = [
-        name for name in tensors
+        name
+        for name in tensors
         if (name.startswith(UNET) and layouts.base(name.removeprefix(UNET)) is None) or name == "v_pred"
-    ]  # fmt: skip
+    ]
     if strange:
         raise AnimupError(f"base {path} has {named(strange)}, which no SD1.5 has: {REMEDY}")
     unet = tensors.part(layouts.base, UNET)
@@ -238,8 +245,11 @@ def open_base(path: Path) -> Base:
         "out_channels": unet.shape("conv_out.weight")[0],
         "block_out_channels": [unet.shape(f"down_blocks.{i}.resnets.0.conv1.weight")[0] for i in range(LEVELS)],
         "cross_attention_dim": unet.shape("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight")[1],
-        "layers_per_block": LAYERS, "attention_head_dim": HEADS, "down_block_types": DOWN, "up_block_types": UP,
-    }  # fmt: skip
+        "layers_per_block": LAYERS,
+        "attention_head_dim": HEADS,
+        "down_block_types": DOWN,
+        "up_block_types": UP,
+    }
     check_base(config, path)
     return Base(path=path, single=tensors, config=config, sources=[path])
 
@@ -343,5 +353,7 @@ def _control_config(tensors: Tensors) -> dict[str, Any]:
         "conditioning_embedding_out_channels": [
             tensors.shape(f"controlnet_cond_embedding.{name}.weight")[0] for name in hints
         ],
-        "layers_per_block": LAYERS, "attention_head_dim": HEADS, "down_block_types": DOWN,
-    }  # fmt: skip
+        "layers_per_block": LAYERS,
+        "attention_head_dim": HEADS,
+        "down_block_types": DOWN,
+    }

@@ -66,7 +66,9 @@ KINDS: Sequence[Kind] = (
     Kind(what="a ControlNet as the difference to its base", patterns=(r"^difference$",)),
     Kind(what="a SparseCtrl of AnimateDiff", patterns=(r"controlnet_cond_embedding\.", r"motion_modules\.")),
     Kind(
-        what="a ControlNet", option="--controlnet", roles=(CONTROL,),
+        what="a ControlNet",
+        option="--controlnet",
+        roles=(CONTROL,),
         patterns=(r"^control_model\.|(^|\.)(zero_convs|input_hint_block|controlnet_cond_embedding)\.",),
     ),
     Kind(what="a whole checkpoint", option="--base", roles=(BASE, VAE), patterns=(r"^model\.diffusion_model\.",)),
@@ -76,7 +78,9 @@ KINDS: Sequence[Kind] = (
     ),
     Kind(what="a motion module", patterns=(r"motion_modules\.",), option="--motion", roles=(MOTION,)),
     Kind(
-        what="a tiny autoencoder (TAESD)", option="--tiny-vae", roles=(TINY_VAE,),
+        what="a tiny autoencoder (TAESD)",
+        option="--tiny-vae",
+        roles=(TINY_VAE,),
         patterns=(r"^(en|de)coder\.layers\.\d+\.",),
     ),
     Kind(
@@ -84,11 +88,13 @@ KINDS: Sequence[Kind] = (
         patterns=(r"^(taesd_(en|de)coder\.)?\d+\.(conv\.\d+\.)?(weight|bias)$",),
     ),
     Kind(
-        what="an autoencoder", option="--vae", roles=(VAE,),
+        what="an autoencoder",
+        option="--vae",
+        roles=(VAE,),
         patterns=(r"^(first_stage_model\.)?(encoder|decoder)\.(conv_in|mid|mid_block)\.",),
     ),
     Kind(what="a text encoder alone", patterns=(r"^(cond_stage_model\.transformer\.)?text_model\.",)),
-)  # fmt: skip
+)
 """From the particular to the common: the first that fits counts."""
 
 
@@ -96,12 +102,9 @@ def kind_of(names: Iterable[str]) -> Kind | None:
     """What tensors of these names are; ``None`` where that is not known."""
     every = list(names)
     return next(
-        (
-            kind for kind in KINDS
-            if all(any(re.search(pattern, name) for name in every) for pattern in kind.patterns)
-        ),
+        (kind for kind in KINDS if all(any(re.search(pattern, name) for name in every) for pattern in kind.patterns)),
         None,
-    )  # fmt: skip
+    )
 
 
 def refuse_others(role: str, path: Path, names: Iterable[str]) -> None:

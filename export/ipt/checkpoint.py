@@ -109,6 +109,13 @@ def sizes_of(tensors: Tensors, heads: int, scale: int, index: int) -> Sizes:
 
     hidden = "body.encoder.layers.0.linear1.weight"
     return Sizes(
-        features=features, patch_dim=patch_dim, side=side, heads=heads, encoders=layers("encoder"),
-        decoders=layers("decoder"), hidden=shape_of(tensors, hidden, 2)[0], scale=scale, index=index,
-    )  # fmt: skip
+        features=features,
+        patch_dim=patch_dim,
+        side=side,
+        heads=heads,
+        encoders=layers("encoder"),
+        decoders=layers("decoder"),
+        hidden=shape_of(tensors, hidden, 2)[0],
+        scale=scale,
+        index=index,
+    )

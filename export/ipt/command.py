@@ -23,9 +23,16 @@ UNKNOWN = "LicenseRef-unknown"
 
 
 def export(
-    checkpoint: Path, task: str, out: Path, *, precision: str = "fp32", stride: int = STRIDE, heads: int = 12,
-    query: int | None = None, licence: str = UNKNOWN,
-) -> Iterator[str]:  # fmt: skip
+    checkpoint: Path,
+    task: str,
+    out: Path,
+    *,
+    precision: str = "fp32",
+    stride: int = STRIDE,
+    heads: int = 12,
+    query: int | None = None,
+    licence: str = UNKNOWN,
+) -> Iterator[str]:
     """Do it; says what it is doing. Raises :class:`AnimupError` where it cannot, and then nothing is written."""
     import torch
 
@@ -52,10 +59,15 @@ def export(
     side = sizes.patch
     with model_folder(out, manifest) as folder:
         for said in export_graph(
-            net.eval, name="network", folder=folder, example={"image": torch.rand(2, 3, side, side)},
-            other={"image": torch.rand(3, 3, side, side)}, outputs=["result"],
-            axes={"image": {0: "batch"}, "result": {0: "batch"}}, precision=precision,
-        ):  # fmt: skip
+            net.eval,
+            name="network",
+            folder=folder,
+            example={"image": torch.rand(2, 3, side, side)},
+            other={"image": torch.rand(3, 3, side, side)},
+            outputs=["result"],
+            axes={"image": {0: "batch"}, "result": {0: "batch"}},
+            precision=precision,
+        ):
             yield said
         manifest.update(
             name=out.name,
@@ -72,11 +84,18 @@ def export(
             command=called(),
             parameters=parameters,
             image={
-                "file": "network.onnx", "weights": "network.weights", "input": "image", "output": "result",
-                "channels": 3, "tile": side, "overlap": side - stride, "batch": BATCH, "precision": precision,
+                "file": "network.onnx",
+                "weights": "network.weights",
+                "input": "image",
+                "output": "result",
+                "channels": 3,
+                "tile": side,
+                "overlap": side - stride,
+                "batch": BATCH,
+                "precision": precision,
                 "difference": said.rpartition(" ")[2],
             },
-        )  # fmt: skip
+        )
     yield f"{out}: {parameters} parameters, patches of {side} every {stride} samples, licence {licence}"
 
 
@@ -94,7 +113,7 @@ def main(
     try:
         for said in export(
             checkpoint, task, out, precision=precision, stride=stride, heads=heads, query=query, licence=licence
-        ):  # fmt: skip
+        ):
             print(said, flush=True)
     except AnimupError as error:
         raise SystemExit(f"ipt: {error}") from error

@@ -15,6 +15,10 @@ class Task:
 
 
 TASKS = {
-    "x2": Task(2, 0), "x3": Task(3, 1), "x4": Task(4, 2),
-    "derain": Task(1, 3), "denoise30": Task(1, 4), "denoise50": Task(1, 5),
-}  # fmt: skip
+    "x2": Task(2, 0),
+    "x3": Task(3, 1),
+    "x4": Task(4, 2),
+    "derain": Task(1, 3),
+    "denoise30": Task(1, 4),
+    "denoise50": Task(1, 5),
+}

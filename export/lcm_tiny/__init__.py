@@ -69,7 +69,7 @@ def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
     def step(n: int, height: int, width: int) -> dict[str, Tensor]:
         return graphs.example_of_denoise(
             widths, config.text, n, height, width, True, channels=channels, layers=config.layers
-        )  # fmt: skip
+        )
 
     def images(n: int, height: int, width: int) -> Tensor:
         return torch.rand(n, 3, factor * height, factor * width)
@@ -113,11 +113,17 @@ def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
     with model_folder(out, manifest) as folder:
         for name, (net, inputs, outputs, axes) in jobs.items():
             for said in export_graph(
-                net.eval, name=name, folder=folder, example=inputs(2, 8, 16), other=inputs(3, 16, 8),
-                outputs=outputs, axes=axes, precision=precision,
+                net.eval,
+                name=name,
+                folder=folder,
+                example=inputs(2, 8, 16),
+                other=inputs(3, 16, 8),
+                outputs=outputs,
+                axes=axes,
+                precision=precision,
                 weights_of=graphs.SHARED.get(name) if tiny.biases is None else None,
                 inline=tiny.biases is not None and name in ("denoise", graphs.REMEMBER),
-            ):  # fmt: skip
+            ):
                 yield said
             differences[name] = said.rpartition(" ")[2]
         for name, data in tokenizer().items():
@@ -135,7 +141,7 @@ def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
                 "layers": {
                     layer: {file: places(graph, layer) for file, graph in modulated.items()} for layer in layers
                 },
-            }  # fmt: skip
+            }
         manifest.update(
             name=out.name,
             kind="animatelcm",

@@ -39,9 +39,12 @@ TOLERANCE = 1e-4
 """Largest difference to PyTorch that an export may have, of a range of 1."""
 OPSET = 17
 KEEP_FLOAT = (
-    "/head/Conv", "/body/body.0/attention/Add", "/body/body.1/attention/Add",
-    "/Add", "/DepthToSpace",
-)  # fmt: skip
+    "/head/Conv",
+    "/body/body.0/attention/Add",
+    "/body/body.1/attention/Add",
+    "/Add",
+    "/DepthToSpace",
+)
 """What stays float in the 8-bit network: the head's change of basis, which takes small differences of large numbers,
 the products of attention, and what is added to the picture in the end."""
 LANES = 8
@@ -123,9 +126,15 @@ def to_onnx(net: Lite, mode: str = Round.OFF) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FLOAT
         torch.onnx.export(
-            plain(net, mode), example, path, input_names=INPUTS, output_names=OUTPUTS, dynamic_axes=axes,
-            opset_version=OPSET, dynamo=False,
-        )  # fmt: skip
+            plain(net, mode),
+            example,
+            path,
+            input_names=INPUTS,
+            output_names=OUTPUTS,
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
         onnx.checker.check_model(path, full_check=True)
         return path.read_bytes()
 
@@ -176,31 +185,36 @@ def places(network: bytes, layer: str) -> dict[str, int | float]:
     scale = onnx.numpy_helper.to_array(tensors[f"{weight}_scale"])
     bias_scale = onnx.numpy_helper.to_array(tensors[f"{bias}_quantized_scale"])
     return {
-        "weight": place(f"{weight}_quantized"), "weight_scale": place(f"{weight}_scale"),
-        "bias": place(f"{bias}_quantized"), "bias_scale": place(f"{bias}_quantized_scale"),
+        "weight": place(f"{weight}_quantized"),
+        "weight_scale": place(f"{weight}_scale"),
+        "bias": place(f"{bias}_quantized"),
+        "bias_scale": place(f"{bias}_quantized_scale"),
         "input_scale": float((bias_scale / scale).mean()),
-    }  # fmt: skip
+    }
 
 
 def folder_of(
     net: Lite, networks: dict[str, bytes], name: str, licence: str
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Files and manifest of a model folder."""
-    files, manifest = dict(networks), {
-        "name": name,
-        "kind": "lite",
-        "scale": net.config.scale,
-        "radius": net.config.radius,
-        "align": ALIGN,
-        "multiple": TOKEN,
-        "value_range": "unit",
-        "tasks": list(TASKS) if net.config.tasks else [],
-        "bytes_per_pixel": BYTES_PER_PIXEL.get(name, max(BYTES_PER_PIXEL.values())),
-        "licence": licence,
-        "source": "trained by training/ of animup on animation composed from openly licensed drawings",
-        "network": net.config.to_dict(),
-        "parameters": sum(p.numel() for p in net.parameters()),
-    }  # fmt: skip
+    files, manifest = (
+        dict(networks),
+        {
+            "name": name,
+            "kind": "lite",
+            "scale": net.config.scale,
+            "radius": net.config.radius,
+            "align": ALIGN,
+            "multiple": TOKEN,
+            "value_range": "unit",
+            "tasks": list(TASKS) if net.config.tasks else [],
+            "bytes_per_pixel": BYTES_PER_PIXEL.get(name, max(BYTES_PER_PIXEL.values())),
+            "licence": licence,
+            "source": "trained by training/ of animup on animation composed from openly licensed drawings",
+            "network": net.config.to_dict(),
+            "parameters": sum(p.numel() for p in net.parameters()),
+        },
+    )
     weights = task_weights(net)
     if weights:
         data = io.BytesIO()

@@ -46,10 +46,17 @@ def quantise(network: bytes, ranges: Ranges, keep: Sequence[str] = ()) -> bytes:
     floats = [node.name for node in model.graph.node if node.name.startswith(tuple(keep))] if keep else []
     data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
     quantiser = QDQQuantizer(
-        model, per_channel=True, reduce_range=True, weight_qType=QuantType.QInt8, activation_qType=QuantType.QUInt8,
-        tensors_range=TensorsData(CalibrationMethod.MinMax, data), nodes_to_quantize=[], nodes_to_exclude=floats,
-        op_types_to_quantize=OPERATORS, extra_options={"WeightSymmetric": True},
-    )  # fmt: skip
+        model,
+        per_channel=True,
+        reduce_range=True,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, data),
+        nodes_to_quantize=[],
+        nodes_to_exclude=floats,
+        op_types_to_quantize=OPERATORS,
+        extra_options={"WeightSymmetric": True},
+    )
     quantiser.quantize_model()
     quantiser.model.topological_sort()
     result = quantiser.model.model

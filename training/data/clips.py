@@ -51,9 +51,14 @@ _libraries: dict[tuple[Path, str], Library] = {}
 
 
 def write_clip(
-    library: Library, path: Path, seed: int, kind: str | None = None, task: str | None = None, look: str | None = None,
+    library: Library,
+    path: Path,
+    seed: int,
+    kind: str | None = None,
+    task: str | None = None,
+    look: str | None = None,
     cases: tuple[tuple[str, str], ...] = (),
-) -> bool:  # fmt: skip
+) -> bool:
     """Makes one clip and writes it; False where it was there already.
 
     ``kind`` and ``look`` as ``compose`` takes them, ``task`` as ``pick_kinds`` does; ``cases`` are kinds of
@@ -69,10 +74,13 @@ def write_clip(
     strengths = [strength for _, strength in cases] or [""] * len(kinds)
     halves: dict[str, Planes] = {}
     variants = [
-        (degrade(full, kind, rng, halves) if strength not in STRENGTHS
-         else encoded(full, kind, rng, STRENGTHS[strength])).window(start, WINDOW)
+        (
+            degrade(full, kind, rng, halves)
+            if strength not in STRENGTHS
+            else encoded(full, kind, rng, STRENGTHS[strength])
+        ).window(start, WINDOW)
         for kind, strength in zip(kinds, strengths, strict=True)
-    ]  # fmt: skip
+    ]
     sharp = full.window(start, WINDOW)
     cut = clip.cut[start : start + WINDOW].copy()
     cut[0] = 0
@@ -138,9 +146,15 @@ def build_validation(corpus: Path, out: Path, workers: int, seed: int) -> int:
 
 
 def build(
-    corpus: Path, out: Path, count: int, workers: int, seed: int, kind: str | None = None, task: str | None = None,
+    corpus: Path,
+    out: Path,
+    count: int,
+    workers: int,
+    seed: int,
+    kind: str | None = None,
+    task: str | None = None,
     look: str | None = None,
-) -> int:  # fmt: skip
+) -> int:
     """Writes ``val_000.npz`` ... (24) and ``train_00000.npz`` ... (``count``); returns how many it made."""
     out.mkdir(parents=True, exist_ok=True)
     for left in out.glob(".*.part.npz"):

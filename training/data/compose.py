@@ -23,9 +23,17 @@ View = tuple[float, float, float]
 SIZE = 512
 FRAMES = 13
 KIND_SHARES = {
-    "cutout": 0.20, "film": 0.13, "lineart": 0.19, "lines": 0.06, "static": 0.05, "flat": 0.03, "painted": 0.13,
-    "photo": 0.08, "fur": 0.05, "type": 0.08,
-}  # fmt: skip
+    "cutout": 0.20,
+    "film": 0.13,
+    "lineart": 0.19,
+    "lines": 0.06,
+    "static": 0.05,
+    "flat": 0.03,
+    "painted": 0.13,
+    "photo": 0.08,
+    "fur": 0.05,
+    "type": 0.08,
+}
 """Shares of the kinds of content; each may have any look of ``looks.py``."""
 NEEDS = {"film": "runs", "painted": "painted", "photo": "photos", "type": "fonts"}
 """What of the corpus a kind cannot do without."""
@@ -170,9 +178,16 @@ class Layer:
 
 
 def scene(
-    library: Library, count: int, rng: Rng, names: list[str], plate: U8, drawn: float = 0.0, blurred: float = 0.0,
-    near: bool = False, most: int = 5,
-) -> list[U8]:  # fmt: skip
+    library: Library,
+    count: int,
+    rng: Rng,
+    names: list[str],
+    plate: U8,
+    drawn: float = 0.0,
+    blurred: float = 0.0,
+    near: bool = False,
+    most: int = 5,
+) -> list[U8]:
     """Layered cut-outs over a plate, filmed by a camera; the layers are held independently of each other.
 
     ``drawn`` is the share of the layers that ``line_art.py`` draws. With ``blurred`` (pixels) the plate is out of

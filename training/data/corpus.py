@@ -52,10 +52,24 @@ FILM_END = 486.0
 """Seconds; the credits follow."""
 
 NEVER_TRAIN = frozenset(
-    {"prologue_kid", "eye", "pirates", "backdrop", "concert", "concert1", "concert2", "concert3", "head-0",
-     "jolly_walker", "landscape-bridge", "landscape-bridge_sun", "landscape-battlefield",
-     "landscape-battlefield_nohumans", "swamp-02"}
-)  # fmt: skip
+    {
+        "prologue_kid",
+        "eye",
+        "pirates",
+        "backdrop",
+        "concert",
+        "concert1",
+        "concert2",
+        "concert3",
+        "head-0",
+        "jolly_walker",
+        "landscape-bridge",
+        "landscape-bridge_sun",
+        "landscape-battlefield",
+        "landscape-battlefield_nohumans",
+        "swamp-02",
+    }
+)
 """Stems of files that the evaluation uses, and near variants of them, whatever package they come in."""
 NEVER_TRAIN_NAMES = ("jollywalker", "prologuekid", "anitadataset", "showorder", "realesrgan", "apisr", "realcugan")
 """What no path of a source may hold, letters and digits alone."""
@@ -65,9 +79,19 @@ NEVER_TRAIN_FILM = (28.0, 82.0)
 """Seconds of Big Buck Bunny that the evaluation uses (0:30-1:20), with a margin of two seconds."""
 
 _DROPPED_FOLDERS = (
-    "computer/icons", "computer/buttons", "computer/folders", "computer/connectors", "signs_and_symbols/",
-    "shapes/", "buttons/", "logos/", "people/smilies", "people/stickmen", "unsorted/duplicates", "office/",
-)  # fmt: skip
+    "computer/icons",
+    "computer/buttons",
+    "computer/folders",
+    "computer/connectors",
+    "signs_and_symbols/",
+    "shapes/",
+    "buttons/",
+    "logos/",
+    "people/smilies",
+    "people/stickmen",
+    "unsorted/duplicates",
+    "office/",
+)
 _DROPPED_WORDS = re.compile(r"flag|icon|button|logo|barcode|keyboard|map_|texture|photo_hunter|geography|geo-country")
 
 

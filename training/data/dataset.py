@@ -149,9 +149,18 @@ class Batches(Dataset[Batch]):
     backbone_share = BACKBONE_SHARE
 
     def __init__(
-        self, folder: Path, *, radius: int, crop: int, batch: int, plain: int, steps: int, seed: int = 0,
-        small: int = 0, keep: int = 200,
-    ) -> None:  # fmt: skip
+        self,
+        folder: Path,
+        *,
+        radius: int,
+        crop: int,
+        batch: int,
+        plain: int,
+        steps: int,
+        seed: int = 0,
+        small: int = 0,
+        keep: int = 200,
+    ) -> None:
         self.files = sorted(folder.glob("train_*.npz"))
         if not self.files:
             raise FileNotFoundError(f"{folder}: no train_*.npz; make them with python -m training.data.clips")

@@ -216,9 +216,16 @@ def desnow(y: Tensor, uv: Tensor, rng: Rng) -> Window:
 
 
 DEGRADATIONS: dict[str, Callable[[Tensor, Tensor, Rng], Window]] = {
-    "denoise": denoise, "deblur": deblur, "dehalo": dehalo, "dechroma": dechroma, "descratch": descratch,
-    "deband": deband, "derain": derain, "dehaze": dehaze, "desnow": desnow,
-}  # fmt: skip
+    "denoise": denoise,
+    "deblur": deblur,
+    "dehalo": dehalo,
+    "dechroma": dechroma,
+    "descratch": descratch,
+    "deband": deband,
+    "derain": derain,
+    "dehaze": dehaze,
+    "desnow": desnow,
+}
 """Degradations by the task that removes them; ``deblock``'s come from real encoders, see ``degrade.py``."""
 
 

@@ -33,10 +33,12 @@ GRAIN = 2.2
 """Standard deviation of the noise before encoding, in 8-bit steps."""
 BITRATE = 1_000_000
 DRAWINGS = {
-    "fireman": "clipart_people_fireman_alarm_mimooh_01", "girl": "clipart_unsorted_ragazza_rossa",
-    "tall": "clipart_buildings_homes_home1", "villa": "clipart_buildings_homes_home5",
+    "fireman": "clipart_people_fireman_alarm_mimooh_01",
+    "girl": "clipart_unsorted_ragazza_rossa",
+    "tall": "clipart_buildings_homes_home1",
+    "villa": "clipart_buildings_homes_home5",
     "hut": "clipart_buildings_homes_home6",
-}  # fmt: skip
+}
 
 
 class Artist:
@@ -184,8 +186,12 @@ def street(artist: Artist) -> list[U8]:
     for x in (40, 150, 300, 420, 560, 700, 850):
         tree(near, x + rng.uniform(-20, 20), 236, rng.uniform(34, 50), (94, 164, 66), rng)
     houses = empty(wide)
-    for name, x, foot, height in (("tall", 78, 290, 176), ("hut", 300, 292, 138), ("villa", 545, 290, 128),
-                                  ("tall", 800, 288, 170)):  # fmt: skip
+    for name, x, foot, height in (
+        ("tall", 78, 290, 176),
+        ("hut", 300, 292, 138),
+        ("villa", 545, 290, 128),
+        ("tall", 800, 288, 170),
+    ):
         stamp(houses, artist.drawing(name, height), x, foot)
     road = hills(artist.ridge(wide, 286, 2, (90, 200)), (226, 202, 152), (176, 140, 98), 6)
     front = empty(wide + 700)

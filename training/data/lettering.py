@@ -10,9 +10,37 @@ from training.data.corpus import Library
 from training.data.drawing import U8, Rng
 
 _SYLLABLES = (
-    "ka", "mi", "ro", "the", "an", "El", "Sa", "tor", "gi", "ne", "Ob", "ri", "chi", "Mu", "lly", "qua", "ver", "Wo",
-    "xi", "jan", "Pf", "sz", "Bé", "no", "ü", "dre", "st", "'s", "ing", "tion",
-)  # fmt: skip
+    "ka",
+    "mi",
+    "ro",
+    "the",
+    "an",
+    "El",
+    "Sa",
+    "tor",
+    "gi",
+    "ne",
+    "Ob",
+    "ri",
+    "chi",
+    "Mu",
+    "lly",
+    "qua",
+    "ver",
+    "Wo",
+    "xi",
+    "jan",
+    "Pf",
+    "sz",
+    "Bé",
+    "no",
+    "ü",
+    "dre",
+    "st",
+    "'s",
+    "ing",
+    "tion",
+)
 _KANA = (
     "あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわをん"
     "アイウエオカキクケコ監督製作音楽原画動画美術撮影"

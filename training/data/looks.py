@@ -15,8 +15,18 @@ from training.data.drawing import F32, U8, Rng
 from training.data.textures import field, paper
 
 Look = Callable[[list[U8]], list[U8]]
-LOOK_SHARES = {"plain": 0.36, "soft": 0.14, "focus": 0.07, "glow": 0.07, "paper": 0.07, "grain": 0.07, "dither": 0.10,
-               "soft+grain": 0.05, "soft+dither": 0.03, "glow+grain": 0.04}  # fmt: skip
+LOOK_SHARES = {
+    "plain": 0.36,
+    "soft": 0.14,
+    "focus": 0.07,
+    "glow": 0.07,
+    "paper": 0.07,
+    "grain": 0.07,
+    "dither": 0.10,
+    "soft+grain": 0.05,
+    "soft+dither": 0.03,
+    "glow+grain": 0.04,
+}
 """Shares of the looks, some of which lie over each other; ``focus`` is made where layers are put together."""
 
 
@@ -140,6 +150,10 @@ def dither(rng: Rng) -> Look:
 
 
 LOOKS: dict[str, Callable[[Rng], Look]] = {
-    "plain": lambda rng: lambda frames: frames, "soft": soft, "glow": glow, "paper": paper_look, "grain": grain,
+    "plain": lambda rng: lambda frames: frames,
+    "soft": soft,
+    "glow": glow,
+    "paper": paper_look,
+    "grain": grain,
     "dither": dither,
-}  # fmt: skip
+}

@@ -200,11 +200,18 @@ def hevc(clip: Planes, rng: Rng, span: Span = WHOLE) -> Planes:
     return encode(clip, "libx265", {"crf": f"{crf:.1f}", "preset": "ultrafast", "x265-params": quiet})
 
 
-_JPEG_LUMA = np.array([
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56,
-    14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
-    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
-])  # fmt: skip
+_JPEG_LUMA = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+)
 _JPEG_CHROMA = np.full((8, 8), 99)
 _JPEG_CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
 """Quantisers of JPEG at quality 50 (ITU-T T.81, annex K)."""
@@ -227,8 +234,12 @@ def jpeg(clip: Planes, rng: Rng, span: Span = WHOLE) -> Planes:
 
 
 _CODECS: dict[str, Callable[[Planes, Rng, Span], Planes]] = {
-    "mpeg2": mpeg2, "web": web, "asp": asp, "hevc": hevc, "jpeg": jpeg,
-}  # fmt: skip
+    "mpeg2": mpeg2,
+    "web": web,
+    "asp": asp,
+    "hevc": hevc,
+    "jpeg": jpeg,
+}
 
 
 def blur(clip: Planes, sigma: float) -> Planes:

@@ -24,19 +24,50 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 
 PICTURE_DEBS = (
-    "wesnoth-1.16-data", "fillets-ng-data", "hedgewars-data", "supertux-data", "pingus-data", "mate-backgrounds",
-    "plasma-workspace-wallpapers", "gnome-backgrounds", "lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04",
+    "wesnoth-1.16-data",
+    "fillets-ng-data",
+    "hedgewars-data",
+    "supertux-data",
+    "pingus-data",
+    "mate-backgrounds",
+    "plasma-workspace-wallpapers",
+    "gnome-backgrounds",
+    "lomiri-wallpapers-16.04",
+    "lomiri-wallpapers-20.04",
     "ukui-wallpapers",
-)  # fmt: skip
+)
 FONT_DEBS = (
-    "fonts-dejavu-core", "fonts-liberation2", "fonts-lato", "fonts-comic-neue", "fonts-cantarell", "fonts-ebgaramond",
-    "fonts-linuxlibertine", "fonts-ipafont-gothic", "fonts-ipafont-mincho", "fonts-oldstandard", "fonts-inconsolata",
-    "fonts-roboto-slab", "fonts-lobster", "fonts-tomsontalks", "fonts-humor-sans", "fonts-dustin", "fonts-junction",
-    "fonts-quattrocento", "fonts-bebas-neue",
-)  # fmt: skip
+    "fonts-dejavu-core",
+    "fonts-liberation2",
+    "fonts-lato",
+    "fonts-comic-neue",
+    "fonts-cantarell",
+    "fonts-ebgaramond",
+    "fonts-linuxlibertine",
+    "fonts-ipafont-gothic",
+    "fonts-ipafont-mincho",
+    "fonts-oldstandard",
+    "fonts-inconsolata",
+    "fonts-roboto-slab",
+    "fonts-lobster",
+    "fonts-tomsontalks",
+    "fonts-humor-sans",
+    "fonts-dustin",
+    "fonts-junction",
+    "fonts-quattrocento",
+    "fonts-bebas-neue",
+)
 PICTURE_SIDE = 1280
-SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "grass.png", "gravel.png",
-           "brick.png")  # fmt: skip
+SKIMAGE = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "rocket.jpg",
+    "motorcycle_left.png",
+    "grass.png",
+    "gravel.png",
+    "brick.png",
+)
 """Photographs that scikit-image's wheel holds."""
 
 _SOURCES = (
@@ -54,7 +85,7 @@ _SOURCES = (
     ("plasma", "usr/share/wallpapers", "**/contents/images*/*.*", "photos", 0.4),
     ("lomiri", "usr/share/backgrounds", "*.jpg", "photos", 0.4),
     ("ukui", "usr/share/backgrounds", "**/*.*", "photos", 0.4),
-)  # fmt: skip
+)
 _SKIPPED = re.compile(r"l10n|/icons/|/fonts/|screenshot|thumbnail|flags|preview", re.IGNORECASE)
 SMALLEST_BYTES = 60_000
 SMALLEST_SIDE = 330

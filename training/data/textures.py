@@ -59,8 +59,9 @@ def fur(plate: U8, rng: Rng) -> U8:
     angles = turn[ys.astype(int), xs.astype(int)] + rng.normal(0, 0.18, count)
     sizes = length * rng.uniform(0.5, 1.3, count)
     tones = combed[ys.astype(int), xs.astype(int)].astype(np.float32)
-    tones = np.clip(tones + spread * (0.7 * light[ys.astype(int), xs.astype(int)] + rng.normal(0, 0.7, count))[:, None],
-                    2, 253)  # fmt: skip
+    tones = np.clip(
+        tones + spread * (0.7 * light[ys.astype(int), xs.astype(int)] + rng.normal(0, 0.7, count))[:, None], 2, 253
+    )
     starts = np.round(8 * np.stack([xs, ys], 1)).astype(int)
     ends = np.round(8 * np.stack([xs + sizes * np.cos(angles), ys + sizes * np.sin(angles)], 1)).astype(int)
     for start, end, tone in zip(starts.tolist(), ends.tolist(), tones.tolist(), strict=True):

@@ -76,9 +76,9 @@ def _fine_half(clip: Mapping[str, NDArray[np.uint8]]) -> Clip:
     """The sharp clip at half size without rounding, as a source of more than 8 bits holds it."""
     y, uv = _floats(clip["hr_y"], clip["hr_uv"])
     half = np.stack([cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for p in y])
-    colour = np.stack([
-        np.stack([cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for p in pair]) for pair in uv
-    ])  # fmt: skip
+    colour = np.stack(
+        [np.stack([cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for p in pair]) for pair in uv]
+    )
     return half, colour
 
 
@@ -215,9 +215,11 @@ def gather(folder: Path, split: str, first: int, count: int) -> dict[str, NDArra
             print(f"{number + 1 - first} clips, {time.monotonic() - began:.0f} s", flush=True)
     measured, states, groups, kinds = zip(*found, strict=True)
     return {
-        "measures": np.stack(measured), "states": np.array(states), "groups": np.array(groups),
+        "measures": np.stack(measured),
+        "states": np.array(states),
+        "groups": np.array(groups),
         "kinds": np.array(kinds),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

@@ -130,9 +130,12 @@ def main() -> None:
     torch.set_num_threads(1)
     data = read(arguments.train)
     arrays = train(
-        np.asarray(data["measures"], np.float32), numbers(data),
-        networks=arguments.networks, units=arguments.units, epochs=arguments.epochs,
-    )  # fmt: skip
+        np.asarray(data["measures"], np.float32),
+        numbers(data),
+        networks=arguments.networks,
+        units=arguments.units,
+        epochs=arguments.epochs,
+    )
     print(report(arrays, read([arguments.val])))
     packed = pack(arrays)
     arguments.out.write_bytes(packed)

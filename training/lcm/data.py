@@ -226,10 +226,11 @@ def faulted(clip: Clip, task: str, frames: slice, rng: np.random.Generator) -> C
     y, uv = to_luma(clip["lr_y"][0][frames]), to_chroma(clip["lr_uv"][0][frames])
     y, uv = lay([task], y, uv.flatten(0, 1), rng)
     return {
-        "hr_y": clip["hr_y"][frames], "hr_uv": clip["hr_uv"][frames],
+        "hr_y": clip["hr_y"][frames],
+        "hr_uv": clip["hr_uv"][frames],
         "lr_y": (y * 219 + 16).round().to(torch.uint8).numpy()[None],
         "lr_uv": (uv * 224 + 128).round().to(torch.uint8).reshape(-1, 2, *uv.shape[1:]).numpy()[None],
-    }  # fmt: skip
+    }
 
 
 class TaskCrops(Crops):

@@ -81,10 +81,16 @@ def write(library: Library, path: Path, count: int, seed: int) -> None:
     variants = [degrade(sharp, kind, rng) for kind in KINDS]
     partial = path.with_name(f".{path.stem}.part.npz")
     np.savez(
-        partial, hr_y=sharp.y, hr_uv=sharp.uv, lr_y=np.stack([v.y for v in variants]),
-        lr_uv=np.stack([v.uv for v in variants]), kinds=np.array(KINDS), cut=np.zeros(count, np.int8), away=away,
+        partial,
+        hr_y=sharp.y,
+        hr_uv=sharp.uv,
+        lr_y=np.stack([v.y for v in variants]),
+        lr_uv=np.stack([v.uv for v in variants]),
+        kinds=np.array(KINDS),
+        cut=np.zeros(count, np.int8),
+        away=away,
         sources=np.array(names),
-    )  # fmt: skip
+    )
     os.replace(partial, path)
 
 

@@ -196,9 +196,14 @@ def balanced(distances: Tensor, windows: Tensor, counted: Tensor) -> Tensor:
 
 
 def consistency_loss(
-    tiny: Tiny, batch: Pictures, random: torch.Generator, *, frozen: bool, moving: bool,
+    tiny: Tiny,
+    batch: Pictures,
+    random: torch.Generator,
+    *,
+    frozen: bool,
+    moving: bool,
     memories: tuple[Recall | None, Recall | None] = (None, None),
-) -> dict[str, Tensor]:  # fmt: skip
+) -> dict[str, Tensor]:
     """Two steps as the filter takes them, both of which must come out at the sharp picture's latents.
 
     The second starts from what the first answered, which is how the filter runs, and learns nothing through it.
@@ -292,6 +297,10 @@ def validate(tiny: Tiny, data: Path, clips: int, side: int, frames: int) -> dict
 
 
 LOSSES = {
-    "autoencoder": autoencoder_loss, "image": image_loss, "motion": motion_loss, "memory": memory_loss,
-    "tasks": tasks_loss, "joint": joint_loss,
-}  # fmt: skip
+    "autoencoder": autoencoder_loss,
+    "image": image_loss,
+    "motion": motion_loss,
+    "memory": memory_loss,
+    "tasks": tasks_loss,
+    "joint": joint_loss,
+}

@@ -25,14 +25,21 @@ from training.muon import Muon
 from vsanimup.architectures.lcm_tiny import Tiny, TinyConfig, offset
 
 BEFORE = {
-    "image": ("autoencoder",), "motion": ("image",), "memory": ("motion", "image"), "joint": ("autoencoder",),
+    "image": ("autoencoder",),
+    "motion": ("image",),
+    "memory": ("motion", "image"),
+    "joint": ("autoencoder",),
     "tasks": ("memory", "motion", "image"),
-}  # fmt: skip
+}
 """The stages one of whose results a stage starts from: the first of them that is there."""
 SHAPES = {
-    "autoencoder": (8, 1, 96), "image": (8, 1, 96), "motion": (4, 7, 96), "memory": (2, 14, 96), "tasks": (8, 1, 96),
+    "autoencoder": (8, 1, 96),
+    "image": (8, 1, 96),
+    "motion": (4, 7, 96),
+    "memory": (2, 14, 96),
+    "tasks": (8, 1, 96),
     "joint": (4, 7, 96),
-}  # fmt: skip
+}
 """Windows a step, frames of a window, side of a crop."""
 RATES = {"autoencoder": 0.006, "image": 0.01, "motion": 0.005, "memory": 0.005, "tasks": 0.005, "joint": 0.01}
 DECAY = 0.02
@@ -56,10 +63,13 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
 def trained(tiny: Tiny, stage: str) -> dict[str, nn.Parameter]:
     """The parameters that a stage trains, by name."""
     starts = {
-        "autoencoder": ("autoencoder.",), "image": ("denoiser.unet.", "control."), "motion": ("denoiser.motion.",),
-        "memory": ("denoiser.motion.",), "joint": ("denoiser.", "control."),
+        "autoencoder": ("autoencoder.",),
+        "image": ("denoiser.unet.", "control."),
+        "motion": ("denoiser.motion.",),
+        "memory": ("denoiser.motion.",),
+        "joint": ("denoiser.", "control."),
         "tasks": ("denoiser.unet.", "control.", "biases."),
-    }[stage]  # fmt: skip
+    }[stage]
     return {name: parameter for name, parameter in tiny.named_parameters() if name.startswith(starts)}
 
 
@@ -67,9 +77,10 @@ def optimizers(parameters: dict[str, nn.Parameter], lr: float) -> list[torch.opt
     """Muon for the weights of hidden layers, Adam for all else. Every group has its peak learning rate as ``peak``."""
     last = ("decoder.layers.8.weight", "unet.conv_out.weight")
     hidden = [
-        p for name, p in parameters.items()
+        p
+        for name, p in parameters.items()
         if p.dim() >= 2 and not name.endswith(last) and not name.startswith("biases.")
-    ]  # fmt: skip
+    ]
     known = {id(p) for p in hidden}
     others = [p for p in parameters.values() if id(p) not in known]
     muon = Muon(hidden, lr, weight_decay=DECAY)
@@ -153,9 +164,13 @@ def main(
             tiny.autoencoder.prepare(Crops(data, windows=32, frames=1, side=64, seed=seed)[0].sharp * 2 - 1)
     shape = SHAPES[stage]
     crops = (TaskCrops if stage == "tasks" else Crops)(
-        data, windows=windows or shape[0], frames=shape[1], side=side or shape[2], seed=seed,
+        data,
+        windows=windows or shape[0],
+        frames=shape[1],
+        side=side or shape[2],
+        seed=seed,
         small=int(small_until * steps) if stage != "autoencoder" else 0,
-    )  # fmt: skip
+    )
     tiny = tiny.to(memory_format=torch.channels_last).eval().requires_grad_(False)
     parameters = trained(tiny, stage)
     for parameter in parameters.values():
@@ -175,10 +190,17 @@ def main(
         return {**tiny.state_dict(), **average}
 
     def keep() -> None:
-        save(checkpoint, {
-            "net": tiny.state_dict(), "average": averaged(), "step": step, "stage": stage,
-            "optimizers": [optimizer.state_dict() for optimizer in both], "config": tiny.config.to_dict(),
-        })  # fmt: skip
+        save(
+            checkpoint,
+            {
+                "net": tiny.state_dict(),
+                "average": averaged(),
+                "step": step,
+                "stage": stage,
+                "optimizers": [optimizer.state_dict() for optimizer in both],
+                "config": tiny.config.to_dict(),
+            },
+        )
 
     def evaluated() -> Tiny:
         smooth = Tiny(tiny.config)
@@ -213,9 +235,12 @@ def main(
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 scores = validate(evaluated(), stage, data, val_clips, val_side)
             entry = {
-                "stage": stage, "step": step, "seconds_per_step": round(seconds, 3),
-                "loss": {name: round(total / (step - since), 5) for name, total in running.items()}, "scores": scores,
-            }  # fmt: skip
+                "stage": stage,
+                "step": step,
+                "seconds_per_step": round(seconds, 3),
+                "loss": {name: round(total / (step - since), 5) for name, total in running.items()},
+                "scores": scores,
+            }
             running.clear()
             since = step
             with log.open("a") as file:

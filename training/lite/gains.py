@@ -144,9 +144,11 @@ DAMAGE: dict[str, dict[str, Damage]] = {
     },
     "descratch": {f"scratches, {share:.0%}": _partly("descratch", share) for share in (0.25, 0.5, 1)},
     "deband": {f"steps of {step}": _posterised(step) for step in (3, 4, 6, 8, 12)},
-    **{task: {f"{task[2:]}, {share:.0%}": _partly(task, share) for share in (0.25, 0.5, 1)}
-       for task in ("derain", "dehaze", "desnow")},
-}  # fmt: skip
+    **{
+        task: {f"{task[2:]}, {share:.0%}": _partly(task, share) for share in (0.25, 0.5, 1)}
+        for task in ("derain", "dehaze", "desnow")
+    },
+}
 """Damage by task and strength, light first."""
 
 

@@ -129,8 +129,9 @@ def activity_of(nets: torch.nn.Module, run: Callable[[], object]) -> dict[str, T
 
     hooks = [
         module.register_forward_hook(watch(name))
-        for name, module in nets.named_modules() if isinstance(module, Conv) and module.relu
-    ]  # fmt: skip
+        for name, module in nets.named_modules()
+        if isinstance(module, Conv) and module.relu
+    ]
     run()
     for hook in hooks:
         hook.remove()
@@ -272,20 +273,27 @@ def fit(
         if step % schedule.every == 0 and step < schedule.revive_until * steps:
             torch.manual_seed(schedule.seed + step)  # a run that goes on does as one that was never stopped
             revived += revive(nets, activity_of(nets, partial(losses_of, nets, batch)))
-        save(checkpoint, {
-            "net": nets.state_dict(), "average": average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in both], "step": step,
-            "config": {name: net.config.to_dict() for name, net in lites(nets).items()},
-        })  # fmt: skip
+        save(
+            checkpoint,
+            {
+                "net": nets.state_dict(),
+                "average": average.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in both],
+                "step": step,
+                "config": {name: net.config.to_dict() for name, net in lites(nets).items()},
+            },
+        )
         if not ends:
             continue
         with narrow():
             scores = validate(average)
         entry = {
-            "step": step, "revived": revived, "seconds_per_step": seconds,
+            "step": step,
+            "revived": revived,
+            "seconds_per_step": seconds,
             "scores": {k: round(v, 4) for k, v in scores.items()},
             "loss": {name: total / schedule.every for name, total in running.items()},
-        }  # fmt: skip
+        }
         running.clear()
         with log.open("a") as file:
             file.write(json.dumps(entry) + "\n")

@@ -110,9 +110,15 @@ def main(
     upscale = lites(load_checkpoint(start))["upscale"]
     config = CONFIG if size == 1 else CONFIG.scaled(size)
     batches = Windows(
-        data, radius=config.radius, crop=crop, batch=batch, plain=1, steps=steps, seed=seed,
+        data,
+        radius=config.radius,
+        crop=crop,
+        batch=batch,
+        plain=1,
+        steps=steps,
+        seed=seed,
         small=int(small_until * steps),
-    )  # fmt: skip
+    )
     schedule = Schedule(steps=steps, lr=lr, round_from=round_from, every=every, stop=stop, bf16=bf16, seed=seed)
     nets = Networks({NAME: begun(upscale, config)}).train().to(memory_format=torch.channels_last)
     fit(nets, batches, schedule, out, loss_of, partial(validate, data=data))

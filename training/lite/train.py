@@ -102,9 +102,15 @@ def main(
     configs = {name: config.scaled(size) for name, config in CONFIGS.items()}
     nets = networks(configs["restore"], configs["upscale"]) if start is None else load_checkpoint(start).train()
     batches = Batches(
-        data, radius=configs["restore"].radius, crop=crop, batch=batch, plain=plain, steps=steps, seed=seed,
+        data,
+        radius=configs["restore"].radius,
+        crop=crop,
+        batch=batch,
+        plain=plain,
+        steps=steps,
+        seed=seed,
         small=int(small_until * steps),
-    )  # fmt: skip
+    )
     schedule = Schedule(steps=steps, lr=lr, round_from=round_from, every=every, stop=stop, bf16=bf16, seed=seed)
     placed = nets.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     fit(placed, batches, schedule, out, partial(loss_of, alone=alone), partial(validate, data=data))

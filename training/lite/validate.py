@@ -121,23 +121,39 @@ def summary(rows: Iterable[Row]) -> Table:
     for row in rows:
         for group in (row.group, "all"):
             groups[group, row.strength].append(row)
-    table = Table("class", "strength", "Lanczos", "ours", "gain dB", "SSIM gain", "worst clip", "chroma: Lanczos",
-                  "gain dB", "worse")  # fmt: skip
+    table = Table(
+        "class",
+        "strength",
+        "Lanczos",
+        "ours",
+        "gain dB",
+        "SSIM gain",
+        "worst clip",
+        "chroma: Lanczos",
+        "gain dB",
+        "worse",
+    )
     last = ""
-    for (group, strength), found in sorted(groups.items(), key=lambda g: (g[0][0] == "all", g[0][0],
-                                                                         STRENGTHS.index(g[0][1]))):  # fmt: skip
+    for (group, strength), found in sorted(
+        groups.items(), key=lambda g: (g[0][0] == "all", g[0][0], STRENGTHS.index(g[0][1]))
+    ):
         if group != last:
             table.add_section()
             last = group
         mean = {f.name: float(np.mean([getattr(r, f.name) for r in found])) for f in fields(Row) if f.type == "float"}
         worst = min(found, key=lambda r: r.gain)
         table.add_row(
-            group, strength, f"{mean['plain_psnr']:.2f} {mean['plain_ssim']:.4f}",
+            group,
+            strength,
+            f"{mean['plain_psnr']:.2f} {mean['plain_ssim']:.4f}",
             f"{mean['psnr']:.2f} {mean['ssim']:.4f}",
-            f"{np.mean([r.gain for r in found]):+.2f}", f"{mean['ssim'] - mean['plain_ssim']:+.4f}",
-            f"{worst.clip} {worst.gain:+.2f}", f"{mean['plain_chroma']:.2f}",
-            f"{mean['chroma'] - mean['plain_chroma']:+.2f}", f"{sum(r.worse for r in found)}/{len(found)}",
-        )  # fmt: skip
+            f"{np.mean([r.gain for r in found]):+.2f}",
+            f"{mean['ssim'] - mean['plain_ssim']:+.4f}",
+            f"{worst.clip} {worst.gain:+.2f}",
+            f"{mean['plain_chroma']:.2f}",
+            f"{mean['chroma'] - mean['plain_chroma']:+.2f}",
+            f"{sum(r.worse for r in found)}/{len(found)}",
+        )
     return table
 
 

@@ -16,12 +16,33 @@ FOLDER = Path(__file__).parent
 HELDOUT = ("heldout.tsv", "heldout_second.tsv", "heldout_third.tsv", "heldout_fourth.tsv", "heldout_fifth.tsv")
 """Files of prompts that nothing is trained on."""
 _AROUND = (
-    "{0} in the {1}", "{0} on the {1} {2}", "{0} when the {1} {2}s", "{0} during the {1}", "{0} for the {1}",
-    "{0} behind the {1}", "{0}, {1} {2}", "{0}. {1} {2} {3}", "{0} ({1} {2})", "the {1}: {0}", "{1} {2}: {0}",
-    "{1}, {0}", "the {1} {2} is {3}, {0}", "in the {1} {2}, {0}", "my {1} {2}. {0}", "{0} of {1} {2}", "{1} {0}",
-    "{0} {1}", "{0} so that the {1} {2}s", "{0} because the {1} is {2}", "{1} {2} {3}. {0}", "{0} by {1} {2}",
-    "{0} on every {1}", "{0} since the {1} {2}", "i {1} my {2}, {0}", "{0} at the {1} of the {2}",
-)  # fmt: skip
+    "{0} in the {1}",
+    "{0} on the {1} {2}",
+    "{0} when the {1} {2}s",
+    "{0} during the {1}",
+    "{0} for the {1}",
+    "{0} behind the {1}",
+    "{0}, {1} {2}",
+    "{0}. {1} {2} {3}",
+    "{0} ({1} {2})",
+    "the {1}: {0}",
+    "{1} {2}: {0}",
+    "{1}, {0}",
+    "the {1} {2} is {3}, {0}",
+    "in the {1} {2}, {0}",
+    "my {1} {2}. {0}",
+    "{0} of {1} {2}",
+    "{1} {0}",
+    "{0} {1}",
+    "{0} so that the {1} {2}s",
+    "{0} because the {1} is {2}",
+    "{1} {2} {3}. {0}",
+    "{0} by {1} {2}",
+    "{0} on every {1}",
+    "{0} since the {1} {2}",
+    "i {1} my {2}, {0}",
+    "{0} at the {1} of the {2}",
+)
 EACH = 5
 """Prompts that are made of each frame by itself."""
 _SLOT = re.compile(r"\{(\w+)(-?)(?:/([023+]))?\}")

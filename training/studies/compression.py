@@ -202,9 +202,15 @@ class Study:
         return sum(self.counts(strategy, contrast))
 
     def run(
-        self, name: str, seed: int, schedule: Sequence[Strategy], *, share: float = COMMON, contrast: bool = False,
+        self,
+        name: str,
+        seed: int,
+        schedule: Sequence[Strategy],
+        *,
+        share: float = COMMON,
+        contrast: bool = False,
         decay: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Train with a strategy for each quarter of ``steps``, and on with the last until ``share`` is spent.
 
         ``share`` is of the operations that ``steps`` on whole crops take; ``decay`` lets the learning rate fall to
@@ -250,11 +256,19 @@ class Study:
                 print(f"{self.network} {name} {seed} {step} {spent / limit:.2f} {score:.3f} dB", flush=True)
         if o.steps in keep:
             torch.save(net.state_dict(), keep[o.steps])
-        write(path, {
-            "name": name, "seed": seed, "contrast": contrast, "limit": limit, "input": self.cases.input,
-            "strategies": [s.label for s in schedule], "costs": [self.flops(s, contrast) for s in schedule],
-            "curve": curve,
-        })  # fmt: skip
+        write(
+            path,
+            {
+                "name": name,
+                "seed": seed,
+                "contrast": contrast,
+                "limit": limit,
+                "input": self.cases.input,
+                "strategies": [s.label for s in schedule],
+                "costs": [self.flops(s, contrast) for s in schedule],
+                "curve": curve,
+            },
+        )
 
     def _states(self) -> dict[int, Path]:
         return {self.options.steps * i // QUARTERS: self.folder / f"state {i}.pt" for i in range(QUARTERS + 1)}
@@ -281,13 +295,16 @@ class Study:
         }
         chosen = {
             f"{budget:g} {name}": choose(done, cost, budget)
-            for name, cost in costs.items() for budget in sorted({*BUDGETS, o.budget})
-        }  # fmt: skip
+            for name, cost in costs.items()
+            for budget in sorted({*BUDGETS, o.budget})
+        }
         content |= {
-            "strategies": [s.label for s in menu], "costs": costs,
-            "update": self.counts(WHOLE)[1], "flops": len(done) * o.samples * sum(self.counts(s)[0] for s in menu),
+            "strategies": [s.label for s in menu],
+            "costs": costs,
+            "update": self.counts(WHOLE)[1],
+            "flops": len(done) * o.samples * sum(self.counts(s)[0] for s in menu),
             "schedules": {key: [menu[i].label for i in numbers] for key, numbers in chosen.items()},
-        }  # fmt: skip
+        }
         write(path, content)
         return [menu[i] for i in chosen[f"{o.budget:g} {'step' if whole_steps else 'gradient'}"]]
 

@@ -44,10 +44,12 @@ def part_of(batch: Batch, strategy: Strategy, generator: torch.Generator) -> tup
         value: Tensor = getattr(batch, field.name)
         if field.name in ("y", "uv", "goal_y", "goal_uv"):
             by = CROP // value.shape[-1]
-            value = torch.stack([
-                value[i, :, top // by : (top + height) // by, left // by : (left + width) // by]
-                for i, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True))
-            ])  # fmt: skip
+            value = torch.stack(
+                [
+                    value[i, :, top // by : (top + height) // by, left // by : (left + width) // by]
+                    for i, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True))
+                ]
+            )
         cut[field.name] = value[:kept]
     return Batch(**cut), torch.stack((tops, lefts), 1)
 

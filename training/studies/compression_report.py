@@ -62,13 +62,18 @@ def summaries(runs: Sequence[Run], update: int) -> list[dict[str, Any]]:
             for axis, values in shares.items():
                 value = reached(run["curve"], end["psnr"], axis)
                 values.append(value and value / end[axis])
-        rows.append({
-            "name": name, "seeds": [run["seed"] for run in group], "strategies": group[0]["strategies"], **shares,
-            "steps": [run["curve"][-1]["step"] for run in group],
-            "gain at aim": [gain_at(run, AIM) for run in group],
-            "ends at": group[0]["curve"][-1]["flops"] / group[0]["limit"],
-            "gain at end": [run["curve"][-1]["psnr"] - run["input"] for run in group],
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": name,
+                "seeds": [run["seed"] for run in group],
+                "strategies": group[0]["strategies"],
+                **shares,
+                "steps": [run["curve"][-1]["step"] for run in group],
+                "gain at aim": [gain_at(run, AIM) for run in group],
+                "ends at": group[0]["curve"][-1]["flops"] / group[0]["limit"],
+                "gain at end": [run["curve"][-1]["psnr"] - run["input"] for run in group],
+            }
+        )
     return rows
 
 
@@ -84,10 +89,11 @@ def listed(values: Sequence[float | None]) -> str:
 def table(network: str, rows: Sequence[dict[str, Any]], measured: dict[str, Any]) -> str:
     """The results of one network in Markdown."""
     lines = [
-        f"### {network}", "",
+        f"### {network}",
+        "",
         f"| run | strategy by quarter | operations | gradients' | CPU seconds | dB gained at {AIM:g} | dB at its end |",
         "| --- | --- | --- | --- | --- | --- | --- |",
-    ]  # fmt: skip
+    ]
     for row in rows:
         strategies = "; ".join(row["strategies"]) if len(set(row["strategies"])) > 1 else row["strategies"][0]
         lines.append(
@@ -96,10 +102,12 @@ def table(network: str, rows: Sequence[dict[str, Any]], measured: dict[str, Any]
             f"| {row['ends at']:.1f}: {listed(row['gain at end'])} |"
         )
     lines += [
-        "", "Squared bias / variance of a step's gradient:", "",
+        "",
+        "Squared bias / variance of a step's gradient:",
+        "",
         "| strategy | cost of a gradient | of a step | 0 % | 25 % | 50 % | 75 % | 100 % |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]  # fmt: skip
+    ]
     costs = measured["costs"]
     for index, label in enumerate(measured["strategies"]):
         cells = (f"{stage[index]['bias']:.3f} / {stage[index]['variance']:.2f}" for stage in measured["stages"])

@@ -70,9 +70,9 @@ def fit(scale: int, minutes: float, batch: int = 8) -> Ipt:
             group["lr"] = 2e-3 * min(1, step / 50) * (1 - spent) ** 0.5
         places = rng.integers(0, 192 - side + 1, (batch, 2))
         chosen = rng.integers(0, len(pictures), batch)
-        goal = torch.stack([
-            pictures[i, :, y : y + side, x : x + side] for i, (y, x) in zip(chosen, places, strict=True)
-        ])  # fmt: skip
+        goal = torch.stack(
+            [pictures[i, :, y : y + side, x : x + side] for i, (y, x) in zip(chosen, places, strict=True)]
+        )
         loss = (net(degraded(goal, scale)) - goal).abs().mean()
         optimizer.zero_grad()
         loss.backward()

@@ -135,8 +135,10 @@ def report(results: dict[str, dict[str, float]], models: int) -> str:
     """The table: means, and behind ± half of what the models' means differ by."""
     rows = []
     for way in WAYS:
-        of_model = [[r for key, r in results.items() if key.split("|")[0] == str(m) and key.split("|")[3] == way]
-                    for m in range(models)]  # fmt: skip
+        of_model = [
+            [r for key, r in results.items() if key.split("|")[0] == str(m) and key.split("|")[3] == way]
+            for m in range(models)
+        ]
         if not all(of_model):
             continue
         every = [result for part in of_model for result in part]

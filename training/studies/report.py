@@ -38,12 +38,16 @@ def sensitivity(results: Results, tasks: Sequence[str]) -> str:
         ("group", "parameters", *tasks, "mean", "a 1000 parameters", "tuned for all tasks"),
         [
             (
-                group, f"{size:,}", *(f"{gain:+.3f}" for gain in gains), f"{total:+.3f}",
-                f"{1000 * total / size:+.4f}", f"{together:+.3f}",
+                group,
+                f"{size:,}",
+                *(f"{gain:+.3f}" for gain in gains),
+                f"{total:+.3f}",
+                f"{1000 * total / size:+.4f}",
+                f"{together:+.3f}",
             )
             for total, group, size, together, gains in rows
         ],
-    )  # fmt: skip
+    )
 
 
 def _row(curves: Sequence[Sequence[float]], ranks: Sequence[int]) -> list[str]:
@@ -124,9 +128,7 @@ def comparison(results: Results, tasks: Sequence[str]) -> str:
         if name not in ("input", "backbone", alone) and {alone, "muon"} <= totals.keys():
             share = f"{100 * (totals[name] - totals[alone]) / (totals['muon'] - totals[alone]):.0f} %"
         more = f"{100 * (len(tasks) - 1)} %" if name == "muon" else f"{100 * extra / size:.1f} %"
-        rows.append(
-            (words, more, *(f"{scores[name][task]:.2f}" for task in tasks), f"{totals[name]:.3f}", share)
-        )  # fmt: skip
+        rows.append((words, more, *(f"{scores[name][task]:.2f}" for task in tasks), f"{totals[name]:.3f}", share))
     return table(("", "extra parameters", *tasks, "mean", "share of (b)'s gain over (a)"), rows)
 
 
@@ -136,10 +138,12 @@ def tables(results: Results, tasks: Sequence[str], ranks: Sequence[int]) -> str:
     for how in ("muon", "adam"):
         if f"energy/{how}/{tasks[-1]}" in results:
             text += [
-                f"## Rank: energy of the changes by {how}, per cent\n", energy(results, how, tasks, ranks, False),
+                f"## Rank: energy of the changes by {how}, per cent\n",
+                energy(results, how, tasks, ranks, False),
                 energy(results, how, tasks, ranks, True),
-                f"## Rank: dB gained with the changes by {how} cut\n", cuts(results, how, tasks, ranks),
-            ]  # fmt: skip
+                f"## Rank: dB gained with the changes by {how} cut\n",
+                cuts(results, how, tasks, ranks),
+            ]
     text += ["## Comparison: dB\n", comparison(results, tasks)]
     if "recommended" in results:
         chosen = ((name, str(rank)) for name, rank in results["recommended"].items())

@@ -162,9 +162,14 @@ class Bench:
         return tuple(torch.cat(planes) for planes in zip(*parts, strict=True)), torch.cat(mixes)
 
     def train(
-        self, net: Lite, tasks: Sequence[str], steps: int, lr: float,
-        only: Iterable[Tensor] | None = None, adam: bool = False,
-    ) -> Lite:  # fmt: skip
+        self,
+        net: Lite,
+        tasks: Sequence[str],
+        steps: int,
+        lr: float,
+        only: Iterable[Tensor] | None = None,
+        adam: bool = False,
+    ) -> Lite:
         """Train ``net`` for ``tasks``, of its weights ``only`` some, by Muon as :mod:`training.lite.train` or Adam."""
         chosen = {id(p) for p in (net.parameters() if only is None else only)}
         for p in net.parameters():
@@ -312,9 +317,7 @@ def after(
     lr: float,
 ) -> None:
     """Score of a network tuned for all tasks together for ``steps`` steps."""
-    tuned = results.network(
-        name, lambda: bench.train(bench.fresh(ranks, base), bench.tasks, steps, lr)
-    )  # fmt: skip
+    tuned = results.network(name, lambda: bench.train(bench.fresh(ranks, base), bench.tasks, steps, lr))
     results.get(name, lambda: bench.score(bench.fresh(ranks, tuned)))
 
 

@@ -191,9 +191,14 @@ class Vit(nn.Module):
         return table[down.expand(-1, rows, columns), right.expand(-1, rows, columns)].flatten(1, 2)
 
     def forward(
-        self, y: Tensor, uv: Tensor, mix: Tensor, places: Tensor, strategy: Strategy = WHOLE,
+        self,
+        y: Tensor,
+        uv: Tensor,
+        mix: Tensor,
+        places: Tensor,
+        strategy: Strategy = WHOLE,
         generator: torch.Generator | None = None,
-    ) -> Output:  # fmt: skip
+    ) -> Output:
         """Restore the centre frames of windows, with a ``mix`` of tasks ``[batch, tasks]`` each."""
         c, half_patch = self.config, strategy.patch // 2
         with torch.autocast("cpu", enabled=False):  # small differences of large numbers

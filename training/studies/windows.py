@@ -34,9 +34,11 @@ class Windows:
     def planes(self, index: Sequence[int] | slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """``y``, ``uv``, ``goal_y``, ``goal_uv`` of some windows, as the lite networks take them."""
         return (
-            to_luma(self.y[index]), to_chroma(self.uv[index]),
-            to_luma(self.goal_y[index]), to_chroma(self.goal_uv[index]),
-        )  # fmt: skip
+            to_luma(self.y[index]),
+            to_chroma(self.uv[index]),
+            to_luma(self.goal_y[index]),
+            to_chroma(self.goal_uv[index]),
+        )
 
 
 def _eight_bit(x: Tensor, span: int, zero: int) -> Array:

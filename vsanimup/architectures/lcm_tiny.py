@@ -116,15 +116,27 @@ class Autoencoder(nn.Module):
         half, quarter, latents = config.half, config.quarter, config.latent_channels
         self.latent_channels = latents
         self.encoder = Coder(
-            nn.PixelUnshuffle(2), convolution(12, half), Block(half),
-            nn.PixelUnshuffle(2), convolution(4 * half, quarter), Block(quarter), Block(quarter),
+            nn.PixelUnshuffle(2),
+            convolution(12, half),
+            Block(half),
+            nn.PixelUnshuffle(2),
+            convolution(4 * half, quarter),
+            Block(quarter),
+            Block(quarter),
             convolution(quarter, latents),
-        )  # fmt: skip
+        )
         self.decoder = Coder(
-            convolution(latents, quarter), Block(quarter), Block(quarter), Block(quarter),
-            convolution(quarter, 4 * half), nn.PixelShuffle(2), Block(half), Block(half),
-            convolution(half, 12), nn.PixelShuffle(2),
-        )  # fmt: skip
+            convolution(latents, quarter),
+            Block(quarter),
+            Block(quarter),
+            Block(quarter),
+            convolution(quarter, 4 * half),
+            nn.PixelShuffle(2),
+            Block(half),
+            Block(half),
+            convolution(half, 12),
+            nn.PixelShuffle(2),
+        )
         self.register_buffer("spread", torch.ones(()))
 
     @torch.no_grad()
@@ -276,11 +288,15 @@ class Tiny(nn.Module):
         self.config = config
         self.autoencoder = Autoencoder(config)
         same: dict[str, Any] = {
-            "in_channels": config.latent_channels, "block_out_channels": tuple(config.widths),
-            "layers_per_block": config.layers, "down_block_types": ("DownBlock2D",) * LEVELS,
-            "cross_attention_dim": config.text, "attention_head_dim": 8, "norm_num_groups": config.groups,
+            "in_channels": config.latent_channels,
+            "block_out_channels": tuple(config.widths),
+            "layers_per_block": config.layers,
+            "down_block_types": ("DownBlock2D",) * LEVELS,
+            "cross_attention_dim": config.text,
+            "attention_head_dim": 8,
+            "norm_num_groups": config.groups,
             "resnet_time_scale_shift": "scale_shift",
-        }  # fmt: skip
+        }
         unet = UNet2DConditionModel(**same, up_block_types=("UpBlock2D",) * LEVELS, out_channels=config.latent_channels)
         net = ControlNetModel(**same)
         net.controlnet_cond_embedding = Hint(config)

@@ -292,6 +292,11 @@ def _rgb(frame: Any, width: int, height: int, source_height: int) -> Any:
     space = {1: "ITU709", 7: "SMPTE240M"}.get(matrix, "ITU601")
     span = "JPEG" if int(frame.color_range) == 2 else "MPEG"
     return frame.reformat(
-        width=width, height=height, format="rgb24", interpolation="BICUBIC",
-        src_colorspace=space, src_color_range=span, dst_color_range="JPEG",
-    ).to_ndarray()  # fmt: skip
+        width=width,
+        height=height,
+        format="rgb24",
+        interpolation="BICUBIC",
+        src_colorspace=space,
+        src_color_range=span,
+        dst_color_range="JPEG",
+    ).to_ndarray()

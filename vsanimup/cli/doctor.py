@@ -54,18 +54,30 @@ def examine() -> list[Check]:
     seen = _look()
     return [
         Check(name="Python", state="ok", found=f"{platform.python_version()}, {sys.executable}"),
-        _core(seen), _plugin(seen), *_backends(), *_models(), _try_here(seen), _try_vspipe(),
-        _bestsource(seen), *_encoders(), *_machine(),
-    ]  # fmt: skip
+        _core(seen),
+        _plugin(seen),
+        *_backends(),
+        *_models(),
+        _try_here(seen),
+        _try_vspipe(),
+        _bestsource(seen),
+        *_encoders(),
+        *_machine(),
+    ]
 
 
 def _look() -> dict[str, Any]:
     """What :func:`look` finds, in a process of its own; ``crash`` when that process died."""
     try:
         done = subprocess.run(
-            module_command("vsanimup.cli.doctor"), capture_output=True, text=True, errors="replace",
-            stdin=subprocess.DEVNULL, timeout=WAIT, check=False,
-        )  # fmt: skip
+            module_command("vsanimup.cli.doctor"),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=WAIT,
+            check=False,
+        )
         last = done.stdout.strip().splitlines()[-1:]
         if done.returncode == 0 and last:
             found: dict[str, Any] = json.loads(last[0])
@@ -217,8 +229,9 @@ def _models() -> list[Check]:
     names = {model.folder.name for model in found}
     checks += [
         Check(name=f"model {name}", state="fail", found=f"missing from {SHIPPED}", remedy=REINSTALL)
-        for name in ("lite-restore", "lite-upscale", "lite-one-pass") if name not in names
-    ]  # fmt: skip
+        for name in ("lite-restore", "lite-upscale", "lite-one-pass")
+        if name not in names
+    ]
     return checks
 
 

@@ -17,8 +17,11 @@ from vsanimup.sizes import count_of, show_bytes
 
 app = typer.Typer(
     help="Restore and enlarge animation with VapourSynth: try it, check the installation, list the models.",
-    no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
-)  # fmt: skip
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
 
 app.command(help=encode_command.HELP)(encode_command.encode)
 app.add_typer(engines.app, name="engines")
@@ -81,9 +84,13 @@ def _demo(
     if frames is not None:
         output = replace(output, frames=min(frames, output.frames))
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"),
-        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(given.name, total=output.frames, rate="")
 
@@ -146,9 +153,11 @@ def scripts(
 
 
 @app.command(
-    "export", add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    "export",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     help="Make a model folder of a checkpoint; needs  pip install 'vsanimup\\[export]'.",
-)  # fmt: skip
+)
 def export_model(context: typer.Context) -> None:
     """``animup export``, which ``export/`` takes over."""
     import importlib
@@ -209,9 +218,14 @@ def models() -> None:
         table = Table("name", "scale", "tasks", "licence", "size", "parameters", "folder")
         for model in (part for one in found for part in one.family()):
             table.add_row(
-                model.name, f"x{model.scale}", ", ".join(model.tasks) or "enlarging", model.licence,
-                show_bytes(model.size()), f"{model.parameters:,}", str(model.folder),
-            )  # fmt: skip
+                model.name,
+                f"x{model.scale}",
+                ", ".join(model.tasks) or "enlarging",
+                model.licence,
+                show_bytes(model.size()),
+                f"{model.parameters:,}",
+                str(model.folder),
+            )
         width = None if sys.stdout.isatty() else 200
         Console(highlight=False, width=width).print(table)
 

@@ -25,9 +25,19 @@ from vsanimup.engines.tensorrt.backend import TensorRtBackend
 from vsanimup.errors import AnimupError, unknown
 
 __all__ = [
-    "BACKENDS", "Array", "Backend", "DeviceArray", "DeviceMemory", "Engine", "Feed", "Result", "Size", "Weights",
-    "choose", "on_host",
-]  # fmt: skip
+    "BACKENDS",
+    "Array",
+    "Backend",
+    "DeviceArray",
+    "DeviceMemory",
+    "Engine",
+    "Feed",
+    "Result",
+    "Size",
+    "Weights",
+    "choose",
+    "on_host",
+]
 
 _AUTO: tuple[Backend, ...] = (TensorRtBackend(), CudaBackend(), CpuBackend())
 """Those that ``"auto"`` looks at, best first; the others are taken by name only."""

@@ -97,9 +97,16 @@ class Backend(Protocol):
         ...
 
     def load(
-        self, network: bytes, *, origin: str, sizes: Mapping[str, Size], device_id: int, streams: int = 1,
-        precision: str = "auto", weights: Weights | None = None,
-    ) -> Engine:  # fmt: skip
+        self,
+        network: bytes,
+        *,
+        origin: str,
+        sizes: Mapping[str, Size],
+        device_id: int,
+        streams: int = 1,
+        precision: str = "auto",
+        weights: Weights | None = None,
+    ) -> Engine:
         """Make an engine of an ONNX network.
 
         ``origin`` names the file in errors; ``sizes`` fixes the symbolic dimensions by name, or gives their ranges;

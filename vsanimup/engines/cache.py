@@ -186,9 +186,13 @@ class Cache:
 
     def _keep(self, name: str, key: Key, engine: bytes, seconds: float) -> None:
         about = {
-            "format": FORMAT, "key": key, "sha256": hashlib.sha256(engine).hexdigest(), "bytes": len(engine),
-            "built": time.time(), "seconds": round(seconds, 2),
-        }  # fmt: skip
+            "format": FORMAT,
+            "key": key,
+            "sha256": hashlib.sha256(engine).hexdigest(),
+            "bytes": len(engine),
+            "built": time.time(),
+            "seconds": round(seconds, 2),
+        }
         try:
             # the JSON file last: without it an engine does not count
             _write(self.folder / f"{name}{SUFFIX}", engine)
@@ -196,8 +200,11 @@ class Cache:
         except OSError as error:
             LOG.warning(
                 "engine %s could not be kept in %s (%s), and is built again next time: make room there, or set %s",
-                name, self.folder, error.strerror or error, VARIABLE,
-            )  # fmt: skip
+                name,
+                self.folder,
+                error.strerror or error,
+                VARIABLE,
+            )
 
     def _sweep(self, name: str) -> None:
         """Delete what a build that was killed left; whoever holds the lock may."""
@@ -208,8 +215,11 @@ class Cache:
     def _unkept(self, name: str, error: Exception, build: Callable[[], bytes]) -> bytes:
         LOG.warning(
             "engines cannot be kept in %s (%s): %s is built each time; make the folder writable, or set %s",
-            self.folder, error, name, VARIABLE,
-        )  # fmt: skip
+            self.folder,
+            error,
+            name,
+            VARIABLE,
+        )
         return build()
 
 

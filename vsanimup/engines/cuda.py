@@ -23,8 +23,11 @@ PROVIDER = "CUDAExecutionProvider"
 INSTALL = "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
 """Both packages have the files of one module, so that the one removed takes away the other's."""
 TYPES = {
-    "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int32)": np.int32, "tensor(int64)": np.int64,
-}  # fmt: skip
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+}
 
 
 class CudaEngine:

@@ -19,9 +19,16 @@ class OnnxRuntimeBackend(ABC):
     builds = False
 
     def load(
-        self, network: bytes, *, origin: str, sizes: Mapping[str, Size], device_id: int, streams: int = 1,
-        precision: str = "auto", weights: Weights | None = None,
-    ) -> Engine:  # fmt: skip
+        self,
+        network: bytes,
+        *,
+        origin: str,
+        sizes: Mapping[str, Size],
+        device_id: int,
+        streams: int = 1,
+        precision: str = "auto",
+        weights: Weights | None = None,
+    ) -> Engine:
         """See :class:`vsanimup.engines.base.Backend`."""
         if weights:
             raise ValueError("this backend takes no weights beside the network's")

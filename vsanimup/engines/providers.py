@@ -126,8 +126,11 @@ def _openvino(device_id: int, precision: str) -> dict[str, str]:
 
 PROVIDERS = (
     ProviderBackend(
-        name="openvino", provider="OpenVINOExecutionProvider", package="onnxruntime-openvino",
-        systems=("linux", "win32"), integers=True,
+        name="openvino",
+        provider="OpenVINOExecutionProvider",
+        package="onnxruntime-openvino",
+        systems=("linux", "win32"),
+        integers=True,
     ),
     ProviderBackend(
         name="directml", provider="DmlExecutionProvider", package="onnxruntime-directml", systems=("win32",)
@@ -136,4 +139,4 @@ PROVIDERS = (
     ProviderBackend(
         name="migraphx", provider="MIGraphXExecutionProvider", package="onnxruntime-migraphx", systems=("linux",)
     ),
-)  # fmt: skip
+)

@@ -43,8 +43,10 @@ class Fallback[Tiled]:
         self._half = lambda: None  # which may hold what is to be let go
         LOG.warning(
             "%s; tiles of %s do not fit, going on with %s: expect other rounding, and see tilesize",
-            reason, _size(before), _size(self._grid(smaller)),
-        )  # fmt: skip
+            reason,
+            _size(before),
+            _size(self._grid(smaller)),
+        )
 
     def run[Result](self, work: Callable[[Tiled], Result]) -> Result:
         """What ``work`` makes with the present tiles, or with smaller ones when it raises :class:`OutOfMemory`."""

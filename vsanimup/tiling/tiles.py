@@ -148,9 +148,15 @@ class Grid:
 
 
 def plan(
-    width: int, height: int, *, tile: tuple[int, int] | None, overlap: tuple[int, int], align: int, most: int,
+    width: int,
+    height: int,
+    *,
+    tile: tuple[int, int] | None,
+    overlap: tuple[int, int],
+    align: int,
+    most: int,
     multiple: int | None = None,
-) -> Grid:  # fmt: skip
+) -> Grid:
     """The grid for a frame of ``width`` x ``height``.
 
     ``tile`` and ``overlap`` are (width, height) and are rounded up to multiples of ``align``; a frame that is one tile
@@ -169,10 +175,12 @@ def plan(
         return Grid(axis(height, tile[1], overlap[1]), axis(width, tile[0], overlap[0]))
     rows = columns = 1
     while True:
-        grid = Grid(*(
-            axis(length, -(-(length + (count - 1) * round_up(shared, align)) // count), shared)
-            for length, count, shared in ((height, rows, overlap[1]), (width, columns, overlap[0]))
-        ))  # fmt: skip
+        grid = Grid(
+            *(
+                axis(length, -(-(length + (count - 1) * round_up(shared, align)) // count), shared)
+                for length, count, shared in ((height, rows, overlap[1]), (width, columns, overlap[0]))
+            )
+        )
         if grid.rows.tile * grid.columns.tile <= most or rows * columns > 4096:
             return grid
         if grid.rows.tile > grid.columns.tile:

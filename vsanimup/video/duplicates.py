@@ -119,8 +119,14 @@ def _moved(before: Array, after: Array, difference: Array) -> bool:
     middle = before + after
     middle *= np.float32(0.5)
     across, down = _slope(middle, 1), _slope(middle, 0)
-    pairs = ((across, across), (across, down), (down, down), (across, difference), (down, difference),
-             (difference, difference))  # fmt: skip
+    pairs = (
+        (across, across),
+        (across, down),
+        (down, down),
+        (across, difference),
+        (down, difference),
+        (difference, difference),
+    )
     moments = np.stack([_blocks(np.multiply(a, b, out=middle), PART) for a, b in pairs]).astype(np.float64)
     distance, share, _ = _displacement(moments.mean(1))
     if distance > MOTION[0] and share > MOTION[1]:

@@ -8,9 +8,13 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 COEFFICIENTS = {
-    1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
     9: (0.2627, 0.0593),
-}  # fmt: skip
+}
 """Weights of red and blue in luma, by ``_Matrix`` (ITU-T H.273)."""
 
 

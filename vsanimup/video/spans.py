@@ -15,9 +15,16 @@ MEMORY = 512 << 20
 
 
 def spans_of(
-    clip: vs.VideoNode, function: str, *, dedup: bool, scenecut: bool, reach: int, restored_reach: int, streams: int,
+    clip: vs.VideoNode,
+    function: str,
+    *,
+    dedup: bool,
+    scenecut: bool,
+    reach: int,
+    restored_reach: int,
+    streams: int,
     noisiest: float = NOISIEST,
-) -> vs.VideoNode:  # fmt: skip
+) -> vs.VideoNode:
     """A tiny clip, as long as ``clip``, whose frames tell by the properties :data:`vsanimup.bridge.SPAN` of its frames.
 
     ``dedup`` looks for runs of frames that show one drawing; without, each frame is one, as each restored frame is.
@@ -71,6 +78,15 @@ def _looked_at(
         held = max(cell + 2, min(cell + CELL + streams, MEMORY // size))
         clip.std.SetVideoCache(mode=1, fixedsize=1, maxsize=held)
     return block_node(
-        clip, process, function=function, grid=CELL if dedup else 1, before=reach, after=reach, width=1, height=1,
-        format=vs.GRAY8, streams=streams, cached_blocks=2 * CELL,
-    )  # fmt: skip
+        clip,
+        process,
+        function=function,
+        grid=CELL if dedup else 1,
+        before=reach,
+        after=reach,
+        width=1,
+        height=1,
+        format=vs.GRAY8,
+        streams=streams,
+        cached_blocks=2 * CELL,
+    )

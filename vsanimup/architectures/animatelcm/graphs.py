@@ -86,9 +86,14 @@ class Denoiser(nn.Module):
         return y
 
     def noise_of(
-        self, latents: Tensor, timestep: Tensor, text: Tensor, mask: Tensor, *residuals: Tensor,
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text: Tensor,
+        mask: Tensor,
+        *residuals: Tensor,
         memory: Remembers | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """The noise ε that the network sees in ``latents``, in the network's precision."""
         unet: Any = self.unet
         motion: Any = self.motion
@@ -137,10 +142,19 @@ class Denoiser(nn.Module):
         return self.step(*inputs, memory=memory.get("memory"))
 
     def step(
-        self, latents: Tensor, noise: Tensor, timestep: Tensor, signal: Tensor, spread: Tensor,
-        next_signal: Tensor, next_spread: Tensor, text: Tensor, mask: Tensor, *residuals: Tensor,
+        self,
+        latents: Tensor,
+        noise: Tensor,
+        timestep: Tensor,
+        signal: Tensor,
+        spread: Tensor,
+        next_signal: Tensor,
+        next_spread: Tensor,
+        text: Tensor,
+        mask: Tensor,
+        *residuals: Tensor,
         memory: Remembers | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """The latents for the next timestep."""
         found = self.noise_of(latents, timestep, text, mask, *residuals, memory=memory).float()
         scaled, data = timestep * TIMESTEP_SCALE, DATA_SPREAD**2
@@ -333,9 +347,16 @@ def plain(net: Any, slices: int = 1) -> Any:
 
 
 def example_of_denoise(
-    widths: tuple[int, ...], text_channels: int, frames: int, height: int, width: int, control: bool, *,
-    channels: int = 4, layers: int = 2,
-) -> dict[str, Tensor]:  # fmt: skip
+    widths: tuple[int, ...],
+    text_channels: int,
+    frames: int,
+    height: int,
+    width: int,
+    control: bool,
+    *,
+    channels: int = 4,
+    layers: int = 2,
+) -> dict[str, Tensor]:
     """Random inputs of a denoiser, by name; two scenes where there are two frames.
 
     ``channels`` are those of latents, ``layers`` those of a down block.
@@ -343,9 +364,12 @@ def example_of_denoise(
     latents, text = torch.randn(frames, channels, height, width), torch.randn(1, CONTEXT, text_channels)
     alpha, following = alphas()[499], alphas()[249]
     scalars = {
-        "timestep": torch.tensor(499.0), "signal": alpha.sqrt(), "spread": (1 - alpha).sqrt(),
-        "next_signal": following.sqrt(), "next_spread": (1 - following).sqrt(),
-    }  # fmt: skip
+        "timestep": torch.tensor(499.0),
+        "signal": alpha.sqrt(),
+        "spread": (1 - alpha).sqrt(),
+        "next_signal": following.sqrt(),
+        "next_spread": (1 - following).sqrt(),
+    }
     scene = torch.arange(frames) * 2 // max(frames, 1)
     mask = torch.where(scene[:, None] == scene[None], 0.0, -10000.0)
     inputs = {"latents": latents, "noise": torch.randn_like(latents)}
@@ -366,9 +390,7 @@ MEMORY = "keys", "values", "scores"
 """What a motion module remembers, see :class:`vsanimup.architectures.animatelcm.memory.Memory`."""
 
 
-def example_of_memory(
-    layout: Sequence[tuple[int, int]], plain: dict[str, Tensor], slots: int
-) -> dict[str, Tensor]:  # fmt: skip
+def example_of_memory(layout: Sequence[tuple[int, int]], plain: dict[str, Tensor], slots: int) -> dict[str, Tensor]:
     """Random inputs of a denoiser with memory, by name, given those of the denoiser and the motion modules' layout.
 
     The first frames see all slots but the last. The orders alone decide what is kept: what small differences of scores

@@ -130,9 +130,13 @@ class PlainAttention:
         self.slices = slices
 
     def __call__(
-        self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None, temb: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
         assert attention_mask is None and attn.spatial_norm is None
         before, picture = hidden_states, hidden_states.ndim == 4
         if picture:  # the autoencoder's
@@ -219,9 +223,7 @@ class MotionBlock(nn.Module):
         self, x: Tensor, positions: Tensor, mask: Tensor, earlier: Sequence[KeysValues | None]
     ) -> tuple[Tensor, list[KeysValues]]:
         seen = []
-        for norm, attention, before in zip(
-            (self.norm1, self.norm2), (self.attn1, self.attn2), earlier, strict=True
-        ):  # fmt: skip
+        for norm, attention, before in zip((self.norm1, self.norm2), (self.attn1, self.attn2), earlier, strict=True):
             mixed, pair = attention(norm(x) + positions, mask, before)
             x = x + mixed
             seen.append(pair)
@@ -258,9 +260,13 @@ class Motion(nn.Module):
         return (flat * self.norm.weight[:, None] + self.norm.bias[:, None]).reshape(x.shape).to(x.dtype)
 
     def forward(
-        self, x: Tensor, positions: Tensor, mask: Tensor, earlier: Sequence[KeysValues] | None = None,
+        self,
+        x: Tensor,
+        positions: Tensor,
+        mask: Tensor,
+        earlier: Sequence[KeysValues] | None = None,
         earlier_mask: Tensor | None = None,
-    ) -> tuple[Tensor, list[KeysValues]]:  # fmt: skip
+    ) -> tuple[Tensor, list[KeysValues]]:
         """``earlier`` are keys and values of other frames for both attentions, and ``earlier_mask [frames, others]``
         says who sees them. Gives all the keys and values of both beside the result."""
         frames, channels, height, width = x.shape

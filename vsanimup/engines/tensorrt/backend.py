@@ -41,9 +41,16 @@ class TensorRtBackend:
         return device.memory(device_id)
 
     def load(
-        self, network: bytes, *, origin: str, sizes: Mapping[str, Size], device_id: int, streams: int = 1,
-        precision: str = "auto", weights: Weights | None = None,
-    ) -> Engine:  # fmt: skip
+        self,
+        network: bytes,
+        *,
+        origin: str,
+        sizes: Mapping[str, Size],
+        device_id: int,
+        streams: int = 1,
+        precision: str = "auto",
+        weights: Weights | None = None,
+    ) -> Engine:
         """See :class:`vsanimup.engines.base.Backend`."""
         return self._open(network, origin, sizes, device_id, streams, precision, weights)
 
@@ -54,9 +61,15 @@ class TensorRtBackend:
         return self._open(path, str(path), sizes, device_id, streams, precision, None)
 
     def _open(
-        self, network: bytes | Path, origin: str, sizes: Mapping[str, Size], device_id: int, streams: int,
-        precision: str, weights: Weights | None,
-    ) -> Engine:  # fmt: skip
+        self,
+        network: bytes | Path,
+        origin: str,
+        sizes: Mapping[str, Size],
+        device_id: int,
+        streams: int,
+        precision: str,
+        weights: Weights | None,
+    ) -> Engine:
         from vsanimup.engines.tensorrt.plans import Request, Target, plan
         from vsanimup.engines.tensorrt.runner import Runner
 

@@ -104,9 +104,12 @@ def find() -> Library:
 def _logger(module: Any) -> Any:
     severity = module.ILogger.Severity
     levels = {
-        severity.INTERNAL_ERROR: logging.ERROR, severity.ERROR: logging.ERROR, severity.WARNING: logging.WARNING,
-        severity.INFO: logging.DEBUG, severity.VERBOSE: logging.NOTSET,
-    }  # fmt: skip
+        severity.INTERNAL_ERROR: logging.ERROR,
+        severity.ERROR: logging.ERROR,
+        severity.WARNING: logging.WARNING,
+        severity.INFO: logging.DEBUG,
+        severity.VERBOSE: logging.NOTSET,
+    }
 
     class Logger(module.ILogger):  # type: ignore[misc]
         """Errors go to the builds that listen, or to the engine that runs on the thread, and come back as exceptions;

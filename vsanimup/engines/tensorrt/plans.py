@@ -145,9 +145,12 @@ def plan(library: Library, request: Request, target: Target, cache: Cache, repor
         def make() -> bytes:
             with _prepared(request, model, precision, {} if changes else weights) as network:
                 job = Job(
-                    network=network, origin=request.origin, sizes=request.sizes,
-                    refit=sorted(weights) if changes else (), compute_capability=_asked(library, target),
-                )  # fmt: skip
+                    network=network,
+                    origin=request.origin,
+                    sizes=request.sizes,
+                    refit=sorted(weights) if changes else (),
+                    compute_capability=_asked(library, target),
+                )
                 return build(library, job, report)
 
         return Plan(data=cache.get(entry.label(target), entry.key(target, changes), make), refit=changes)
@@ -196,10 +199,16 @@ class _Entry:
                 *(part for name in sorted(weights) for part in (name.encode(), weights[name].tobytes()))
             )
         return {
-            "job": self._job, "model_sha256": self.digest, "precision": self.precision,
-            "sizes": dict(self.request.sizes), "weights": change, "library": self.library.name,
-            "library_version": self.library.version, "animup": importlib.metadata.version("vsanimup"), **target.key,
-        }  # fmt: skip
+            "job": self._job,
+            "model_sha256": self.digest,
+            "precision": self.precision,
+            "sizes": dict(self.request.sizes),
+            "weights": change,
+            "library": self.library.name,
+            "library_version": self.library.version,
+            "animup": importlib.metadata.version("vsanimup"),
+            **target.key,
+        }
 
 
 def _hash(*parts: bytes) -> str:
@@ -257,9 +266,7 @@ def _precision(request: Request, model: onnx.ModelProto) -> str:
 
 
 @contextlib.contextmanager
-def _prepared(
-    request: Request, model: onnx.ModelProto, precision: str, weights: Weights
-) -> Iterator[bytes | Path]:  # fmt: skip
+def _prepared(request: Request, model: onnx.ModelProto, precision: str, weights: Weights) -> Iterator[bytes | Path]:
     """The network as it is to be built: converted, and compared with what it was."""
     from vsanimup.engines.tensorrt import precision as narrow
 

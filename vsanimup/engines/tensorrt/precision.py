@@ -26,11 +26,30 @@ LIMITS = {"fp16": 0.02, "bf16": 0.1}
 NARROW = {"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"}
 """Operators that take most of the time: always of 16 bits."""
 WIDE = {
-    "BatchNormalization", "CumSum", "Exp", "GlobalAveragePool", "GroupNormalization", "InstanceNormalization",
-    "LayerNormalization", "Log", "LogSoftmax", "LpNormalization", "MeanVarianceNormalization", "Pow",
-    "RMSNormalization", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMean", "ReduceProd",
-    "ReduceSum", "ReduceSumSquare", "Softmax", "Sqrt",
-}  # fmt: skip
+    "BatchNormalization",
+    "CumSum",
+    "Exp",
+    "GlobalAveragePool",
+    "GroupNormalization",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "Log",
+    "LogSoftmax",
+    "LpNormalization",
+    "MeanVarianceNormalization",
+    "Pow",
+    "RMSNormalization",
+    "Reciprocal",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSumExp",
+    "ReduceMean",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "Softmax",
+    "Sqrt",
+}
 """Operators that sum many values or span many magnitudes: always of 32 bits. All others are as their inputs are."""
 WIDE_INPUTS = {"Resize": {1, 2}, "Upsample": {1}, "Dropout": {1, 2}}
 """Inputs that have 32 bits whatever the operator has."""

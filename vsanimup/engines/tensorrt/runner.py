@@ -117,9 +117,7 @@ class Runner:
             # it records graphs by itself, when its kernels are ready
             config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             # Lazily made kernels would take over in the middle of a clip, and round otherwise.
-            config.dynamic_shapes_kernel_specialization_strategy = (
-                trt.DynamicShapesKernelSpecializationStrategy.EAGER
-            )  # fmt: skip
+            config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
             context = self._engine.create_execution_context(config)
         else:
             context = self._engine.create_execution_context()
