@@ -11,9 +11,10 @@ import vapoursynth as vs
 from conftest import drawn
 
 from training.data.media import STRENGTHS, Planes, asp, encode, halve, hevc, jpeg, mpeg2, noise, to_planes, vhs, web
-from vsanimup.diagnosis import CELL, MIXES, PROPERTY, decision, estimate, graph, mix_text, parse_mix_text, probe
+from vsanimup.diagnosis import CELL, MIXES, PROPERTY, decision, estimate, graph, probe
 from vsanimup.diagnosis.measures import measure, tiles
 from vsanimup.errors import AnimupError
+from vsanimup.tasks import CLEAN, TaskMix
 
 core = vs.core
 CODEC, STREAM, TAPE = (MIXES[state] for state in ("codec", "stream", "tape"))
@@ -63,11 +64,11 @@ def clean(request: pytest.FixtureRequest) -> Planes:
 
 def test_mix_text_round_trip() -> None:
     for mix in MIXES.values():
-        assert parse_mix_text(mix_text(mix)) == mix
-    assert mix_text({}) == ""
-    assert mix_text(CODEC) == "deblock"
-    assert mix_text(dict(reversed(TAPE.items()))) == "0.5*deblock+denoise+dehalo+dechroma"
-    assert mix_text({"deblock": 0.0, "denoise": 0.25}) == "0.25*denoise"
+        assert TaskMix.of_property(str(mix)) == mix
+    assert str(CLEAN) == ""
+    assert str(CODEC) == "deblock"
+    assert str(TaskMix(dict(reversed(TAPE.items())))) == "0.5*deblock+denoise+dehalo+dechroma"
+    assert str(TaskMix({"deblock": 0.0, "denoise": 0.25})) == "0.25*denoise"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_mix_text_round_trip() -> None:
 )
 def test_mix_text_refuses(text: str) -> None:
     with pytest.raises(AnimupError):
-        parse_mix_text(text)
+        TaskMix.of_property(text)
 
 
 def test_clean_is_clean(clean: Planes) -> None:
@@ -269,7 +270,7 @@ def test_probe_looks_at_the_frames_of_its_cell(length: int, monkeypatch: pytest.
 def test_probe_agrees_with_estimate_on_large_clips() -> None:
     source = cartoon(3, height=1440, width=1600)
     for clip in (source, asp(source, np.random.default_rng(3))):
-        assert mixes(node(clip), [2])[2] == mix_text(estimate(floats(clip)))
+        assert mixes(node(clip), [2])[2] == str(estimate(floats(clip)))
 
 
 def test_probe_of_gray_and_tiny_clips() -> None:

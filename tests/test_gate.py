@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.conftest import drawn, inked, moving, planes_of
 from vsanimup.errors import AnimupError
 from vsanimup.networks.lite import gate
+from vsanimup.tasks import TaskMix
 
 core = vs.core
 
@@ -114,7 +115,9 @@ def test_prediction_is_as_defined(rows, columns, seed):
     biases = [rng.normal(0, 0.3, b).astype(np.float32) for b in sizes[1:]]
     names = {f"x_{n}": layer for n, layer in enumerate(layers)} | {f"x_b{n}": bias for n, bias in enumerate(biases)}
     tasks = rng.normal(0, 1, (11, 5)).astype(np.float32)
-    found = gate.shares([plane], *gate.packed({**names, "x_tasks": tasks}, "x", (("deblock", 1.0), ("denoise", 0.5))))
+    found = gate.shares(
+        [plane], *gate.packed({**names, "x_tasks": tasks}, "x", TaskMix({"deblock": 1.0, "denoise": 0.5}))
+    )
     measures = gate.measure([plane]).astype(np.float64)
     wide = np.pad(measures, ((0, 0), (2, 2), (2, 2)), mode="edge")
     around = np.mean([wide[:, y : y + rows, x : x + columns] for y in range(5) for x in range(5)], 0)

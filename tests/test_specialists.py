@@ -11,6 +11,7 @@ from conftest import core, digest, digests, disc, moving
 from vsanimup.filters.arguments import settings
 from vsanimup.networks.lite.node import lite_node
 from vsanimup.networks.manifest import MANIFEST, SHIPPED, open_model, shipped
+from vsanimup.tasks import DIAGNOSE, TaskMix
 
 pytestmark = pytest.mark.weights
 
@@ -136,8 +137,8 @@ def test_windows_of_several_lengths_in_one_clip():
         return digests(lite_node(clip.std.SetFrameProps(), "Restore", model, how, mix=mix))
 
     marked = core.std.Splice([clip[4 * i : 4 * i + 4].std.SetFrameProps(AnimupMix=m) for i, m in enumerate(mixes)])
-    wanted = [run(clip, ((mix.split("=")[0], 1.0),))[4 * i : 4 * i + 4] for i, mix in enumerate(mixes)]
-    assert run(marked, None) == [digest for part in wanted for digest in part]
+    wanted = [run(clip, TaskMix({mix: 1.0}))[4 * i : 4 * i + 4] for i, mix in enumerate(mixes)]
+    assert run(marked, DIAGNOSE) == [digest for part in wanted for digest in part]
 
 
 def test_what_is_clean_names_none():

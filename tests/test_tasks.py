@@ -13,15 +13,29 @@ from vsanimup.errors import AnimupError
 from vsanimup.networks.lite.inference import FLOAT, INT8
 from vsanimup.networks.manifest import find
 from vsanimup.networks.modulation import LEVELS, Modulation, quantise_weight
-from vsanimup.tasks import TASKS, parse_task
+from vsanimup.tasks import CLEAN, TASKS, TaskMix
 
 
 @given(st.dictionaries(st.sampled_from(TASKS), st.integers(1, 100), min_size=1))
 def test_any_written_mix_is_read_back(weights):
     text = " + ".join(name if weight == 100 else f"{weight / 100}*{name}" for name, weight in weights.items())
-    mix = parse_task(text, TASKS)
+    mix = TaskMix.parse(text)
     assert mix == {name: pytest.approx(weight / 100) for name, weight in weights.items()}
     assert list(mix) == [name for name in TASKS if name in weights]
+    assert TaskMix.of_property(str(mix)) == mix
+
+
+@given(st.permutations(["denoise", "deblock", "lite-restore"]))
+def test_a_mix_is_the_same_in_whichever_order_it_is_written(names):
+    one, other = TaskMix(dict.fromkeys(names, 0.5)), TaskMix({"deblock": 0.5, "denoise": 0.5, "lite-restore": 0.5})
+    assert one == other and hash(one) == hash(other) and list(one) == list(other)
+    assert one != TaskMix(dict.fromkeys(names, 0.25)) and TaskMix({"denoise": 0.0}) == CLEAN
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.01, float("nan"), float("inf")])
+def test_a_weight_that_is_none_is_refused(weight):
+    with pytest.raises(AnimupError, match="the weight of denoise must lie between 0 and 1, got"):
+        TaskMix({"denoise": weight})
 
 
 @pytest.mark.parametrize(
@@ -40,7 +54,7 @@ def test_any_written_mix_is_read_back(weights):
 )
 def test_a_bad_mix_is_explained(text, words):
     with pytest.raises(AnimupError, match=words):
-        parse_task(text, TASKS)
+        TaskMix.parse(text)
 
 
 def test_the_mix_in_force_stands_on_every_frame():

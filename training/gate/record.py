@@ -19,14 +19,14 @@ import vapoursynth as vs
 from numpy.typing import NDArray
 
 from training.data.degradations import DEGRADATIONS, lay
-from vsanimup.diagnosis.mixes import MIXES, mix_text
+from vsanimup.diagnosis.mixes import MIXES
 from vsanimup.engines import Array, choose
 from vsanimup.filters.restore import SPATIAL as RESTORE_SPATIAL
 from vsanimup.filters.upscale import SPATIAL, SPATIAL_ONE_PASS
 from vsanimup.networks.lite import gate
 from vsanimup.networks.lite.inference import Inference
 from vsanimup.networks.manifest import Model, find
-from vsanimup.tasks import TASKS, TaskMix
+from vsanimup.tasks import CLEAN, TASKS, TaskMix
 from vsanimup.video.duplicates import run_of, same_drawing
 from vsanimup.video.samples import Picture, average, scales
 from vsanimup.video.sigma import STEP, even_out
@@ -168,7 +168,7 @@ def asked(
     return (
         (luma * 219 + 16.5).clamp(1, 254).numpy().astype(np.uint8),
         (chroma * 224 + 128.5).clamp(1, 254).numpy().astype(np.uint8).reshape(uv.shape),
-        tuple((name, 1.0) for name in TASKS if name in names),
+        TaskMix({name: 1.0 for name in names if name in TASKS}),
     )
 
 
@@ -177,7 +177,7 @@ def ways(kind: str, rng: Rng) -> list[TaskMix]:
     right = [STATES[kind]] if kind in STATES else []
     chances = np.array([3.0 if state in ("codec", "stream") else 1.0 for state in MISTAKEN])
     wrong = rng.choice(MISTAKEN, 1 if right else 2, replace=False, p=chances / chances.sum())
-    return [tuple(MIXES[str(state)].items()) for state in (*right, *wrong[: int(not right or rng.random() < 0.5) * 2])]
+    return [MIXES[str(state)] for state in (*right, *wrong[: int(not right or rng.random() < 0.5) * 2])]
 
 
 def records(path: Path, role: str, predictors: Predictors) -> Iterator[Record]:
@@ -197,7 +197,7 @@ def records(path: Path, role: str, predictors: Predictors) -> Iterator[Record]:
     for y, uv, mixes, name in variants:
         label = f"{name} {clip['look']}"
         if role == "upscale" and (name.startswith("clean") or rng.random() < 0.3):
-            yield record(passed(role, window(y, uv, 0), ()), truth, (), label)
+            yield record(passed(role, window(y, uv, 0), CLEAN), truth, CLEAN, label)
         for mix in mixes[: 1 if role in ("upscale", "restored") else None]:
             if role == "restore":
                 yield record(restored(y, uv, mix, {})[0], half, mix, label)
@@ -205,9 +205,9 @@ def records(path: Path, role: str, predictors: Predictors) -> Iterator[Record]:
                 yield record(passed(role, window(y, uv, network(role)[1].radius(mix)), mix), truth, mix, label)
             else:
                 model = network("restore")[0]
-                task = model.specialist(dict(mix))
+                task = model.specialist(mix)
                 if (role == "restored") == (task is not None):
-                    follow: TaskMix = ((task or model.name, 1.0),)
+                    follow = TaskMix({task or model.name: 1.0})
                     done = restored(y, uv, mix, predictors)[1]
                     yield record(passed(role, [done], follow), truth, follow, label)
 
@@ -223,10 +223,11 @@ def build(clips: Path, out: Path, role: str, predictors: Predictors, pattern: st
         if target.exists():
             continue
         found = list(records(path, role, predictors))
+        mixes = [TaskMix({task: weight for task, weight in r.mix.items() if task in TASKS}) for r in found]
         partial = target.with_name(f".{target.name}")
         np.savez(
             partial, measures=np.stack([r.measures for r in found]), luma=np.stack([r.luma for r in found]),
             chroma=np.stack([r.chroma for r in found]), label=np.array([r.label for r in found]),
-            mix=np.array([mix_text({task: weight for task, weight in r.mix if task in TASKS}) for r in found]),
+            mix=np.array([str(mix) for mix in mixes]),
         )  # fmt: skip
         partial.rename(target)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.gate.record import PAIRS, STATES
-from vsanimup.diagnosis.mixes import MIXES, mix_text, parse_mix_text
+from vsanimup.diagnosis.mixes import MIXES
 from vsanimup.networks.lite.gate import MEASURES, SHARES
-from vsanimup.tasks import TASKS
+from vsanimup.tasks import TASKS, TaskMix
 
 HIDDEN = (24, 16)
 CROP = 16
@@ -88,7 +88,7 @@ def load(folders: Sequence[Path], role: str) -> Table:
     labels = [str(label) for part in found["label"] for label in part]
     chosen = role in ("restore", "once")  # by a mix of tasks, which may be wrong
     weights = [MISTAKEN if chosen and mistaken(*pair) else 1.0 for pair in zip(labels, mixes, strict=True)]
-    tasks = [[parse_mix_text(mix).get(task, 0.0) for task in TASKS] for mix in mixes]
+    tasks = [[TaskMix.of_property(mix).get(task, 0.0) for task in TASKS] for mix in mixes]
     samples = 64.0 if role == "restore" else 256.0  # of a cell's luma
     return Table(
         inputs=torch.cat([pooled(torch.from_numpy(part)) for part in found["measures"]]),
@@ -103,7 +103,7 @@ def load(folders: Sequence[Path], role: str) -> Table:
 def mistaken(label: str, mix: str) -> bool:
     """Whether a record's source, by its label, has no need of its mix of tasks."""
     kind = label.split(maxsplit=1)[0].split("/", maxsplit=1)[0]
-    return kind in ("clean", *STATES) and (kind == "clean" or mix != mix_text(MIXES[STATES[kind]]))
+    return kind in ("clean", *STATES) and (kind == "clean" or mix != str(MIXES[STATES[kind]]))
 
 
 class Predictor(nn.Module):

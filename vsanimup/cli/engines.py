@@ -219,7 +219,7 @@ def _requests(
     from vsanimup.engines.tensorrt.plans import Request
     from vsanimup.networks.image.network import find_image
     from vsanimup.networks.manifest import open_model, path_of, shipped_folder
-    from vsanimup.tasks import parse_task
+    from vsanimup.tasks import CLEAN, TaskMix
 
     path = path_of(model)
     if given:
@@ -247,7 +247,7 @@ def _requests(
 
         lcm, budget = AnimateLcm.of(opened), Budget.of(*memory)
         lcm.check_memory(budget)
-        mix = parse_task(task, opened.tasks) if task else {}
+        mix = TaskMix.parse(task, opened.tasks) if task else CLEAN
         dimensions: dict[tuple[str, str], Mapping[str, Size]] = {("text", ""): {}}
         for width, height in sizes:
             for name, grid in network_grids(lcm, width * scale, height * scale, budget).items():
@@ -262,7 +262,7 @@ def _requests(
         from vsanimup.networks.lite.inference import FLOAT, ranges, tile_grid
         from vsanimup.networks.modulation import Modulation
 
-        mix = parse_task(task, opened.tasks) if task else {}
+        mix = TaskMix.parse(task, opened.tasks) if task else CLEAN
         opened = opened.of(opened.specialist(mix))
         network, weights = opened.read(FLOAT), Modulation(opened).weights(mix) or None
         lite_grids = [tile_grid(opened, *frame, None, (OVERLAP, OVERLAP), most) for frame in sizes]

@@ -6,6 +6,6 @@ and the node that attaches it to the frames of a clip (`graph`).
 
 from vsanimup.diagnosis.decision import estimate
 from vsanimup.diagnosis.graph import CELL, probe
-from vsanimup.diagnosis.mixes import MIXES, PROPERTY, mix_text, parse_mix_text
+from vsanimup.diagnosis.mixes import MIXES, PROPERTY
 
-__all__ = ["CELL", "MIXES", "PROPERTY", "estimate", "mix_text", "parse_mix_text", "probe"]
+__all__ = ["CELL", "MIXES", "PROPERTY", "estimate", "probe"]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vsanimup.diagnosis.measures import Planes, measure
 from vsanimup.diagnosis.mixes import MIXES
 from vsanimup.errors import AnimupError
+from vsanimup.tasks import TaskMix
 
 Array = NDArray[np.float32]
 
@@ -70,8 +71,8 @@ def decide(runs: Sequence[NDArray[np.float64] | None]) -> str:
     return STATES[int((_harm() @ (weights / weights.sum())).argmin())]
 
 
-def estimate(frames: Sequence[Planes]) -> dict[str, float]:
-    """What a source needs, as task weights in 0..1; ``{}`` for a clean one. One of MIXES.
+def estimate(frames: Sequence[Planes]) -> TaskMix:
+    """What a source needs: one of MIXES.
 
     Args:
         frames: Probe frames in runs of RUN consecutive ones (fewer: one run), each luma ``[rows, columns]`` in 0..1
@@ -81,7 +82,7 @@ def estimate(frames: Sequence[Planes]) -> dict[str, float]:
         AnimupError: The classifier's file is missing or damaged.
     """
     runs = [frames[start : start + RUN] for start in range(0, len(frames), RUN)]
-    return dict(MIXES[decide([state_probabilities(run) for run in runs])])
+    return MIXES[decide([state_probabilities(run) for run in runs])]
 
 
 @functools.cache

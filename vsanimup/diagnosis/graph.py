@@ -9,7 +9,7 @@ import vapoursynth as vs
 from vsanimup.bridge import FrameView, Job, block_node
 from vsanimup.diagnosis.decision import RUN, decide, state_probabilities
 from vsanimup.diagnosis.measures import Planes, tiles
-from vsanimup.diagnosis.mixes import MIXES, PROPERTY, mix_text
+from vsanimup.diagnosis.mixes import MIXES, PROPERTY
 from vsanimup.errors import AnimupError
 
 CELL: Final = 48
@@ -40,7 +40,7 @@ def probe_frames(first: int, length: int) -> list[int]:
 
 
 def probe(clip: vs.VideoNode, function: str = "Restore") -> vs.VideoNode:
-    """What each frame of a clip needs, as the frame property PROPERTY (see ``mix_text``).
+    """What each frame of a clip needs, as the frame property PROPERTY (see :class:`vsanimup.tasks.TaskMix`).
 
     The result is a GRAYS clip of 16x16, as long as ``clip``, made to be taken apart by
     ``clip.std.CopyFrameProps(probe(clip), props=[PROPERTY])``. Frame n depends on the probe frames of n's cell alone.
@@ -70,7 +70,7 @@ def probe(clip: vs.VideoNode, function: str = "Restore") -> vs.VideoNode:
             if job.cancelled:
                 return
             found.append(state_probabilities([planes(job.inputs[at[n]]) for n in dict.fromkeys(run)]))
-        text = mix_text(MIXES[decide(found)])
+        text = str(MIXES[decide(found)])
         for output in job.outputs:
             output.planes[0][:] = 0
             output.set_prop(PROPERTY, text)

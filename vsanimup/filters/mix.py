@@ -9,11 +9,11 @@ from vsanimup.diagnosis import PROPERTY, probe
 from vsanimup.errors import AnimupError, shown
 from vsanimup.networks.manifest import Model
 from vsanimup.prompts import mix_of
-from vsanimup.tasks import AUTO, TaskMix, parse_task, spelled
+from vsanimup.tasks import AUTO, CLEAN, DIAGNOSE, Diagnose, TaskMix
 
 
-def asked_mix(task: str | None, prompt: str | None, model: Model) -> TaskMix | None:
-    """The mix that ``task`` or ``prompt`` ask for; ``None`` for a diagnosis, which is what neither asks for too.
+def asked_mix(task: str | None, prompt: str | None, model: Model) -> TaskMix | Diagnose:
+    """The mix that ``task`` or ``prompt`` ask for; neither asks for a diagnosis, too.
 
     Raises :class:`AnimupError` for both at once, an unclear prompt, and what the model does not do.
     """
@@ -27,17 +27,16 @@ def asked_mix(task: str | None, prompt: str | None, model: Model) -> TaskMix | N
                 f"prompt={shown(prompt)} asks for {', '.join(unknown)}, which model {model.name} does not do; "
                 "leave it out"
             )
-        return tuple(mix.items())
+        return mix
     if task is None or task == AUTO:
         # a model of somebody else's without task biases does what it does
-        return None if model.modulation else ()
-    return tuple(parse_task(task, model.tasks).items())
+        return DIAGNOSE if model.modulation else CLEAN
+    return TaskMix.parse(task, model.tasks)
 
 
-def marked(clip: vs.VideoNode, mix: TaskMix | None, function: str, model: Model) -> vs.VideoNode:
-    """The clip, whose frames say the mix in force in the property ``AnimupMix``, by a diagnosis where there is none."""
-    if mix is None:
+def marked(clip: vs.VideoNode, mix: TaskMix | Diagnose, function: str, model: Model) -> vs.VideoNode:
+    """The clip, whose frames say the mix in force in the property ``AnimupMix``, or the one that a diagnosis tells."""
+    if mix is DIAGNOSE:
         return clip.std.CopyFrameProps(probe(clip, function), props=[PROPERTY])
-    text = spelled(dict(mix))
-    log(f"{function}: {model.name}, {text or 'as the model is'}", "debug")
-    return clip.std.SetFrameProps(**{PROPERTY: text})
+    log(f"{function}: {model.name}, {str(mix) or 'as the model is'}", "debug")
+    return clip.std.SetFrameProps(**{PROPERTY: str(mix)})

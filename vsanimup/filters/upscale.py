@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -19,7 +18,7 @@ from vsanimup.networks.lite.node import lite_node
 from vsanimup.networks.manifest import Model, find
 from vsanimup.networks.settings import Settings
 from vsanimup.sizes import count_of, show_bytes, total_memory
-from vsanimup.tasks import AUTO, TaskMix, parse_task
+from vsanimup.tasks import AUTO, CLEAN, DIAGNOSE, Diagnose, TaskMix
 from vsanimup.video import formats
 from vsanimup.video.grain import checked_original, checked_share, with_grain
 from vsanimup.video.likeness import RESTORED
@@ -130,16 +129,16 @@ def _graph(
     again = "temporal_threshold" in others
     settings = arguments.settings(**{"spatial_threshold": SPATIAL, "temporal_threshold": TEMPORAL} | others)
     if not found.modulation:
-        return _lite(clip, scale, found, target, settings, (), again)
+        return _lite(clip, scale, found, target, settings, CLEAN, again)
     once = arguments.settings(
         **{"spatial_threshold": SPATIAL_ONE_PASS, "temporal_threshold": TEMPORAL_ONE_PASS} | others
     )
     mix = asked_mix(task, prompt, found)
     clip = marked(clip, mix, "Upscale", found)
     restored = _lite(clip, scale, found, target, once, mix, again)
-    if mix is not None:
+    if mix is not DIAGNOSE:
         return restored
-    plain = _lite(clip, scale, find("lite", PLAIN, scale=2), target, settings, (), again)
+    plain = _lite(clip, scale, find("lite", PLAIN, scale=2), target, settings, CLEAN, again)
 
     def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
         return restored if f.props.get(PROPERTY) else plain
@@ -155,7 +154,7 @@ def _refuse_of_diffusion(given: dict[str, Any], model: str) -> None:
 
 
 def _lite(
-    clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, settings: Settings, mix: TaskMix | None,
+    clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, settings: Settings, mix: TaskMix | Diagnose,
     again: bool,
 ) -> vs.VideoNode:  # fmt: skip
     """A lite network's way: 4 doubles twice, 3 is 4 resized down. What restores does so once."""
@@ -200,7 +199,7 @@ def _image(
 
 def _diffusion(
     clip: vs.VideoNode, scale: int, model: Model, target: vs.VideoFormat, chosen: Diffusion, shared: dict[str, Any],
-    mix: Mapping[str, float],
+    mix: TaskMix,
 ) -> vs.VideoNode:  # fmt: skip
     """AnimateLCM's way: interpolation, then few steps of diffusion over windows of drawings."""
     from vsanimup.networks.animatelcm.chains import held
@@ -248,13 +247,13 @@ def _diffusion(
     return diffusion_clip(clip, scale, target, settings, enhancer, Memory(budget=budget, spacing=spacing))
 
 
-def _lcm_mix(task: str | None, found: Model, model: str) -> dict[str, float]:
-    """The tasks of an AnimateLCM that are in force, by name; empty where none is asked for.
+def _lcm_mix(task: str | None, found: Model, model: str) -> TaskMix:
+    """The tasks of an AnimateLCM that are in force.
 
     Raises :class:`AnimupError` for tasks that it does not know.
     """
     if task is None:
-        return {}
+        return CLEAN
     if not found.tasks:
         raise AnimupError(
             f"task={shown(task)} goes with lite models, model={shown(model)} is one of AnimateLCM without tasks: leave "
@@ -262,7 +261,7 @@ def _lcm_mix(task: str | None, found: Model, model: str) -> dict[str, float]:
         )
     if task == AUTO:
         raise AnimupError(f"task={shown(task)} goes with lite models; this model takes {', '.join(found.tasks)}")
-    return parse_task(task, found.tasks)
+    return TaskMix.parse(task, found.tasks)
 
 
 def _check_memory(

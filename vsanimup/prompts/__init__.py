@@ -21,7 +21,7 @@ from vsanimup.errors import AnimupError
 from vsanimup.prompts.classifier import ADDED, LABELS, MEDIA, Mention, shipped
 from vsanimup.prompts.mistyped import mended
 from vsanimup.prompts.shares import read
-from vsanimup.tasks import TASKS
+from vsanimup.tasks import TASKS, TaskMix
 
 __all__ = ["LONGEST", "MEDIA", "TASKS", "mix_of"]
 
@@ -45,8 +45,8 @@ _WITHOUT = {"no", "without", "zero"}
 _KEPT = {"keep", "leave", "stay", "preserve", "retain", "there", "has", "not", "dont", "never", "touch", "touching"}
 
 
-def mix_of(prompt: str) -> dict[str, float]:
-    """The weight in (0, 1] of each task that a prompt asks for, in the order of TASKS.
+def mix_of(prompt: str) -> TaskMix:
+    """The tasks that a prompt asks for, at least one.
 
     Raises :class:`AnimupError` when the prompt is empty, too long or unclear, asks for nothing to be removed, or for
     something to be added.
@@ -79,7 +79,7 @@ def mix_of(prompt: str) -> dict[str, float]:
     raise AnimupError(f"prompt {shown} is unclear{guess}; {HELP}, or use task=")
 
 
-def _mix(found: list[Mention]) -> dict[str, float]:
+def _mix(found: list[Mention]) -> TaskMix:
     """The mix that the mentions add up to, by the rules above."""
     implied: dict[str, float] = {}
     named: dict[str, float] = {}
@@ -94,4 +94,4 @@ def _mix(found: list[Mention]) -> dict[str, float]:
         blocks = weights.pop("deblock", 0.0)
         if "deblock" in named and "destream" not in named:
             weights["destream"] = blocks
-    return {task: weights[task] for task in TASKS if weights.get(task)}
+    return TaskMix(weights)

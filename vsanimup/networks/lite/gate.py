@@ -99,10 +99,9 @@ def predictor(role: str, mix: TaskMix) -> tuple[Array, tuple[int, int]]:
 
 def packed(arrays: Mapping[str, Array], role: str, mix: TaskMix) -> tuple[Array, tuple[int, int]]:
     """A predictor's weights as native code takes them, and the sizes of its hidden layers."""
-    tasks = dict(mix)
     first = arrays[f"{role}_b0"].copy()
     for index, task in enumerate(TASKS):
-        first += np.float32(tasks.get(task, 0.0)) * arrays[f"{role}_tasks"][index]
+        first += np.float32(mix.get(task, 0.0)) * arrays[f"{role}_tasks"][index]
     layers = [arrays[f"{role}_{layer}"] for layer in range(3)]
     parts = (layers[0], first, layers[1], arrays[f"{role}_b1"], layers[2], arrays[f"{role}_b2"])
     flat = np.concatenate([part.astype(np.float32).reshape(-1) for part in parts])
@@ -164,7 +163,7 @@ def role_of(model: Model, mix: TaskMix) -> str:
         return "restore"
     if model.modulation:
         return "once"
-    return "restored" if any(task in TASKS for task, _ in mix) else "upscale"
+    return "restored" if any(task in TASKS for task in mix) else "upscale"
 
 
 def _table(*planes: Array) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:

@@ -15,7 +15,7 @@ from vsanimup.errors import AnimupError
 from vsanimup.networks.manifest import Model
 from vsanimup.networks.modulation import Modulation
 from vsanimup.sizes import show_bytes
-from vsanimup.tasks import TaskMix
+from vsanimup.tasks import CLEAN, TaskMix
 from vsanimup.tiling.budget import MEMORY, memory_of_tile
 from vsanimup.tiling.fallback import REMEDY, Fallback, halved
 from vsanimup.tiling.tiles import Blend, Grid, plan, surround
@@ -154,14 +154,14 @@ class Inference:
 
     def _part(self, mix: TaskMix) -> Weights:
         """The network for a task mix."""
-        task = self._model.specialist(dict(mix))
+        task = self._model.specialist(mix)
         return self._parts[self._model.folder / self._model.specialists[task] if task else self._model.folder]
 
     def radius(self, mix: TaskMix) -> int:
         """Frames on each side of the centre frame that windows of a task mix hold."""
         return self._part(mix).radius
 
-    def engine(self, tiled: Tiled, mix: TaskMix = ()) -> Engine:
+    def engine(self, tiled: Tiled, mix: TaskMix = CLEAN) -> Engine:
         """The engine for a task mix, made on first use: scripts are often evaluated without a frame asked for."""
         with self._loading:
             engines = tiled.engines
@@ -169,7 +169,7 @@ class Inference:
                 high, wide = tiled.grid.rows.tile, tiled.grid.columns.tile
                 builds, part = self._backend.builds, self._part(mix)
                 engines[mix] = self._backend.load(
-                    part.network if builds else part.modulation.merge(self._file, part.network, dict(mix)),
+                    part.network if builds else part.modulation.merge(self._file, part.network, mix),
                     origin=part.origin, device_id=self._device,
                     sizes=ranges(high, wide) if builds else fixed(high, wide), streams=self._streams,
                     precision="auto" if self._backend.memory(self._device) is None else self._precision,
