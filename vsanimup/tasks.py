@@ -27,6 +27,21 @@ AUTO = "auto"
 """What ``task=`` takes instead, for a diagnosis."""
 
 
+def _place(name: str) -> tuple[int, str]:
+    return TASKS.index(name) if name in TASKS else len(TASKS), name
+
+
+def _weight(number: str, name: str, text: str) -> float:
+    """The number before ``name`` in a mix's ``text``."""
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = -1.0
+    if not 0 <= weight <= 1:
+        raise AnimupError(f"task must weigh {name} by a number from 0 to 1, as in 0.5*{name}, got {shown(text)}")
+    return weight
+
+
 class TaskMix(Mapping[str, float]):
     """Tasks and their weights above 0 and up to 1, immutable.
 
@@ -103,18 +118,3 @@ class Diagnose(Enum):
 DIAGNOSE: Final = Diagnose.DIAGNOSE
 CLEAN: Final = TaskMix()
 """Nothing is to be removed: a network with task biases leaves such frames alone, one without does what it does."""
-
-
-def _place(name: str) -> tuple[int, str]:
-    return TASKS.index(name) if name in TASKS else len(TASKS), name
-
-
-def _weight(number: str, name: str, text: str) -> float:
-    """The number before ``name`` in a mix's ``text``."""
-    try:
-        weight = float(number)
-    except ValueError:
-        weight = -1.0
-    if not 0 <= weight <= 1:
-        raise AnimupError(f"task must weigh {name} by a number from 0 to 1, as in 0.5*{name}, got {shown(text)}")
-    return weight
