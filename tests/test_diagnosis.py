@@ -67,7 +67,7 @@ def test_mix_text_round_trip() -> None:
         assert TaskMix.of_property(str(mix)) == mix
     assert str(CLEAN) == ""
     assert str(CODEC) == "deblock"
-    assert str(TaskMix(dict(reversed(TAPE.items())))) == "0.5*deblock+denoise+dehalo+dechroma"
+    assert str(TaskMix(dict(reversed(list(TAPE.items()))))) == "0.5*deblock+denoise+dehalo+dechroma"
     assert str(TaskMix({"deblock": 0.0, "denoise": 0.25})) == "0.25*denoise"
 
 
