@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from vsanimup import bridge
+from vsanimup.bridge import logs
 from vsanimup.diagnosis import graph
 from vsanimup.engines import device
 from vsanimup.errors import LONGEST, AnimupError, cut, guess, shown
@@ -199,12 +199,12 @@ def test_the_log_is_quiet_where_all_is_well():
 def test_only_the_first_message_of_a_process_is_information(monkeypatch):
     import threading
 
-    monkeypatch.setattr(bridge, "_informed", threading.Lock())
+    monkeypatch.setattr(logs, "_informed", threading.Lock())
     said: list[tuple[int, str]] = []
     handle = core.add_log_handler(lambda kind, text: said.append((int(kind), text)))
     try:
         for level in ("info", "info", "warning", "debug"):
-            bridge.log("hello", level)
+            logs.log("hello", level)
     finally:
         core.remove_log_handler(handle)
     kinds = [vs.MESSAGE_TYPE_INFORMATION, vs.MESSAGE_TYPE_DEBUG, vs.MESSAGE_TYPE_WARNING, vs.MESSAGE_TYPE_DEBUG]

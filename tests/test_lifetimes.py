@@ -17,8 +17,7 @@ import pytest
 import vapoursynth as vs
 from numbered import Sum, numbered, python, wait_until
 
-from vsanimup import bridge
-from vsanimup.bridge import Job, block_node
+from vsanimup.bridge import Job, block_node, functions
 
 core = vs.core
 
@@ -28,7 +27,7 @@ core = vs.core
 
 def test_nodes_do_not_leak() -> None:
     gc.collect()
-    wait_until(lambda: bridge.node_counts() == (0, 0))
+    wait_until(lambda: functions().node_counts() == (0, 0))
     freed: list[int] = []
     big = np.zeros(1 << 20)
 
@@ -46,11 +45,11 @@ def test_nodes_do_not_leak() -> None:
             del clip, process
 
     churn(10)
-    wait_until(lambda: bridge.node_counts() == (0, 0))
+    wait_until(lambda: functions().node_counts() == (0, 0))
     start = resident()
     churn(40)
     wait_until(lambda: len(freed) == 50)
-    assert bridge.node_counts() == (0, 0)
+    assert functions().node_counts() == (0, 0)
     assert resident() - start < 20 * big.nbytes
 
 
@@ -81,7 +80,7 @@ def test_a_node_freed_with_a_block_running() -> None:
 PRELUDE = """
     import os, sys, time, threading
     import vapoursynth as vs
-    from vsanimup.bridge import block_node, node_counts
+    from vsanimup.bridge import block_node, functions
     core = vs.core
     def process(job):
         time.sleep(0.3)
@@ -127,7 +126,7 @@ def test_environments_come_and_go() -> None:
             def set_environment(self, environment): old, self.current = self.current, environment; return old
         policy = Policy()
         vs.register_policy(policy)
-        from vsanimup.bridge import block_node, node_counts
+        from vsanimup.bridge import block_node, functions
         def process(job):
             assert vs.core.num_threads > 0
             time.sleep(0.05)
@@ -147,8 +146,8 @@ def test_environments_come_and_go() -> None:
             policy.current = None
             del clip
         end = time.monotonic() + 5
-        while node_counts() != (0, 0) and time.monotonic() < end: time.sleep(0.01)
-        print(node_counts())
+        while functions().node_counts() != (0, 0) and time.monotonic() < end: time.sleep(0.01)
+        print(functions().node_counts())
     """)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == "(0, 0)"

@@ -192,7 +192,7 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
 // threads have ended. False when some were still computing after `seconds`.
 bool stop_nodes(int64_t group, double seconds, const char *reason);
 
-// The functions that vsanimup.bridge gets from here; see bridge.py. Needs the GIL. New reference.
+// The functions that vsanimup.bridge gets from here; see its native.py. Needs the GIL. New reference.
 PyRef native_functions(const PythonApi &py);
 
 // Frame properties and frame references are reached without a core.

@@ -1,5 +1,5 @@
 // Functions that vsanimup.bridge gets from native code, as Python built-ins. They run with the GIL held.
-// Handles are addresses handed out by BlockNode::compute and valid during that call only; bridge.py
+// Handles are addresses handed out by BlockNode::compute and valid during that call only; the bridge
 // sees to it that they are not used later.
 #include "block_node.hpp"
 #include "gate.hpp"

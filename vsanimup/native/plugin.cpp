@@ -148,7 +148,7 @@ void VS_CC internal_result(const VSMap *in, VSMap *out, void *, VSCore *core, co
         vsapi->copyMap(in, call->out);
 }
 
-// The callback is not passed but fetched from bridge.py by its key, so that no argument can be an
+// The callback is not passed but fetched from the bridge by its key, so that no argument can be an
 // address.
 bool take_callback(int64_t key, Callback &callback, std::string &error) {
     Gil gil;
@@ -179,7 +179,7 @@ const char internal_block_arguments[] =
     "clip:vnode;callback:int;function:data;block:int;grid:int;before:int;after:int;width:int;height:int;format:int;"
     "spans:vnode:opt;streams:int;cached_blocks:int;prefetch:int;group:int;";
 
-// A node of our kind; the arguments were checked by bridge.py, those that could crash are checked again.
+// A node of our kind; the arguments were checked by the bridge, those that could crash are checked again.
 void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, const VSAPI *vsapi) {
     auto number = [&](const char *name) { return vsapi->mapGetIntSaturated(in, name, 0, nullptr); };
     g_vsapi = vsapi;

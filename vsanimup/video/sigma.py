@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vsanimup import bridge
+from vsanimup.bridge import functions
 
 STEP = 1 / 219
 """A step of 8-bit luma, as a value."""
@@ -25,4 +25,4 @@ def even_out(plane: NDArray[np.float32], threshold: float, radius: int = RADIUS)
         raise ValueError(f"a writable float32 plane with samples side by side is needed, got {plane.dtype}")
     if plane.size:
         rows, columns = plane.shape
-        bridge.even_out(plane.ctypes.data, rows, columns, down // 4, threshold, radius)
+        functions().even_out(plane.ctypes.data, rows, columns, down // 4, threshold, radius)

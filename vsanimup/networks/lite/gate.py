@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from vsanimup import bridge
+from vsanimup.bridge import functions
 from vsanimup.diagnosis.decision import load
 from vsanimup.engines import Array
 from vsanimup.networks.manifest import Model
@@ -57,7 +57,7 @@ def enlarge(source: Array, *, left: bool) -> Array:
     """A plane enlarged twice by Lanczos (three lobes); ``left``: its columns are sited as those of 4:2:0 chroma."""
     result = np.empty((2 * source.shape[0], 2 * source.shape[1]), np.float32)
     table = _table(source, result)
-    bridge.enlarge(table.ctypes.data, left)
+    functions().enlarge(table.ctypes.data, left)
     return result
 
 
@@ -78,7 +78,7 @@ def measure(planes: Sequence[Passage]) -> Array:
     rows, columns = planes[0].source.shape
     found = np.empty((MEASURES, -(-rows // CELL), -(-columns // CELL)), np.float32)
     table = _table(*(plane for p in planes for plane in (p.source, p.plain, p.network, p.evened)))
-    bridge.measure_cells(table.ctypes.data, len(planes), found.ctypes.data)
+    functions().measure_cells(table.ctypes.data, len(planes), found.ctypes.data)
     return found
 
 
@@ -87,7 +87,9 @@ def shares(planes: Sequence[Passage], weights: Array, hidden: tuple[int, int]) -
     measures = measure(planes)
     _, rows, columns = measures.shape
     found = np.empty((SHARES, rows, columns), np.float32)
-    bridge.predict_shares(measures.ctypes.data, rows, columns, weights.ctypes.data, hidden, found.ctypes.data)
+    functions().predict_shares(
+        measures.ctypes.data, rows, columns, weights.ctypes.data, *hidden, found.ctypes.data
+    )
     return found
 
 
@@ -129,7 +131,7 @@ def blend(plane: Passage, change: Array, evening: Array, cell: int) -> None:
     """
     table = _table(plane.source, plane.plain, plane.network, plane.evened)
     rows, columns = change.shape
-    bridge.blend_shares(table.ctypes.data, change.ctypes.data, evening.ctypes.data, rows, columns, cell)
+    functions().blend_shares(table.ctypes.data, change.ctypes.data, evening.ctypes.data, rows, columns, cell)
 
 
 def limit(
