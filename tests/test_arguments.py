@@ -1,39 +1,79 @@
 """One table of arguments: signatures, checks, reference and types agree with it."""
 
-import inspect
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 import vapoursynth as vs
 
-from vsanimup.filters import arguments, table
-from vsanimup.filters.upscale import Diffusion
+from vsanimup.errors import AnimupError
+from vsanimup.filters import arguments, generate, table
+from vsanimup.filters.ranges import AtLeast, Flag, Pair, Span, Whole, Word
+from vsanimup.networks.find import FAMILIES
+from vsanimup.networks.settings import Settings
 
-ROOT = Path(__file__).parent.parent
+ROWS = [(function, row) for function, rows in table.FUNCTIONS.items() for row in rows]
 
 
 @pytest.mark.parametrize("function", table.FUNCTIONS)
 def test_the_plugin_registers_what_the_table_says(function):
     registered = getattr(vs.core.animup, function).signature
-    assert registered.split(";")[0] == "clip:vnode"
-    assert sorted(registered.split(";")) == sorted(table.signature(function).split(";"))
+    assert sorted(registered.split(";")) == sorted("".join(generate.signature(function)).split(";"))
 
 
-def test_checks_take_what_the_table_says():
-    checked = inspect.signature(arguments.settings).parameters
-    assert set(checked) == {each.name for each in table.SHARED} | {"strength"}
-    for each in table.SHARED:
-        assert each.default is None or checked[each.name].default == each.default, each.name
-
-
-def test_arguments_of_diffusion_are_those_of_the_table():
-    assert {(f.name, f.default) for f in fields(Diffusion)} == {(each.name, each.default) for each in table.DIFFUSION}
-
-
-def test_reference_and_types_are_made_from_the_table():
-    reference = (ROOT / "docs" / "reference.md").read_text("utf-8")
-    assert reference == table.with_tables(reference), "run python -m vsanimup.filters.table"
-    assert (ROOT / "vsanimup" / "functions.py").read_text("utf-8") == table.types()
+def test_what_is_made_from_the_table_is_up_to_date():
+    run = "run python -m vsanimup.filters.generate"
+    reference = generate.REFERENCE.read_text("utf-8")
+    assert reference == generate.with_tables(reference), run
+    assert generate.TYPES.read_text("utf-8") == generate.types(), run
+    assert generate.SIGNATURES.read_text("utf-8") == generate.signatures(), run
     with pytest.raises(ValueError, match="one table restore"):
-        table.with_tables("")
+        generate.with_tables("")
+
+
+@pytest.mark.parametrize(("function", "row"), ROWS, ids=lambda value: getattr(value, "name", value))
+def test_defaults_and_families_are_possible(function, row):
+    if row.default is not None:
+        assert row.range.checked(row.name, row.default) == row.default
+    assert set(row.families) <= FAMILIES.keys()
+
+
+def test_settings_are_arguments_of_both_filters():
+    shared = {row.name for row in table.SHARED}
+    assert {field.name for field in fields(Settings)} == shared | {"share"}
+
+
+@pytest.mark.parametrize("function", table.FUNCTIONS)
+def test_what_is_left_out_is_what_the_table_says(function):
+    values = arguments.checked(function, {"tilesize": [64], "tta": 1})
+    assert values == {row.name: row.default for row in table.FUNCTIONS[function]} | {"tilesize": (64, 64), "tta": True}
+
+
+@pytest.mark.parametrize(
+    ("range", "right", "wrong", "said"),
+    [
+        (Span(0, 1), [0.0, 1, 0.5], [-0.1, 1.1, float("nan"), float("inf")], "x must lie between 0 and 1, got"),
+        (Span(0, 1, low="0 (off)"), [0.0], [2.0], r"x must lie between 0 \(off\) and 1, got 2.0"),
+        (AtLeast(1), [1, 2**62], [0, -(2**62)], "x must be at least 1, got"),
+        (Flag(), [0, 1], [2, -1], r"x must be 0 \(off\) or 1 \(on\), got"),
+        (Whole((2, 3, 4)), [2, 3.0], [2.5, 5, float("nan")], "x must be 2, 3 or 4, got"),
+        (Word(("one", "two")), ["one"], ["onne", ""], "x must be one of one, two, got"),
+        (
+            Pair(32),
+            [[32, 48]],
+            [[31], [], [32, 32, 32]],
+            r"x must be one or two numbers \(width, height\) of at least 32",
+        ),
+        (Pair(0, 8), [[0, 8]], [[9], [8, -1]], "from 0 to 8, got"),
+    ],
+    ids=str,
+)
+def test_ranges(range, right, wrong, said):
+    for value in right:
+        assert range.checked("x", value) == (tuple(value) if isinstance(value, list) else value)
+    for value in wrong:
+        with pytest.raises(AnimupError, match=said):
+            range.checked("x", value)
+
+
+def test_steps_too_small_to_change_anything_are_none():
+    assert Span(0, 64).checked("x", 1e-9) == 0 and Span(0, 64).checked("x", 1e-5) == 1e-5

@@ -125,7 +125,7 @@ def test_tiles_have_no_seams(model):
         ({"precision": "int8"}, "Upscale: precision='int8': an AnimateLCM model has the precision"),
         ({"memory": 0.35}, "Upscale: memory needs a model with a graph for it, which model has not: export it again"),
         ({"memory": 1.5}, "Upscale: memory must lie between 0 .* got 1.5"),
-        ({"anchor": 0}, "Upscale: anchor must be 1 to 32 blocks of 24 frames, got 0"),
+        ({"anchor": 0}, "Upscale: anchor must lie between 1 and 32 blocks of 24 frames, got 0"),
         ({"scale": 5}, "Upscale: scale must be 2, 3 or 4, got 5"),
         ({"device_id": 3}, "Upscale: device_id must be 0"),
     ],
@@ -157,10 +157,10 @@ def test_a_damaged_model_is_refused_at_create(model, tmp_path, file):
 def test_too_little_memory_is_said_at_create(model, monkeypatch):
     clip = moving(width=48, height=32, length=1)
     size = sum(path.stat().st_size for path in model.iterdir())
-    monkeypatch.setattr("vsanimup.filters.upscale.total_memory", lambda: size + 128 * 64 * 12000)
+    monkeypatch.setattr("vsanimup.networks.animatelcm.family.total_memory", lambda: size + 128 * 64 * 12000)
     assert enlarged(clip, model, num_streams=1).width == 96
     with pytest.raises(vs.Error, match=r"Upscale: model .* needs about .* this machine has .*: use num_streams=1"):
         enlarged(clip, model, num_streams=2)
-    monkeypatch.setattr("vsanimup.filters.upscale.total_memory", lambda: size + 1)
+    monkeypatch.setattr("vsanimup.networks.animatelcm.family.total_memory", lambda: size + 1)
     with pytest.raises(vs.Error, match="use a smaller tilesize"):
         enlarged(clip, model, num_streams=1)

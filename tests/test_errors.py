@@ -15,7 +15,7 @@ from vsanimup.bridge import logs
 from vsanimup.diagnosis import graph
 from vsanimup.engines import device
 from vsanimup.errors import LONGEST, AnimupError, cut, guess, shown
-from vsanimup.filters.arguments import MOST_OVERLAP
+from vsanimup.filters.table import MOST_OVERLAP
 from vsanimup.video.formats import output_format
 
 FILTERS = ("Restore", "Upscale")

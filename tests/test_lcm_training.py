@@ -246,7 +246,9 @@ def test_memory_through_the_filter(folder):
 def test_too_little_memory_for_memory_is_said_at_create(folder, monkeypatch):
     clip = moving(width=64, height=64, length=2)
     size = sum(path.stat().st_size for path in folder[0].iterdir())
-    monkeypatch.setattr("vsanimup.filters.upscale.total_memory", lambda: size + 128 * 128 * lcm_tiny.BYTES_PER_PIXEL)
+    monkeypatch.setattr(
+        "vsanimup.networks.animatelcm.family.total_memory", lambda: size + 128 * 128 * lcm_tiny.BYTES_PER_PIXEL
+    )
     assert core.animup.Upscale(clip, model=str(folder[0]), num_streams=1).width == 128
     said = r"for each chain of windows\), this machine has .*: give less memory=, or a smaller anchor="
     with pytest.raises(vs.Error, match=said):

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import vapoursynth as vs
+from conftest import core, moving
 
 from vsanimup.errors import AnimupError
-from vsanimup.networks.image.network import find_image
-from vsanimup.networks.manifest import MANIFEST, SHIPPED, find, open_model, shipped
+from vsanimup.networks.find import find
+from vsanimup.networks.manifest import MANIFEST, SHIPPED, open_model, shipped
 from vsanimup.networks.modulation import Modulation
 
 
@@ -37,20 +39,20 @@ def test_shipped_models_are_whole_and_described():
 
 
 def test_find_by_name_and_by_folder(folder):
-    assert find("lite", "lite-restore", 1).folder == SHIPPED / "lite-restore"
-    assert find("lite-upscale", "lite-restore", 2).scale == 2
-    assert find(str(folder), "lite-restore", 1).folder == folder
+    assert find("lite", "restore").model.folder == SHIPPED / "lite-restore"
+    assert find("lite-upscale", "restore").model.scale == 2
+    assert find(str(folder)).model.folder == folder
 
 
 @pytest.mark.parametrize("model", ["", "lit", "no/such/folder", "../models"])
 def test_unknown_model_lists_what_there_is(model):
     with pytest.raises(AnimupError, match=r"model.*(lite-restore|manifest)"):
-        find(model, "lite-restore", 1)
+        find(model, "restore")
 
 
 def test_model_for_the_other_filter(folder):
-    with pytest.raises(AnimupError, match=r"restores.*needs one that enlarges by 2"):
-        find(str(folder), "lite-upscale", 2)
+    with pytest.raises(vs.Error, match=r"restores.*needs one that enlarges by 2"):
+        core.animup.Upscale(moving(length=1), model=str(folder))
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "altered", "empty"])
@@ -104,10 +106,10 @@ def test_manifest_that_is_no_object(folder, text):
 def test_unknown_kind_and_range(folder):
     change(folder, kind="diffusion")
     with pytest.raises(AnimupError, match="diffusion"):
-        find(str(folder), "lite-restore", 1)
+        find(str(folder))
     change(folder, kind="lite", value_range="byte")
     with pytest.raises(AnimupError, match="byte"):
-        find(str(folder), "lite-restore", 1)
+        find(str(folder))
 
 
 def test_sections_of_other_kinds_are_kept(folder):
@@ -142,7 +144,7 @@ def test_a_manifest_that_is_no_file(folder, place):
     with pytest.raises(
         AnimupError, match=r"manifest\.json (is no file|cannot be read|; give a folder that)|has no manifest"
     ):
-        find(str(folder), "lite-restore", 1)
+        find(str(folder))
 
 
 def test_what_may_not_be_looked_at_is_named(folder, monkeypatch):
@@ -156,9 +158,8 @@ def test_what_may_not_be_looked_at_is_named(folder, monkeypatch):
 
     monkeypatch.setattr(Path, "stat", denied)
     for name in (folder, folder / "net.onnx"):
-        for search in (find_image, lambda model: find(model, "lite-restore", 1)):
-            with pytest.raises(AnimupError, match=r"^model='.*' cannot be looked at \(Permission denied\); see to its"):
-                search(str(name))
+        with pytest.raises(AnimupError, match=r"^model='.*' cannot be looked at \(Permission denied\); see to its"):
+            find(str(name))
     monkeypatch.setattr(Path, "stat", look)
     monkeypatch.setattr(
         Path, "read_text", lambda self, **kw: denied(self) if self.name == MANIFEST else read(self, **kw)
@@ -166,7 +167,7 @@ def test_what_may_not_be_looked_at_is_named(folder, monkeypatch):
     with pytest.raises(
         AnimupError, match=r"manifest\.json cannot be read \(Permission denied\); see to its permissions"
     ):
-        find(str(folder), "lite-restore", 1)
+        find(str(folder))
 
 
 def weights_of(folder, content):

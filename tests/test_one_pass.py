@@ -5,7 +5,7 @@ import pytest
 import vapoursynth as vs
 from conftest import core, digest, digests, disc, inked, moving, planes_of
 
-from vsanimup.networks.manifest import find
+from vsanimup.networks.find import find
 
 pytestmark = pytest.mark.weights
 
@@ -108,4 +108,4 @@ def test_the_model_named_is_the_model_of_a_task():
     clip = moving(length=2)
     named = core.animup.Upscale(clip, model="lite-one-pass", task="deblur").get_frame(1)
     assert digest(named) == digest(core.animup.Upscale(clip, task="deblur").get_frame(1))
-    assert find("lite-one-pass", "lite-upscale", 2).radius == 2
+    assert find("lite-one-pass").model.radius == 2

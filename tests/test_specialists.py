@@ -8,9 +8,10 @@ import pytest
 import vapoursynth as vs
 from conftest import core, digest, digests, disc, moving
 
-from vsanimup.filters.arguments import settings
+from vsanimup.engines import choose
 from vsanimup.networks.lite.node import lite_node
 from vsanimup.networks.manifest import MANIFEST, SHIPPED, open_model, shipped
+from vsanimup.networks.settings import Settings
 from vsanimup.tasks import DIAGNOSE, TaskMix
 
 pytestmark = pytest.mark.weights
@@ -131,7 +132,7 @@ def test_what_codecs_leave_is_told_by_the_frame_alone(task):
 def test_windows_of_several_lengths_in_one_clip():
     """Inputs are used again: by networks that see the frames around and by those that do not, in turn."""
     clip, mixes = moving(length=12), ["denoise", "destream", "denoise"]
-    model, how = open_model(SHIPPED / "lite-restore"), settings(num_streams=1, dedup=0, temporal_threshold=0)
+    model, how = open_model(SHIPPED / "lite-restore"), Settings(backend=choose("cpu"), dedup=False)
 
     def run(clip, mix):
         return digests(lite_node(clip.std.SetFrameProps(), "Restore", model, how, mix=mix))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vsanimup.errors import AnimupError
 from vsanimup.networks.lite.inference import FLOAT, INT8
-from vsanimup.networks.manifest import find
+from vsanimup.networks.manifest import SHIPPED, open_model
 from vsanimup.networks.modulation import LEVELS, Modulation, quantise_weight
 from vsanimup.tasks import CLEAN, TASKS, TaskMix
 
@@ -140,7 +140,7 @@ def test_integers_draw_the_picture_that_floats_draw(function):
 
 
 def test_merging_nothing_gives_the_file_and_something_another_of_its_length():
-    model = find("lite", "lite-restore", 1)
+    model = open_model(SHIPPED / "lite-restore")
     modulation = Modulation(model)
     for file in (FLOAT, INT8):
         network = model.read(file)

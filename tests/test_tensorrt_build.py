@@ -36,11 +36,11 @@ from vsanimup.engines.tensorrt import plans, precision, runner
 from vsanimup.engines.tensorrt.build import Job, build
 from vsanimup.engines.tensorrt.plans import Request, Target, plan
 from vsanimup.errors import AnimupError, OutOfMemory
-from vsanimup.filters.arguments import OVERLAP
-from vsanimup.networks.image.network import find_image
+from vsanimup.networks.image.network import of_file
 from vsanimup.networks.lite.inference import Inference, fixed, ranges
 from vsanimup.networks.manifest import SHIPPED, open_model
 from vsanimup.networks.modulation import Modulation
+from vsanimup.networks.settings import OVERLAP
 from vsanimup.tiling.budget import memory_of_tile
 
 SMALL = fixed(48, 96)
@@ -224,7 +224,7 @@ def test_networks_of_others_build_for_ranges(folder, tmp_path, channels):
     assert code == 0 and "1 engine is in" in said, said
     (entry,) = Cache(folder).entries()
     assert entry.path.name.startswith("double_fp16_columns96..544_rows96..288_")
-    assert find_image(str(tmp_path / "double.onnx")).sizes((320, 224), False) == {"rows": 224, "columns": 320}
+    assert of_file(str(tmp_path / "double.onnx")).sizes((320, 224), False) == {"rows": 224, "columns": 320}
 
 
 def test_a_node_that_cannot_be_read_is_named(rtx):

@@ -1,4 +1,4 @@
-"""The plugin's functions as types, for editors and type checkers: ``python -m vsanimup.filters.table`` made it.
+"""The plugin's functions as types, for editors and type checkers: ``python -m vsanimup.filters.generate`` made it.
 
 ``animup: Animup = core.animup`` makes an editor complete and check what follows ``animup.``.
 """

@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from training.data.degradations import DEGRADATIONS, lay
 from vsanimup.diagnosis.mixes import MIXES
 from vsanimup.engines import Array, choose
-from vsanimup.filters.restore import SPATIAL as RESTORE_SPATIAL
-from vsanimup.filters.upscale import SPATIAL, SPATIAL_ONE_PASS
 from vsanimup.networks.lite import gate
+from vsanimup.networks.lite.family import SPATIAL_ONE_PASS, SPATIAL_PLAIN, SPATIAL_RESTORE
 from vsanimup.networks.lite.inference import Inference
-from vsanimup.networks.manifest import Model, find
+from vsanimup.networks.manifest import SHIPPED, Model, open_model
 from vsanimup.tasks import CLEAN, TASKS, TaskMix
 from vsanimup.video.duplicates import run_of, same_drawing
 from vsanimup.video.samples import Picture, average, scales
@@ -35,9 +34,13 @@ Rng = np.random.Generator
 Predictors = Mapping[str, Array]
 """Arrays as the gate's file holds them; empty for no gate."""
 
-ROLES = {"restore": ("lite-restore", 1, RESTORE_SPATIAL), "upscale": ("lite-upscale", 2, SPATIAL),
-         "restored": ("lite-upscale", 2, SPATIAL), "once": ("lite-one-pass", 2, SPATIAL_ONE_PASS)}  # fmt: skip
-"""Ways to run a network: model, enlargement, evening out."""
+ROLES = {
+    "restore": ("lite-restore", SPATIAL_RESTORE),
+    "upscale": ("lite-upscale", SPATIAL_PLAIN),
+    "restored": ("lite-upscale", SPATIAL_PLAIN),
+    "once": ("lite-one-pass", SPATIAL_ONE_PASS),
+}
+"""Ways to run a network: model, evening out."""
 MIDDLE = 3
 """The frame of a clip that is looked at."""
 STATES = {"web": "stream", "hevc": "stream", "mpeg2": "codec", "asp": "codec", "jpeg": "codec", "vhs": "tape",
@@ -54,8 +57,7 @@ PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 @functools.cache
 def network(role: str) -> tuple[Model, Inference]:
     """The shipped network of a role, for clips of 256x256."""
-    name, scale, _ = ROLES[role]
-    model = find(name, name, scale=scale)
+    model = open_model(SHIPPED / ROLES[role][0])
     made = Inference(
         model, width=256, height=256, has_chroma=True, tilesize=None, overlap=(32, 32), backend=choose("cpu"),
         device_id=0, streams=1,
@@ -87,7 +89,7 @@ def passed(role: str, pictures: Sequence[Picture], mix: TaskMix) -> list[gate.Pa
     planes = [np.ascontiguousarray(plane) for plane in (y, *uv)]
     evened = [plane.copy() for plane in planes]
     for plane in evened:
-        even_out(plane, ROLES[role][2] * STEP)
+        even_out(plane, ROLES[role][1] * STEP)
     return gate.passages(pictures[len(pictures) // 2], planes, evened)
 
 

@@ -120,6 +120,8 @@ def build(
     from vsanimup.engines.tensorrt import library
     from vsanimup.engines.tensorrt.backend import STREAMS
     from vsanimup.engines.tensorrt.plans import plan
+    from vsanimup.networks.family import Build
+    from vsanimup.networks.find import find
     from vsanimup.tiling.budget import memory_of_tile
 
     with plain_errors(), terminable():
@@ -128,7 +130,10 @@ def build(
         sizes = [_parse_size(text) for text in size or ["1920x1080"]]
         most = memory_of_tile(_room(target, device_memory), num_streams or STREAMS)
         dimensions = dict(map(_parse_dimension, dimension or ()))
-        requests = list(_requests(model, precision, sizes, scale, task, dimensions, most, (memory, anchor)))
+        wanted = Build(
+            sizes=sizes, most=most, precision=precision, scale=scale, task=task, memory=memory, anchor=anchor
+        )
+        requests = list(_named(model, precision, dimensions) if dimensions else find(model).requests(wanted))
         console = Console(highlight=False)
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
         with Progress(*columns, TextColumn("{task.fields[doing]}"), console=console) as progress, _LogAbove(console):
@@ -211,66 +216,12 @@ def _parse_dimension(text: str) -> tuple[str, Size]:
     return parts[1], (least, others[0], others[1]) if others else least
 
 
-def _requests(
-    model: str, precision: str, sizes: list[tuple[int, int]], scale: int, task: str | None,
-    given: Mapping[str, Size], most: int, memory: tuple[float, int] = (0.0, 1),
-) -> Iterator[Request]:  # fmt: skip
-    """Exactly what the filters will ask for, where a tile may take ``most`` bytes."""
+def _named(model: str, precision: str, dimensions: Mapping[str, Size]) -> Iterator[Request]:
+    """A network of no family, whose dimensions are given."""
     from vsanimup.engines.tensorrt.plans import Request
-    from vsanimup.networks.image.network import find_image
-    from vsanimup.networks.manifest import open_model, path_of, shipped_folder
-    from vsanimup.tasks import CLEAN, TaskMix
+    from vsanimup.networks.manifest import path_of
 
     path = path_of(model)
-    if given:
-        if path is None:
-            raise AnimupError(f"model={shown(model)}: there is no such file")
-        yield Request(network=path, origin=str(path), sizes=given, precision=precision)
-        return
-    if image := find_image(model):
-        from vsanimup.filters.arguments import settings
-        from vsanimup.networks.image.node import grid_of
-
-        grids = [grid_of(image, *frame, settings(backend="cpu"), False, most) for frame in sizes]
-        tiles = [(grid.columns.tile, grid.rows.tile) for grid in grids]
-        for shape in dict.fromkeys(tuple(image.sizes(tile, True).items()) for tile in tiles):
-            yield Request(network=image.path, origin=str(image.path), sizes=dict(shape), precision=precision)
-        return
-    folder = shipped_folder(model) or path
-    if folder is None:
-        raise AnimupError(f"model={shown(model)}: there is no such folder; see 'animup models'")
-    opened = open_model(folder)
-    if opened.kind == "animatelcm":
-        from vsanimup.networks.animatelcm.memory import Budget
-        from vsanimup.networks.animatelcm.model import AnimateLcm
-        from vsanimup.networks.animatelcm.pipeline import network_grids, network_sizes
-
-        lcm, budget = AnimateLcm.of(opened), Budget.of(*memory)
-        lcm.check_memory(budget)
-        mix = TaskMix.parse(task, opened.tasks) if task else CLEAN
-        dimensions: dict[tuple[str, str], Mapping[str, Size]] = {("text", ""): {}}
-        for width, height in sizes:
-            for name, grid in network_grids(lcm, width * scale, height * scale, budget).items():
-                fixed: Mapping[str, Size] = {**lcm.frame_sizes(name), **network_sizes(lcm, name, grid, budget)}
-                dimensions[name, str(fixed)] = fixed
-        for (name, _), wanted in dimensions.items():
-            file = opened.folder / f"{name}.onnx"
-            network, weights = lcm.merged(name, mix, builds=True) if lcm.modulated(name) else (file, None)
-            yield Request(network=network, origin=str(file), sizes=wanted, precision=precision, weights=weights)
-    elif opened.kind == "lite":
-        from vsanimup.filters.arguments import OVERLAP
-        from vsanimup.networks.lite.inference import FLOAT, ranges, tile_grid
-        from vsanimup.networks.modulation import Modulation
-
-        mix = TaskMix.parse(task, opened.tasks) if task else CLEAN
-        opened = opened.of(opened.specialist(mix))
-        network, weights = opened.read(FLOAT), Modulation(opened).weights(mix) or None
-        lite_grids = [tile_grid(opened, *frame, None, (OVERLAP, OVERLAP), most) for frame in sizes]
-        shapes = dict.fromkeys(tuple(ranges(grid.rows.tile, grid.columns.tile).items()) for grid in lite_grids)
-        for shape in shapes:
-            yield Request(
-                network=network, origin=str(opened.folder / FLOAT), sizes=dict(shape), precision=precision,
-                weights=weights,
-            )  # fmt: skip
-    else:
-        raise AnimupError(f"model={shown(model)} is of kind {shown(opened.kind)}, which this command does not know")
+    if path is None:
+        raise AnimupError(f"model={shown(model)}: there is no such file")
+    yield Request(network=path, origin=str(path), sizes=dimensions, precision=precision)

@@ -1,16 +1,19 @@
-"""The arguments of both filters: what the plugin's signatures, the reference and the types for editors agree with.
+"""The arguments of both filters: the one place that knows their names, types, ranges and defaults.
 
-``python -m vsanimup.filters.table`` writes the tables into ``docs/reference.md``, and ``vsanimup/functions.py``.
+:mod:`vsanimup.filters.arguments` checks by it what scripts give. The plugin's signatures, the reference and the types
+for editors are made from it by ``python -m vsanimup.filters.generate``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-KINDS = {"int": "int", "float": "float", "data": "str", "int[]": "int | Sequence[int]", "vnode": "vs.VideoNode"}
-"""Kind of an argument as VapourSynth names it -> its type in Python."""
+from vsanimup.filters.ranges import ANYTHING, AtLeast, Flag, Pair, Range, Span, Whole, Word
+from vsanimup.networks.animatelcm.colour import COLOURFIXES
+from vsanimup.networks.animatelcm.memory import MOST_SPACING
+from vsanimup.networks.animatelcm.pipeline import MOST_CFG, MOST_CONTROL
+from vsanimup.networks.animatelcm.windows import BLOCK
+from vsanimup.networks.settings import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -19,13 +22,25 @@ class Argument:
 
     name: str
     kind: str
-    """As VapourSynth names it, see :data:`KINDS`."""
+    """As VapourSynth names it, such as ``int[]``."""
     default: object
     """What it is where it is left out; ``None`` where that depends on the clip, the model or the machine."""
     help: str
     """Meaning and range, in Markdown."""
     shown: str = ""
     """What the reference says of the default, where that is more than its value."""
+    range: Range = ANYTHING
+    """What it may be."""
+    families: tuple[str, ...] = ()
+    """Families of networks that it goes with, as manifests call their kind; empty for all."""
+
+
+MOST_OVERLAP = 256
+"""More than any network sees to one side; beyond, tiles would be mostly overlap."""
+MOST_STREAMS = 64
+THRESHOLD = Span(0, 64, low="0 (off)")
+"""Steps of 8-bit luma: beyond, nothing of a drawing is left."""
+GRAIN = Span(0, 1, low="0 (none comes back)", high="1 (all of it)")
 
 
 RESTORE = (
@@ -36,6 +51,7 @@ RESTORE = (
         'What to remove: one task, a mix such as `"deblock+0.5*denoise"`, or `"auto"`, which looks at the '
         "clip itself (below).",
         shown='`"auto"`',
+        families=("lite",),
     ),
     Argument(
         "prompt",
@@ -45,12 +61,14 @@ RESTORE = (
         'but keep the grain"`, `"denoise 75%"`. An unclear one is an error that names the nearest guess, and '
         "so is one that asks to add something.",
         shown="none",
+        families=("lite",),
     ),
     Argument(
         "strength",
         "float",
         1.0,
         "Share of the change that is applied, 0 to 1. 0 returns the clip as it is.",
+        range=Span(0, 1),
     ),
     Argument(
         "grain",
@@ -59,6 +77,7 @@ RESTORE = (
         "Share of the fine noise taken away that comes back, 0 to 1. Only fine noise of luma does: no blocks, "
         "and beside lines, where there are rings, less than elsewhere. `Upscale` after it would take it for "
         "part of the picture: give `grain` there instead.",
+        range=GRAIN,
     ),
     Argument(
         "model",
@@ -74,6 +93,7 @@ UPSCALE = (
         "float",
         2,
         "Enlargement: 2, 3 or 4, no other number. 4 doubles twice; 3 is 4 resized down.",
+        range=Whole((2, 3, 4)),
     ),
     Argument(
         "task",
@@ -82,12 +102,14 @@ UPSCALE = (
         "As for `Restore`: restores in the same pass. Without `task` and `prompt` the clip is enlarged as it "
         "is. Lite models only.",
         shown="none",
+        families=("lite", "animatelcm"),
     ),
     Argument(
         "grain",
         "float",
         0.0,
         "As for `Restore`, at the size of the result. Without a task it needs `original`.",
+        range=GRAIN,
     ),
     Argument(
         "original",
@@ -110,42 +132,53 @@ DIFFUSION = (
         "int",
         2,
         "Denoising steps.",
+        range=AtLeast(1),
+        families=("animatelcm",),
     ),
     Argument(
         "strength",
         "float",
         0.3,
         "How much is drawn anew, 0 to 1.",
+        range=Span(0, 1),
+        families=("animatelcm",),
     ),
     Argument(
         "prompt",
         "data",
         "",
         "What the picture shows.",
+        families=("lite", "animatelcm"),
     ),
     Argument(
         "negative_prompt",
         "data",
         "",
         "What it must not show; counts only with `cfg` other than 1.",
+        families=("animatelcm",),
     ),
     Argument(
         "cfg",
         "float",
         1.0,
         "Classifier-free guidance; other values than 1 take twice the time, and make `negative_prompt` count.",
+        range=Span(1, MOST_CFG, low="1 (no negative prompt)"),
+        families=("animatelcm",),
     ),
     Argument(
         "seed",
         "int",
         0,
         "Number of the noise. One noise for all frames: what stands still in the source stands still in the result.",
+        families=("animatelcm",),
     ),
     Argument(
         "colorfix",
         "data",
         "wavelet",
         '`"wavelet"` takes everything coarse from the source, `"adain"` mean and spread; or `"none"`.',
+        range=Word(COLOURFIXES),
+        families=("animatelcm",),
     ),
     Argument(
         "control",
@@ -153,6 +186,8 @@ DIFFUSION = (
         None,
         "Strength of the ControlNet, where the model has one (`--controlnet`).",
         shown="1.0",
+        range=Span(0, MOST_CONTROL),
+        families=("animatelcm",),
     ),
     Argument(
         "memory",
@@ -160,12 +195,16 @@ DIFFUSION = (
         0.0,
         "Share of the earlier drawings that motion modules still see, 0 (off) to 1; `docs/animatelcm.md` has its cost. "
         "That it helps is not shown yet.",
+        range=Span(0, 1, low="0 (off)", high="1 (everything)"),
+        families=("animatelcm",),
     ),
     Argument(
         "anchor",
         "int",
         4,
         "Blocks of 24 frames after which memory begins anew; it does so at scene cuts, too.",
+        range=Span(1, MOST_SPACING, high=f"{MOST_SPACING} blocks of {BLOCK} frames"),
+        families=("animatelcm",),
     ),
 )
 """What ``Upscale`` takes with AnimateLCM models; ``prompt`` goes with lite models, too."""
@@ -179,6 +218,7 @@ SHARED = (
         "frame up to about 1080p; on a GPU also no more than a quarter of its memory for all streams "
         "together.",
         shown="automatic",
+        range=Pair(32, remedy="; leave it out to have it chosen"),
     ),
     Argument(
         "overlap",
@@ -186,6 +226,7 @@ SHARED = (
         None,
         "Samples that neighbouring tiles share, 256 at most; seams are feathered.",
         shown="32",
+        range=Pair(0, MOST_OVERLAP),
     ),
     Argument(
         "backend",
@@ -201,6 +242,7 @@ SHARED = (
         "int",
         0,
         "Which device of the backend.",
+        range=AtLeast(0),
     ),
     Argument(
         "num_streams",
@@ -208,6 +250,7 @@ SHARED = (
         None,
         "Frames computed at once.",
         shown="cores",
+        range=Span(1, MOST_STREAMS),
     ),
     Argument(
         "scenecut",
@@ -215,6 +258,7 @@ SHARED = (
         1,
         "1: the temporal window stops at scene cuts. The properties `_SceneChangePrev` and `_SceneChangeNext` "
         "rule where present, else cuts are detected. 0: it does not stop.",
+        range=Flag(),
     ),
     Argument(
         "dedup",
@@ -224,6 +268,7 @@ SHARED = (
         "and served to all of them. Runs are looked for in cells of 12 frames, so a source error spoils its "
         "cell (and, with `temporal_threshold`, the frame on each side). What `Restore` gives is taken as it "
         "is: copies of a drawing are equal there. 0: every frame for itself.",
+        range=Flag(),
     ),
     Argument(
         "spatial_threshold",
@@ -233,6 +278,8 @@ SHARED = (
         "`Upscale` with a task): it takes what noise is left in even areas, and grain as faint as that. 0: "
         "none. Lite models only.",
         shown="4 / 8 / 12",
+        range=THRESHOLD,
+        families=("lite",),
     ),
     Argument(
         "temporal_threshold",
@@ -243,6 +290,8 @@ SHARED = (
         "it already, `Upscale` does it only when you give it. A frame asked for out of order takes three "
         "computations for it; 0 is none. Lite models only.",
         shown="16 / 0 / 7",
+        range=THRESHOLD,
+        families=("lite",),
     ),
     Argument(
         "gate",
@@ -251,6 +300,8 @@ SHARED = (
         "How far the network is held back where the source does not support what it adds: soft, painted, "
         "grainy and lightly compressed pictures stay as they are, or as Lanczos enlarges them (see "
         '`docs/networks.md`, "Share of the network"). 0: its full effect everywhere. Lite models only.',
+        range=Span(0, 1, low="0 (off)"),
+        families=("lite",),
     ),
     Argument(
         "tta",
@@ -258,6 +309,8 @@ SHARED = (
         0,
         "1: the mean over four mirror images of the picture (test-time augmentation), in four times the time: "
         "0.1 dB. Lite models only.",
+        range=Flag(),
+        families=("lite",),
     ),
     Argument(
         "precision",
@@ -265,6 +318,7 @@ SHARED = (
         "auto",
         '`"int8"`, the default on `cpu` and `openvino`: integers. `"fp32"`: floats, 3 times as slow, less '
         'than 0.1 dB better. With `backend="tensorrt"`: `"fp16"` (the default), `"bf16"` or `"fp32"`.',
+        range=Word(PRECISIONS),
     ),
 )
 """What both take."""
@@ -276,66 +330,3 @@ FUNCTIONS = {
     "Upscale": (*UPSCALE, *DIFFUSION, *SHARED, FORMAT),
 }
 """Arguments of each filter, in their order."""
-TABLES = {"restore": RESTORE, "upscale": UPSCALE, "diffusion": DIFFUSION, "shared": (*SHARED, FORMAT)}
-"""Tables of the reference, by the name in their markers."""
-
-
-def signature(function: str) -> str:
-    """The signature that the native plugin must register."""
-    return "clip:vnode;" + "".join(f"{argument.name}:{argument.kind}:opt;" for argument in FUNCTIONS[function])
-
-
-def markdown(arguments: Sequence[Argument]) -> str:
-    """A table for the reference."""
-    lines = ["| argument | default | meaning |", "| --- | --- | --- |"]
-    for each in arguments:
-        default = each.shown or (f'`"{each.default}"`' if isinstance(each.default, str) else f"{each.default:g}")
-        lines.append(f"| `{each.name}` | {default} | {each.help} |")
-    return "\n".join(lines)
-
-
-def with_tables(text: str) -> str:
-    """The reference with its tables as they are to be, each between ``<!-- NAME -->`` and ``<!-- end -->``."""
-    for name, arguments in TABLES.items():
-        begin, end = f"<!-- {name} -->\n", "<!-- end -->"
-        if text.count(begin) != 1:
-            raise ValueError(f"the reference must hold one table {name}, it holds {text.count(begin)}")
-        before, after = text.split(begin)
-        text = f"{before}{begin}{markdown(arguments)}\n{end}{after.partition(end)[2]}"
-    return text
-
-
-def types() -> str:
-    """The source of :mod:`vsanimup.functions`."""
-    parts = [HEAD]
-    for function, arguments in FUNCTIONS.items():
-        given = "".join(f"        {each.name}: {KINDS[each.kind]} = ...,\n" for each in arguments)
-        parts.append(
-            f"\n    def {function}(\n        self,\n        clip: vs.VideoNode,\n{given}    ) -> vs.VideoNode: ...\n"
-        )
-    return "".join(parts)
-
-
-HEAD = '''\
-"""The plugin's functions as types, for editors and type checkers: ``python -m vsanimup.filters.table`` made it.
-
-``animup: Animup = core.animup`` makes an editor complete and check what follows ``animup.``.
-"""
-
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Protocol
-
-import vapoursynth as vs
-
-
-class Animup(Protocol):
-    """``core.animup``."""
-'''
-
-if __name__ == "__main__":
-    package = Path(__file__).parents[1]
-    (package / "functions.py").write_text(types(), encoding="utf-8")
-    reference = package.parent / "docs" / "reference.md"
-    reference.write_text(with_tables(reference.read_text("utf-8")), encoding="utf-8")

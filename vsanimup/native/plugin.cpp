@@ -1,6 +1,7 @@
 // The plugin's entry point, its functions, and how they hand over to vsanimup.plugin.
 #include "block_node.hpp"
 #include "checked.hpp"
+#include "signatures.hpp"
 #include "temporal.hpp"
 
 #ifdef _WIN32
@@ -18,15 +19,8 @@ struct PublicFunction {
 };
 
 const PublicFunction public_functions[] = {
-    {"Restore",
-     "clip:vnode;task:data:opt;prompt:data:opt;strength:float:opt;grain:float:opt;model:data:opt;tilesize:int[]:opt;overlap:int[]:opt;backend:data:opt;"
-     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;dedup:int:opt;spatial_threshold:float:opt;temporal_threshold:float:opt;gate:float:opt;tta:int:opt;precision:data:opt;format:int:opt;",
-     "clip:vnode;"},
-    {"Upscale",
-     "clip:vnode;scale:float:opt;task:data:opt;grain:float:opt;original:vnode:opt;model:data:opt;steps:int:opt;strength:float:opt;prompt:data:opt;negative_prompt:data:opt;"
-     "cfg:float:opt;seed:int:opt;colorfix:data:opt;control:float:opt;memory:float:opt;anchor:int:opt;tilesize:int[]:opt;overlap:int[]:opt;backend:data:opt;"
-     "device_id:int:opt;num_streams:int:opt;scenecut:int:opt;dedup:int:opt;spatial_threshold:float:opt;temporal_threshold:float:opt;gate:float:opt;tta:int:opt;precision:data:opt;format:int:opt;",
-     "clip:vnode;"},
+    {"Restore", restore_arguments, "clip:vnode;"},
+    {"Upscale", upscale_arguments, "clip:vnode;"},
     {"Version", "", "any"},
 };
 

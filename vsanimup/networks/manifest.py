@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from vsanimup.errors import AnimupError, cut, guess, shown
+from vsanimup.errors import AnimupError, cut, shown
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -246,35 +246,3 @@ def path_of(model: str) -> Path | None:
             f"model={shown(model)} cannot be looked at ({error.strerror}); see to its permissions"
         ) from error
     return path if model else None
-
-
-def find(model: str, default_folder: str, scale: int, diffusion: bool = False) -> Model:
-    """The model a filter was asked for: ``lite``, the name of a shipped one, or a folder.
-
-    ``default_folder`` is the shipped folder that ``lite`` stands for; ``scale`` is what the filter needs of a lite
-    model; ``diffusion`` says that one of kind ``animatelcm`` will do as well.
-    Raises :class:`AnimupError` when there is none such or it does something else.
-    """
-    folder = shipped_folder(default_folder if model == "lite" else model) or path_of(model)
-    if folder is None or not folder.is_dir():
-        names = sorted({"lite"} | {path.parent.name for path in SHIPPED.glob(f"*/{MANIFEST}")})
-        raise AnimupError(
-            f"model must be one of {', '.join(names)}, a folder with a {MANIFEST}, or an .onnx file, "
-            f"got {shown(model)}{guess(model, names)}"
-        )
-    found = open_model(folder)
-    if found.kind == "animatelcm":
-        if diffusion:
-            return found
-        raise AnimupError(f"model={shown(model)} is an AnimateLCM model, which enlarges: give it to Upscale")
-    if found.kind != "lite":
-        raise AnimupError(
-            f"model={shown(model)} is of kind {shown(found.kind)}; this version of animup runs kinds 'lite', 'image' "
-            "and 'animatelcm'"
-        )
-    if found.value_range != "unit":
-        raise AnimupError(f"model={shown(model)} has value_range {shown(found.value_range)}; this version reads 'unit'")
-    if found.scale != scale:
-        does, wanted = ("restores" if s == 1 else f"enlarges by {s}" for s in (found.scale, scale))
-        raise AnimupError(f"model={shown(model)} {does}, but this filter needs one that {wanted}")
-    return found

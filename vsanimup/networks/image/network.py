@@ -17,7 +17,7 @@ from vsanimup.engines.shapes import side_range
 from vsanimup.errors import AnimupError, cut, shown
 from vsanimup.networks.image.operators import RANDOM, operators
 from vsanimup.networks.image.trial import try_sizes
-from vsanimup.networks.manifest import MANIFEST, Model, open_model, path_of, shipped_folder
+from vsanimup.networks.manifest import MANIFEST, Model, path_of
 
 if TYPE_CHECKING:
     from vsanimup.engines import Backend, Engine, Size
@@ -118,26 +118,22 @@ class ImageNetwork:
         return result
 
 
-def find_image(model: str) -> ImageNetwork | None:
-    """The network that ``model=`` names, if that is an ``.onnx`` file or a folder of kind ``image``; else ``None``.
+def of_file(model: str) -> ImageNetwork:
+    """The network of an ONNX file, which ``model`` names.
 
-    Raises :class:`AnimupError` where it is one and cannot be used.
+    Raises :class:`AnimupError` where there is none or it cannot be used.
     """
     path = path_of(model)
-    if model.lower().endswith(".onnx"):
-        if path is None or not path.is_file():
-            raise AnimupError(f"model={shown(model)}: there is no such file; give the path of an ONNX file")
-        if not os.access(path, os.R_OK):
-            raise AnimupError(f"model={shown(model)} cannot be read; see to its permissions")
-        status = path.stat()
-        return _inspect(path.resolve(), status.st_size, status.st_mtime_ns)
-    if shipped_folder(model) or path is None or not path.is_dir():
-        return None
-    found = open_model(path)
-    return _of_folder(found) if found.kind == KIND else None
+    if path is None or not path.is_file():
+        raise AnimupError(f"model={shown(model)}: there is no such file; give the path of an ONNX file")
+    if not os.access(path, os.R_OK):
+        raise AnimupError(f"model={shown(model)} cannot be read; see to its permissions")
+    status = path.stat()
+    return _inspect(path.resolve(), status.st_size, status.st_mtime_ns)
 
 
-def _of_folder(model: Model) -> ImageNetwork:
+def of_folder(model: Model) -> ImageNetwork:
+    """The network of a folder of kind ``image``. Raises :class:`AnimupError` where its manifest does not say it."""
     section = model.sections.get(KIND)
     where = f"model manifest {model.folder / MANIFEST}"
     if not isinstance(section, Mapping):

@@ -193,7 +193,7 @@ def image_clip(
         before=network.radius, after=network.radius, format=result.id, streams=settings.num_streams,
         cached_blocks=settings.num_streams + 2, **size,
     )  # fmt: skip
-    if settings.strength < 1:  # each copy of a drawing keeps a share of its own noise
+    if settings.share < 1:  # each copy of a drawing keeps a share of its own noise
         before = work.resize.Bicubic(format=result.id)
-        done = vs.core.std.Merge(before, done, weight=settings.strength).std.CopyFrameProps(done)
+        done = vs.core.std.Merge(before, done, weight=settings.share).std.CopyFrameProps(done)
     return done if done.format.id == target.id else done.resize.Bicubic(format=target.id)

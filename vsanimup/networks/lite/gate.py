@@ -87,9 +87,7 @@ def shares(planes: Sequence[Passage], weights: Array, hidden: tuple[int, int]) -
     measures = measure(planes)
     _, rows, columns = measures.shape
     found = np.empty((SHARES, rows, columns), np.float32)
-    functions().predict_shares(
-        measures.ctypes.data, rows, columns, weights.ctypes.data, *hidden, found.ctypes.data
-    )
+    functions().predict_shares(measures.ctypes.data, rows, columns, weights.ctypes.data, *hidden, found.ctypes.data)
     return found
 
 

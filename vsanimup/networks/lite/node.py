@@ -160,7 +160,7 @@ class LiteProcess:
 
     def _annotate(self, job: Job, mix: TaskMix) -> None:
         """Set the properties of the output frames."""
-        restored = self._model.scale == 1 and not self._leaves(mix) and self._settings.strength == 1
+        restored = self._model.scale == 1 and not self._leaves(mix) and self._settings.share == 1
         for output in job.outputs:
             if restored:
                 output.set_prop(RESTORED, self._model.specialist(mix) or self._model.name)
@@ -221,9 +221,9 @@ def lite_node(
         result.std.SetVideoCache(mode=1, fixedsize=1, maxsize=2 * settings.num_streams + 4 * TEMPORAL_REACH + 2)
         result = result.std.CopyFrameProps(spans, props=SPAN)
         result = vs.core.animup.internal_temporal(result, threshold=settings.temporal_threshold, reach=TEMPORAL_REACH)
-    if model.scale == 1 and (mix is DIAGNOSE or settings.strength < 1):
+    if model.scale == 1 and (mix is DIAGNOSE or settings.share < 1):
         source = clip if clip.format.id == target.id else clip.resize.Bicubic(format=target.id)
-        return _in_part(source, result, settings.strength, by_frame=mix is DIAGNOSE)
+        return _in_part(source, result, settings.share, by_frame=mix is DIAGNOSE)
     return result
 
 
