@@ -26,7 +26,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from vsanimup import engines
-from vsanimup.cli.engines import _requests, _room
+from vsanimup.cli.engines import _room
 from vsanimup.cli.main import app
 from vsanimup.engines import DeviceMemory, device
 from vsanimup.engines.cache import VARIABLE, Cache
@@ -36,6 +36,8 @@ from vsanimup.engines.tensorrt import plans, precision, runner
 from vsanimup.engines.tensorrt.build import Job, build
 from vsanimup.engines.tensorrt.plans import Request, Target, plan
 from vsanimup.errors import AnimupError, OutOfMemory
+from vsanimup.networks.family import Build
+from vsanimup.networks.find import find
 from vsanimup.networks.image.network import of_file
 from vsanimup.networks.lite.inference import Inference, fixed, ranges
 from vsanimup.networks.manifest import SHIPPED, open_model
@@ -526,7 +528,7 @@ def test_engines_are_built_ahead_as_a_filter_cuts_its_frames(tmp_path):
         wanted = ranges(inference.grid.rows.tile, inference.grid.columns.tile)
         target = Target(gpu=replace(GPU, total_memory=room.total))
         for most in (memory_of_tile(_room(target, None), streams), memory_of_tile(_room(Target(), total), streams)):
-            (request,) = _requests("lite-restore", "auto", [frame], 2, None, {}, most)
+            (request,) = find("lite-restore").requests(Build(sizes=[frame], most=most))
             assert request.sizes == wanted
         seen.add(str(wanted))
     assert len(seen) >= 3

@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,8 +17,10 @@ from vsanimup.errors import AnimupError, shown
 from vsanimup.sizes import count_of, show_bytes
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from vsanimup.engines.base import DeviceMemory, Size
-    from vsanimup.engines.cache import Entry
+    from vsanimup.engines.cache import Cache, Entry
     from vsanimup.engines.tensorrt.library import Library
     from vsanimup.engines.tensorrt.plans import Request, Target
 
@@ -113,13 +115,9 @@ def build(
     anchor: Annotated[int, typer.Option(help="As Upscale will be given it, for AnimateLCM models.")] = 4,
 ) -> None:
     """Build engines before they are needed; TensorRT-RTX does so without a GPU, too."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
     from vsanimup.engines.cache import Cache
     from vsanimup.engines.tensorrt import library
     from vsanimup.engines.tensorrt.backend import STREAMS
-    from vsanimup.engines.tensorrt.plans import plan
     from vsanimup.networks.family import Build
     from vsanimup.networks.find import find
     from vsanimup.tiling.budget import memory_of_tile
@@ -134,19 +132,29 @@ def build(
             sizes=sizes, most=most, precision=precision, scale=scale, task=task, memory=memory, anchor=anchor
         )
         requests = list(_named(model, precision, dimensions) if dimensions else find(model).requests(wanted))
-        console = Console(highlight=False)
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-        with Progress(*columns, TextColumn("{task.fields[doing]}"), console=console) as progress, _LogAbove(console):
-            for request in requests:
-                bar = progress.add_task(f"{request.name} {request.shape}", total=1.0, doing="")
+        _build_all(requests, found, target, cache)
 
-                def report(share: float, doing: str, bar: object = bar) -> None:
-                    progress.update(bar, completed=share, doing=doing)  # type: ignore[arg-type]
 
-                made = plan(found, request, target, cache, report)
-                progress.update(bar, completed=1.0, doing=show_bytes(len(made.data)))
-        verb = "is" if len(requests) == 1 else "are"
-        console.print(f"{count_of(len(requests), 'engine')} {verb} in {cache.folder}", soft_wrap=True)
+def _build_all(requests: Sequence[Request], library: Library, target: Target, cache: Cache) -> None:
+    """Build engines one after the other, with a bar for each."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from vsanimup.engines.tensorrt.plans import plan
+
+    console = Console(highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[doing]}"), console=console) as progress, _LogAbove(console):
+        for request in requests:
+            bar = progress.add_task(f"{request.name} {request.shape}", total=1.0, doing="")
+
+            def report(share: float, doing: str, bar: TaskID = bar) -> None:
+                progress.update(bar, completed=share, doing=doing)
+
+            made = plan(library, request, target, cache, report)
+            progress.update(bar, completed=1.0, doing=show_bytes(len(made.data)))
+    verb = "is" if len(requests) == 1 else "are"
+    console.print(f"{count_of(len(requests), 'engine')} {verb} in {cache.folder}", soft_wrap=True)
 
 
 class _LogAbove(logging.Handler):

@@ -78,9 +78,16 @@ def probe(clip: vs.VideoNode, function: str = "Restore") -> vs.VideoNode:
     rest = cell(last, length)[1]
     looked_at = _select(clip, last, CELL, probe_frames(0, CELL), probe_frames(0, rest))
     decided = block_node(
-        _floats(looked_at, places), process, function=function, block=count, width=_SIDE, height=_SIDE,
-        format=vs.GRAYS, cached_blocks=16, prefetch=False,
-    )  # fmt: skip
+        _floats(looked_at, places),
+        process,
+        function=function,
+        block=count,
+        width=_SIDE,
+        height=_SIDE,
+        format=vs.GRAYS,
+        cached_blocks=16,
+        prefetch=False,
+    )
     return _select(decided, last, count, [0] * CELL, [0] * rest)
 
 

@@ -149,19 +149,35 @@ class Model:
 
 
 _TYPES: dict[str, type] = {
-    "name": str, "kind": str, "scale": int, "radius": int, "align": int, "multiple": int, "value_range": str,
-    "tasks": list, "bytes_per_pixel": int, "parameters": int, "licence": str, "source": str, "files": dict,
-    "modulation": dict, "specialists": dict,
-}  # fmt: skip
+    "name": str,
+    "kind": str,
+    "scale": int,
+    "radius": int,
+    "align": int,
+    "multiple": int,
+    "value_range": str,
+    "tasks": list,
+    "bytes_per_pixel": int,
+    "parameters": int,
+    "licence": str,
+    "source": str,
+    "files": dict,
+    "modulation": dict,
+    "specialists": dict,
+}
 
 _WORDS = {str: "a text", int: "a whole number", list: "a list", dict: "an object"}
 
 _OPTIONAL: dict[str, Any] = {"modulation": {}, "multiple": 0, "specialists": {}}
 
 _RANGES = {
-    "scale": range(1, 5), "radius": range(65), "align": range(2, 4097, 2), "multiple": range(0, 4097, 2),
-    "bytes_per_pixel": range(1, 1 << 30), "parameters": range(1 << 62),
-}  # fmt: skip
+    "scale": range(1, 5),
+    "radius": range(65),
+    "align": range(2, 4097, 2),
+    "multiple": range(0, 4097, 2),
+    "bytes_per_pixel": range(1, 1 << 30),
+    "parameters": range(1 << 62),
+}
 
 
 def open_model(folder: Path) -> Model:

@@ -12,9 +12,18 @@ Share = tuple[int, float]
 """Index of the word before which it stands, and the share, 0 to 1."""
 
 _WORDS = {
-    "three quarters": 75, "three fourths": 75, "two thirds": 67, "one third": 33, "a third": 33, "one quarter": 25,
-    "a quarter": 25, "dreiviertel": 75, "drei viertel": 75, "trois quarts": 75, "tres cuartos": 75,
-}  # fmt: skip
+    "three quarters": 75,
+    "three fourths": 75,
+    "two thirds": 67,
+    "one third": 33,
+    "a third": 33,
+    "one quarter": 25,
+    "a quarter": 25,
+    "dreiviertel": 75,
+    "drei viertel": 75,
+    "trois quarts": 75,
+    "tres cuartos": 75,
+}
 _NO_SIZE = r"(?![\w/])(?!\s*(?:inch|in\b|\"|hours?\b))"
 _PERCENT = re.compile(
     r"(?<![\w.,])(\d{1,3})(?:[.,]\d+)?\s*(?:%|per ?cent\b|pct\b|prozent\b|pour ?cent\b|por ciento\b)", re.I

@@ -86,9 +86,12 @@ class ImageNetwork:
                 if name:
                     self.model.verify(name)
         return backend.load_file(
-            self.path, sizes=self.sizes(tile, backend.builds), device_id=device_id, streams=streams,
+            self.path,
+            sizes=self.sizes(tile, backend.builds),
+            device_id=device_id,
+            streams=streams,
             precision=precision if backend.builds else "auto",
-        )  # fmt: skip
+        )
 
     def sizes(self, tile: tuple[int, int], ranges: bool) -> dict[str, Size]:
         """Symbolic dimensions for tiles of (width, height), or ``ranges`` around them; none where they contradict."""
@@ -161,12 +164,22 @@ def of_folder(model: Model) -> ImageNetwork:
         )
     tile = section["tile"]
     return ImageNetwork(
-        path=model.path(section["file"]), name=model.name, input=section["input"], output=section["output"],
-        channels=section["channels"], frames=frames, scale=model.scale, tile=(tile, tile), multiple=1,
+        path=model.path(section["file"]),
+        name=model.name,
+        input=section["input"],
+        output=section["output"],
+        channels=section["channels"],
+        frames=frames,
+        scale=model.scale,
+        tile=(tile, tile),
+        multiple=1,
         batch=section["batch"],
-        overlap=section["overlap"], half=False, axes=((0, "batch"),), bytes_per_pixel=model.bytes_per_pixel,
+        overlap=section["overlap"],
+        half=False,
+        axes=((0, "batch"),),
+        bytes_per_pixel=model.bytes_per_pixel,
         model=model,
-    )  # fmt: skip
+    )
 
 
 @functools.lru_cache(maxsize=16)
@@ -219,10 +232,22 @@ def _inspect(path: Path, size: int, changed: int) -> ImageNetwork:
         raise AnimupError(f"{where} enlarges by {scale}; 1 to 4 are possible")
     axes = tuple((i, shape[i]) for i in (0, 2, 3) if isinstance(shape[i], str) and shape[i])
     return ImageNetwork(
-        path=path, name=path.name, input=given.name, output=result.name, channels=channels, frames=frames, scale=scale,
-        tile=tile, multiple=multiple, batch=BATCH if any_batch and tile else batch, overlap=None,
-        half=kind is np.float16, axes=axes, bytes_per_pixel=BYTES_PER_PIXEL, model=None,
-    )  # fmt: skip
+        path=path,
+        name=path.name,
+        input=given.name,
+        output=result.name,
+        channels=channels,
+        frames=frames,
+        scale=scale,
+        tile=tile,
+        multiple=multiple,
+        batch=BATCH if any_batch and tile else batch,
+        overlap=None,
+        half=kind is np.float16,
+        axes=axes,
+        bytes_per_pixel=BYTES_PER_PIXEL,
+        model=None,
+    )
 
 
 def _pictures(shape: Sequence[Any], where: str) -> tuple[int, int]:

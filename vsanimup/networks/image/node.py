@@ -32,15 +32,22 @@ def grid_of(network: ImageNetwork, width: int, height: int, settings: Settings, 
     """
     if network.tile is None:
         return plan(
-            width, height, tile=settings.tilesize, overlap=settings.overlap, align=network.multiple,
+            width,
+            height,
+            tile=settings.tilesize,
+            overlap=settings.overlap,
+            align=network.multiple,
             most=most // network.bytes_per_pixel,
-        )  # fmt: skip
+        )
     if settings.tilesize not in (None, network.tile):
         shown = "x".join(map(str, network.tile))
         raise AnimupError(f"tilesize must be left out: model {network.name} takes pictures of {shown} alone")
-    usual = [min(settings.overlap[0], side // 4) if network.overlap is None else network.overlap
-             for side in network.tile]  # fmt: skip
-    overlap = settings.overlap if overlap_given else (usual[0], usual[1])
+    overlap = settings.overlap
+    if not overlap_given:
+        across, down = (
+            min(overlap[0], side // 4) if network.overlap is None else network.overlap for side in network.tile
+        )
+        overlap = across, down
     if overlap[0] >= network.tile[0] or overlap[1] >= network.tile[1]:
         shown = "x".join(map(str, network.tile))
         raise AnimupError(f"overlap must be less than the {shown} that model {network.name} takes, got {list(overlap)}")
@@ -129,9 +136,12 @@ class ImageProcess:
         with self._loading:
             tile = grid.columns.tile, grid.rows.tile
             engine = tiled.engine = tiled.engine or network.load(
-                self._settings.backend, self._settings.device_id, tile, streams=self._settings.num_streams,
+                self._settings.backend,
+                self._settings.device_id,
+                tile,
+                streams=self._settings.num_streams,
                 precision=self._settings.precision,
-            )  # fmt: skip
+            )
         channels, rows, columns = picture.shape
         whole = np.empty((channels, grid.rows.padded, grid.columns.padded), np.float32)
         np.clip(picture, 0, 1, out=whole[:, :rows, :columns])
@@ -159,9 +169,13 @@ def _yuv(picture: Picture) -> Array:
 
 
 def image_clip(
-    clip: vs.VideoNode, function: str, network: ImageNetwork, settings: Settings, target: vs.VideoFormat,
+    clip: vs.VideoNode,
+    function: str,
+    network: ImageNetwork,
+    settings: Settings,
+    target: vs.VideoFormat,
     overlap_given: bool,
-) -> vs.VideoNode:  # fmt: skip
+) -> vs.VideoNode:
     """``clip``, of any format, through ``network`` once, in format ``target`` of the same colour family."""
     family = clip.format.color_family
     size = {"width": clip.width * network.scale, "height": clip.height * network.scale}
@@ -170,7 +184,7 @@ def image_clip(
             yuv = converted(clip, format=vs.YUV444PS, matrix_s="709")
             return image_clip(yuv, function, network, settings, yuv.format, overlap_given).resize.Bicubic(
                 format=target.id
-            )  # fmt: skip
+            )
         gray = vs.core.query_video_format(vs.GRAY, target.sample_type, target.bits_per_sample, 0, 0)
         luma = clip.std.ShufflePlanes(0, vs.GRAY)
         luma = image_clip(luma, function, network, settings, gray, overlap_given)
@@ -185,14 +199,26 @@ def image_clip(
     most = memory_of_tile(settings.backend.memory(settings.device_id), settings.num_streams)
     grid = grid_of(network, clip.width, clip.height, settings, overlap_given, most)
     spans = spans_of(
-        work, function, dedup=settings.dedup, scenecut=settings.scenecut, reach=network.radius,
-        restored_reach=network.radius, streams=settings.num_streams,
-    )  # fmt: skip
+        work,
+        function,
+        dedup=settings.dedup,
+        scenecut=settings.scenecut,
+        reach=network.radius,
+        restored_reach=network.radius,
+        streams=settings.num_streams,
+    )
     done = block_node(
-        work, ImageProcess(work, network, settings, grid, result), function=function, spans=spans,
-        before=network.radius, after=network.radius, format=result.id, streams=settings.num_streams,
-        cached_blocks=settings.num_streams + 2, **size,
-    )  # fmt: skip
+        work,
+        ImageProcess(work, network, settings, grid, result),
+        function=function,
+        spans=spans,
+        before=network.radius,
+        after=network.radius,
+        format=result.id,
+        streams=settings.num_streams,
+        cached_blocks=settings.num_streams + 2,
+        **size,
+    )
     if settings.share < 1:  # each copy of a drawing keeps a share of its own noise
         before = work.resize.Bicubic(format=result.id)
         done = vs.core.std.Merge(before, done, weight=settings.share).std.CopyFrameProps(done)

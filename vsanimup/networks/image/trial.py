@@ -13,17 +13,33 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 SIZES = {
-    1: 53, 2: 58, 3: 57, 4: 52, 6: 66, 8: 56, 12: 60, 16: 80, 24: 72, 32: 96, 48: 144, 64: 192, 128: 384,
-}  # fmt: skip
+    1: 53,
+    2: 58,
+    3: 57,
+    4: 52,
+    6: 66,
+    8: 56,
+    12: 60,
+    16: 80,
+    24: 72,
+    32: 96,
+    48: 144,
+    64: 192,
+    128: 384,
+}
 """What a side may have to divide by, and a side that divides by that and by little else."""
 FAR = (-1.0, 2.0)
 """Values that no picture in 0..1 has, whatever overshoots at its lines: where a hundredth lies beyond, it is none."""
 
 
 def try_sizes(
-    session: InferenceSession, shape: tuple[int, int], channels: int, fixed: tuple[int, int] | None, kind: type[Any],
+    session: InferenceSession,
+    shape: tuple[int, int],
+    channels: int,
+    fixed: tuple[int, int] | None,
+    kind: type[Any],
     where: str,
-) -> tuple[int, int]:  # fmt: skip
+) -> tuple[int, int]:
     """Enlargement, and what sides must divide by, of a network for inputs of ``shape`` (batch, channels).
 
     Its result has ``channels``. ``fixed`` is (rows, columns) where it takes no other, ``kind`` the type of its input.

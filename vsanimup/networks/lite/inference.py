@@ -35,16 +35,21 @@ ENGINES = 4
 
 def tile_grid(
     model: Model, width: int, height: int, tile: tuple[int, int] | None, overlap: tuple[int, int], most: int = MEMORY
-) -> Grid:  # fmt: skip
+) -> Grid:
     """How frames of a size are cut into tiles; ``tile`` and ``overlap`` are (width, height), ``most`` the bytes that
     one may take where ``tile`` is left out."""
     wide, high = width + 2 * MARGIN, height + 2 * MARGIN
     if tile is not None:  # one as large as the clip means the clip in one piece
         tile = (wide if tile[0] >= width else tile[0], high if tile[1] >= height else tile[1])
     return plan(
-        wide, high, tile=tile, overlap=overlap, align=model.align, most=most // model.bytes_per_pixel,
+        wide,
+        high,
+        tile=tile,
+        overlap=overlap,
+        align=model.align,
+        most=most // model.bytes_per_pixel,
         multiple=model.multiple or None,
-    )  # fmt: skip
+    )
 
 
 def fixed(height: int, width: int) -> dict[str, Size]:
@@ -131,8 +136,8 @@ class Inference:
         self._loading = threading.Lock()
         self._places = threading.BoundedSemaphore(streams)
         if room is not None and self._need(streams) > room.free:
-            self._fallback.halve(f"{show_bytes(self._need(streams))} of the device's memory are needed, "
-                                f"{show_bytes(room.free)} are free")  # fmt: skip
+            need, free = show_bytes(self._need(streams)), show_bytes(room.free)
+            self._fallback.halve(f"{need} of the device's memory are needed, {free} are free")
             if self._need(streams) > room.free:
                 raise AnimupError(
                     f"model {model.name} needs {show_bytes(self._need(streams))} of the device's memory, "
@@ -170,11 +175,13 @@ class Inference:
                 builds, part = self._backend.builds, self._part(mix)
                 engines[mix] = self._backend.load(
                     part.network if builds else part.modulation.merge(self._file, part.network, mix),
-                    origin=part.origin, device_id=self._device,
-                    sizes=ranges(high, wide) if builds else fixed(high, wide), streams=self._streams,
+                    origin=part.origin,
+                    device_id=self._device,
+                    sizes=ranges(high, wide) if builds else fixed(high, wide),
+                    streams=self._streams,
                     precision="auto" if self._backend.memory(self._device) is None else self._precision,
-                    weights=(part.modulation.weights(dict(mix)) or None) if builds else None,
-                )  # fmt: skip
+                    weights=(part.modulation.weights(mix) or None) if builds else None,
+                )
                 while len(engines) > ENGINES:
                     engines.popitem(last=False)
             engines.move_to_end(mix)
