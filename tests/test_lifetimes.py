@@ -26,6 +26,7 @@ core = vs.core
 
 
 def test_nodes_do_not_leak() -> None:
+    core.animup.Version()  # hands the native functions over
     gc.collect()
     wait_until(lambda: functions().node_counts() == (0, 0))
     freed: list[int] = []
