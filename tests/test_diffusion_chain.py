@@ -122,7 +122,7 @@ def test_tiles_have_no_seams(model):
         ({"cfg": -1.0}, "Upscale: cfg must .* got -1"),
         ({"colorfix": "magic"}, "Upscale: colorfix must .* got 'magic'"),
         ({"control": 1.0}, "Upscale: control needs a model with a ControlNet"),
-        ({"precision": "int8"}, "Upscale: precision='int8': an AnimateLCM model has the precision"),
+        ({"precision": "int8"}, "Upscale: precision='int8': model=.* has the precision"),
         ({"memory": 0.35}, "Upscale: memory needs a model with a graph for it, which model has not: export it again"),
         ({"memory": 1.5}, "Upscale: memory must lie between 0 .* got 1.5"),
         ({"anchor": 0}, "Upscale: anchor must lie between 1 and 32 blocks of 24 frames, got 0"),
