@@ -7,9 +7,12 @@ import pytest
 import vapoursynth as vs
 from conftest import core, digest, digests, drawn, moving, planes_of
 
-from vsanimup.filters import arguments
+from vsanimup.engines import choose
 from vsanimup.networks.animatelcm.node import diffusion_clip
 from vsanimup.networks.animatelcm.windows import BLOCK
+from vsanimup.networks.settings import Settings
+
+CPU = choose("cpu")
 
 
 class Standin:
@@ -29,7 +32,9 @@ class Standin:
 
 def through(clip, enhance=None, scale=2, target=None, **kw):
     format = clip.format if target is None else core.get_video_format(target)
-    return diffusion_clip(clip, scale, format, arguments.settings(**kw), enhance or Standin())
+    return diffusion_clip(
+        clip, scale, format, Settings(backend=CPU, **{"num_streams": CPU.streams(), **kw}), enhance or Standin()
+    )
 
 
 @pytest.mark.parametrize("length", [1, 2, 15, 17, 100])

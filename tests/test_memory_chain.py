@@ -8,14 +8,16 @@ import vapoursynth as vs
 from conftest import digest, digests, moving
 
 from tests.lcm_stub import StubBackend, write_stub
+from vsanimup.engines import choose
 from vsanimup.errors import AnimupError
-from vsanimup.filters import arguments
 from vsanimup.networks.animatelcm.memory import Budget, Carried, Turn, everything
 from vsanimup.networks.animatelcm.model import AnimateLcm
 from vsanimup.networks.animatelcm.node import Memory, diffusion_clip
 from vsanimup.networks.animatelcm.pipeline import Enhancer, network_grids, network_sizes
 from vsanimup.networks.animatelcm.windows import BLOCK
+from vsanimup.networks.settings import Settings
 
+CPU = choose("cpu")
 SPACING = 3
 
 
@@ -33,7 +35,7 @@ class Through:
         self.enhancer = Enhancer(
             model=model, width=2 * clip.width, height=2 * clip.height, backend=self.backend, budget=budget
         )
-        settings = arguments.settings(dedup=0, **kw)
+        settings = Settings(backend=CPU, **{"num_streams": CPU.streams(), "dedup": False, **kw})
         memory = Memory(budget=budget, spacing=spacing) if budget else None
         self.clip = diffusion_clip(clip, 2, clip.format, settings, self, memory)
 

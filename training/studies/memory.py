@@ -91,11 +91,12 @@ def enlarged(model: Path, y: U8, uv: U8, budget: Budget | None, spacing: int) ->
     import vapoursynth as vs
 
     from vsanimup.engines.cpu import CpuBackend
-    from vsanimup.filters import arguments
     from vsanimup.networks.animatelcm.model import AnimateLcm
     from vsanimup.networks.animatelcm.node import Memory, diffusion_clip
     from vsanimup.networks.animatelcm.pipeline import Enhancer
+    from vsanimup.networks.settings import Settings
 
+    backend = CpuBackend()
     frames, height, width = y.shape
     blank = vs.core.std.BlankClip(format=vs.YUV420P8, width=width, height=height, length=frames, keep=True)
 
@@ -107,10 +108,10 @@ def enlarged(model: Path, y: U8, uv: U8, budget: Budget | None, spacing: int) ->
 
     clip = blank.std.ModifyFrame(blank, fill).std.SetFrameProps(_Matrix=1)
     enhancer = Enhancer(
-        model=AnimateLcm.open(model), width=2 * width, height=2 * height, backend=CpuBackend(), budget=budget
+        model=AnimateLcm.open(model), width=2 * width, height=2 * height, backend=backend, budget=budget
     )
     memory = None if budget is None else Memory(budget=budget, spacing=spacing)
-    result = diffusion_clip(clip, 2, clip.format, arguments.settings(num_streams=1), enhancer, memory)
+    result = diffusion_clip(clip, 2, clip.format, Settings(backend=backend), enhancer, memory)
     return np.stack([np.asarray(frame[0]).copy() for frame in result.frames(close=True)]), enhancer.memory_size
 
 
