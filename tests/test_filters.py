@@ -259,7 +259,7 @@ BAD = [
     ("Upscale", {"overlap": -1}, "Upscale: overlap must be .* got -1"),
     ("Upscale", {"backend": "abacus"}, "Upscale: backend must be one of auto, .*cpu.*'abacus'"),
     ("Upscale", {"num_streams": 0}, "Upscale: num_streams must lie between 1 and 64, got 0"),
-    ("Upscale", {"device_id": -1}, "Upscale: device_id must not be negative, got -1"),
+    ("Upscale", {"device_id": -1}, "Upscale: device_id must be at least 0, got -1"),
     ("Upscale", {"scenecut": 2}, r"Upscale: scenecut must be 0 \(off\) or 1 \(on\), got 2"),
     ("Upscale", {"format": int(vs.RGB24)}, "Upscale: format=RGB24 is of another colour family"),
     ("Upscale", {"format": 12345}, "Upscale: format must be a VapourSynth format"),

@@ -194,7 +194,7 @@ DIFFUSION = (
         "float",
         0.0,
         "Share of the earlier drawings that motion modules still see, 0 (off) to 1; `docs/animatelcm.md` has its cost. "
-        "That it helps is not shown yet.",
+        "No gain is shown.",
         range=Span(0, 1, low="0 (off)", high="1 (everything)"),
         families=("animatelcm",),
     ),
