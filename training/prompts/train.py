@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +81,7 @@ def trained() -> bytes:
     )
 
 
-def score(mix_of: Callable[[str], dict[str, float]], file: str) -> tuple[dict[str, tuple[int, int]], list[str]]:
+def score(mix_of: Callable[[str], Mapping[str, float]], file: str) -> tuple[dict[str, tuple[int, int]], list[str]]:
     """How many prompts of a held-out file are right, of how many, by what was asked; and a line on each that is wrong.
 
     ``tasks`` is the set of tasks of a clear prompt, ``mix`` that and every weight, ``degrees`` the mix of those prompts
@@ -91,7 +91,7 @@ def score(mix_of: Callable[[str], dict[str, float]], file: str) -> tuple[dict[st
     right = {name: [0, 0] for name in ("tasks", "mix", "degrees", "unclear", "added")}
     wrong = []
     for prompt, wanted in heldout(file):
-        got: dict[str, float] | None
+        got: Mapping[str, float] | None
         try:
             got = mix_of(prompt)
         except AnimupError as error:
