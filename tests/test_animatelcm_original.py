@@ -26,7 +26,6 @@ from vsanimup.architectures.animatelcm import graphs
 ORIGINAL = np.load(Path(__file__).parent / "data" / "animatelcm_original.npz")
 """``noise_T``, the network's answer at timestep T, and ``denoised_T``, the scheduler's, each [frames, 4, 8, 16]."""
 FRAMES, ROWS, COLUMNS = 5, 8, 16
-pytestmark = pytest.mark.timeout(300)
 
 
 def weights_of(net):

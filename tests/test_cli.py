@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from vsanimup import processes
 from vsanimup.cli import demo, doctor
+from vsanimup.cli.flags import flags_of
 from vsanimup.cli.main import app
 from vsanimup.encoding import encoders, vspipe
 from vsanimup.encoding.video_flags import Look
@@ -325,6 +326,12 @@ def test_flags_of_the_ready_script(tmp_path: Path) -> None:
         "--output-depth 8\n"
     )
     assert done.stderr == ""
+
+
+def test_flags_of_a_video_names_the_script_to_use(tmp_path: Path) -> None:
+    source = make_video(tmp_path / "film.mkv")
+    with pytest.raises(AnimupError, match=r"film\.mkv is no script; .*restore_upscale\.vpy -a source=.*film\.mkv"):
+        flags_of(source, "x264")
 
 
 SCRIPT = """

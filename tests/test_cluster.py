@@ -184,7 +184,6 @@ def test_a_slow_worker_does_not_hold_up_the_film(tmp_path: Path, monkeypatch: py
     assert sorted(made) == list(range(6)) and made[-1] == 1 and SEEN.count(1) == 2
 
 
-@pytest.mark.timeout(300)
 def test_a_scheduler_that_restarts(film: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "film.mkv"
     script = film.with_name("slow.vpy")

@@ -140,7 +140,7 @@ def test_what_belongs_elsewhere_is_said(model):
     with pytest.raises(vs.Error, match="Upscale: steps=2 goes with AnimateLCM models, which model='lite' is not"):
         core.animup.Upscale(clip, steps=2, prompt="a cat")
     with pytest.raises(vs.Error, match=r"Restore: model=.* is an AnimateLCM model, which enlarges: give it to Upscale"):
-        core.animup.Restore(clip, model=str(model))
+        core.animup.Restore(clip, model=str(model), task="denoise")
 
 
 @pytest.mark.parametrize("file", ["denoise.onnx", "vocab.json"])

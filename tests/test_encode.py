@@ -90,7 +90,7 @@ def test_workers_do_not_change_a_byte(film: Path, script: Path, whole: Path, tmp
     out = tmp_path / "two.mkv"
     text = run(script, "-a", f"source={film}", "-o", out, "--chunk", 12, "--workers", 2)
     assert f"{out}: 192x128, {FRAMES} frames (0:00:03) by x264 in 5 chunks" in text
-    assert video_hash(out) == video_hash(whole) and shown(out) == shown(whole)
+    assert out.read_bytes() == whole.read_bytes()
 
 
 def test_a_chunk_begins_at_the_scene_cut(film: Path, script: Path, tmp_path: Path) -> None:

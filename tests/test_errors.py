@@ -41,6 +41,7 @@ BOTH = [
     ({"prompt": b"f\xfcr"}, "prompt must be text"),
     ({"task": b"f\xfcr"}, "task must be text"),
     ({"task": "deblok"}, r"got 'deblok' \(nearest guess: deblock\)"),
+    ({"task": "auto+denoise"}, r"task: auto finds all tasks by itself and stands alone, got 'auto\+denoise'"),
     ({"task": "AUTO"}, r"got 'AUTO' \(nearest guess: auto\)"),
     ({"task": "denoise+debIur"}, r"got 'debIur' in 'denoise\+debIur' \(nearest guess: deblur\)"),
     ({"model": "lite-restor"}, r"got 'lite-restor' \(nearest guess: lite-restore\)"),

@@ -91,6 +91,17 @@ def test_main_script_keeps_format_and_enlarges(source: Path, options: list[str],
     assert found["FPS"].startswith("24/1")
 
 
+def test_the_aspect_ratio_is_the_containers(source: Path, tmp_path: Path) -> None:
+    """Players obey the container, whose ratio a remuxed DVD has often got from somebody."""
+    film, props = tmp_path / "film.mkv", tmp_path / "props.json"
+    command = ["ffmpeg", "-v", "error", "-i", str(source), "-c", "copy", "-aspect", f"{WIDTH}:{2 * HEIGHT}", str(film)]
+    subprocess.run(command, check=True)
+    for path, expected in ((film, (1, 2)), (source, (1, 1))):
+        done = vspipe("-a", f"source={path}", "-a", "task=deblock", "-j", props, demo.script_path(), "--")
+        assert done.returncode == 0, done.stderr.decode()
+        assert {(p.get("_SARNum", 1), p.get("_SARDen", 1)) for p in json.loads(props.read_text())} == {expected}
+
+
 def test_main_script_pipes_y4m(source: Path) -> None:
     done = vspipe("-a", f"source={source}", "-c", "y4m", demo.script_path(), "-")
     assert done.returncode == 0, done.stderr.decode()

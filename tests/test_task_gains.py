@@ -16,7 +16,7 @@ from training.data.media import Planes
 from training.lite.gains import DAMAGE, Row, measure, ramps, table
 from vsanimup.tasks import TASKS
 
-pytestmark = [pytest.mark.weights, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.weights
 
 LEAST = {
     "deblock": 0.3,

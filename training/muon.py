@@ -7,6 +7,7 @@ is after 600 steps where AdamW was after 10,000: benchmarks are in ``docs/networ
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, overload
@@ -18,10 +19,11 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic Newton-Schulz iteration; they are chosen for speed, and leave singular values in 0.7..1.2."""
 
 
-def _arithmetic(device: torch.device) -> torch.dtype:
+@functools.cache
+def _arithmetic(device: str) -> torch.dtype:
     """bfloat16 is precise enough, says the source; on CPUs that lack it, it takes eight times as long as float32."""
-    lacking = device.type == "cpu" and not torch.cpu._is_avx512_bf16_supported()
-    return torch.float32 if lacking else torch.bfloat16
+    has = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # PyTorch tells of x86 alone
+    return torch.float32 if device == "cpu" and not has() else torch.bfloat16
 
 
 def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:
@@ -29,7 +31,7 @@ def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
-    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(_arithmetic(matrices.device))
+    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(_arithmetic(matrices.device.type))
     for _ in range(iterations):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -126,6 +127,26 @@ def neighbour(script: str, name: str) -> Path:
     """A file beside a script, whose ``__file__`` may count from a folder that has been left."""
     beside = Path(script).with_name(name)
     return beside if beside.is_file() else Path.cwd() / name
+
+
+def with_aspect_of_container(clip: vs.VideoNode, path: str) -> vs.VideoNode:
+    """The clip with the sample aspect ratio that the file's container tells, which players obey.
+
+    BestSource reads the one in the video's own headers; a remuxed DVD has another. Where PyAV cannot read the file,
+    nothing is changed.
+    """
+    import av
+
+    try:
+        with av.open(path) as container:
+            told = container.streams.video[0].sample_aspect_ratio
+    except (av.FFmpegError, IndexError, ValueError):
+        return clip
+    with clip.get_frame(0) as frame:
+        own = Fraction(int(frame.props.get("_SARNum", 0)) or 1, int(frame.props.get("_SARDen", 0)) or 1)
+    if not told or own == told:
+        return clip
+    return clip.std.SetFrameProps(_SARNum=told.numerator, _SARDen=told.denominator)
 
 
 def progressive(clip: vs.VideoNode, how: str, script: str) -> vs.VideoNode:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Final
@@ -55,7 +54,7 @@ class TaskMix(Mapping[str, float]):
         """Weights of 0 are left out. Raises :class:`AnimupError` for those outside 0..1."""
         given = dict(weights or {})
         for name, weight in given.items():
-            if not math.isfinite(weight) or not 0 <= weight <= 1:
+            if not 0 <= weight <= 1:
                 raise AnimupError(f"the weight of {name} must lie between 0 and 1, got {weight:g}")
         self._weights = {name: given[name] for name in sorted(given, key=_place) if given[name]}
 
@@ -69,6 +68,8 @@ class TaskMix(Mapping[str, float]):
         for term in text.split("+"):
             number, star, name = term.rpartition("*")
             name = name.strip()
+            if name == AUTO != text:
+                raise AnimupError(f"task: auto finds all tasks by itself and stands alone, got {shown(text)}")
             if name not in known:
                 got = shown(text) if name == text else f"{shown(name)} in {shown(text)}"
                 near = guess(name, (AUTO, *known) if name == text else known)

@@ -19,6 +19,12 @@ def flags_of(script: Path, encoder: str, arguments: Sequence[str] = (), index: i
         raise AnimupError(f"--for must be one of {', '.join(video_flags.ENCODERS)}, got {encoder!r}")
     if not script.is_file():
         raise AnimupError(f"there is no script {script}")
+    with script.open("rb") as file:
+        if b"\0" in file.read(4096):
+            raise AnimupError(
+                f"{script} is no script; of a video, name one that opens it:  "
+                f"animup flags restore_upscale.vpy -a source={script} --for {encoder}"
+            )
     for argument in arguments:
         if "=" not in argument:
             raise AnimupError(f"--arg must be NAME=VALUE, got {argument!r}")

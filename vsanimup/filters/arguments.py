@@ -23,7 +23,12 @@ def checked(function: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_of_others(function: str, given: Mapping[str, Any], network: Network) -> None:
-    """Raise :class:`AnimupError` for arguments that go with other families of networks."""
+    """Raise :class:`AnimupError` for a network of the other filter, and arguments that go with other families."""
+    family = FAMILIES[network.kind]
+    if function == "Restore" and not family.restores:
+        raise AnimupError(
+            f"model={shown(given['model'])} is an {family.label} model, which enlarges: give it to Upscale"
+        )
     rows = [row for row in FUNCTIONS[function] if row.name in given]
     wrong = [row for row in rows if row.families and network.kind not in row.families]
     if not wrong:

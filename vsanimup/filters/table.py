@@ -99,8 +99,8 @@ UPSCALE = (
         "task",
         "data",
         None,
-        "As for `Restore`: restores in the same pass. Without `task` and `prompt` the clip is enlarged as it "
-        "is. Lite models only.",
+        "As for `Restore`: restores in the same pass. Without `task` and `prompt` the clip is enlarged as it is. Lite "
+        "models, and AnimateLCM models that have tasks.",
         shown="none",
         families=("lite", "animatelcm"),
     ),

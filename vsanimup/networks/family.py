@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import vapoursynth as vs
 
 from vsanimup.errors import AnimupError, shown
-from vsanimup.tasks import CLEAN, TaskMix
+from vsanimup.tasks import AUTO, CLEAN, TaskMix
 
 if TYPE_CHECKING:
     from vsanimup.engines.tensorrt.plans import Request
@@ -64,8 +64,13 @@ class Build:
     anchor: int = 4
 
     def mix(self, known: Sequence[str]) -> TaskMix:
-        """The mix of a network's tasks that ``task`` names."""
-        return TaskMix.parse(self.task, known) if self.task else CLEAN
+        """The mix of a network's tasks that ``task`` names. Raises :class:`AnimupError` where there is none."""
+        if not self.task:
+            return CLEAN
+        if self.task == AUTO or not known:
+            why = "it is told clip by clip" if known else "the model has no tasks"
+            raise AnimupError(f"task={shown(self.task)}: {why}; name the tasks to build for, or leave it out")
+        return TaskMix.parse(self.task, known)
 
 
 class Network(Protocol):
@@ -74,11 +79,6 @@ class Network(Protocol):
     @property
     def kind(self) -> str:
         """Its family's name in manifests."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """For the log."""
         ...
 
     def node(self, clip: vs.VideoNode, call: Call) -> vs.VideoNode:

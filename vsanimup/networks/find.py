@@ -10,7 +10,7 @@ from vsanimup.networks.animatelcm.family import DiffusionNetwork
 from vsanimup.networks.family import Network
 from vsanimup.networks.image.family import PictureNetwork
 from vsanimup.networks.lite.family import LiteNetwork
-from vsanimup.networks.manifest import MANIFEST, Model, open_model, path_of, shipped, shipped_folder
+from vsanimup.networks.manifest import MANIFEST, Model, open_model, path_of, shipped_folders
 
 
 class Family(NamedTuple):
@@ -20,12 +20,14 @@ class Family(NamedTuple):
     """What errors call its models."""
     open: Callable[[Model], Network]
     """Raises :class:`AnimupError` for a folder that cannot be used."""
+    restores: bool = True
+    """Whether ``Restore`` runs them, too; ``Upscale`` runs all."""
 
 
 FAMILIES: Final[Mapping[str, Family]] = {
     "lite": Family("lite", LiteNetwork.of_folder),
     "image": Family("image", PictureNetwork.of_folder),
-    "animatelcm": Family("AnimateLCM", DiffusionNetwork.of_folder),
+    "animatelcm": Family("AnimateLCM", DiffusionNetwork.of_folder, restores=False),
 }
 """Families, by what manifests call their kind."""
 FILES: Final[Mapping[str, Callable[[str], Network]]] = {".onnx": PictureNetwork.of_file}
@@ -41,9 +43,10 @@ def find(model: str, purpose: str = "") -> Network:
     for ending, open_file in FILES.items():
         if model.lower().endswith(ending):
             return open_file(model)
-    folder = shipped_folder(f"lite-{purpose}" if model == "lite" else model) or path_of(model)
+    own = shipped_folders()
+    folder = own.get(f"lite-{purpose}" if model == "lite" else model) or path_of(model)
     if folder is None or not folder.is_dir():
-        names = [*(["lite"] if purpose else []), *(each.name for each in shipped())]
+        names = [*(["lite"] if purpose else []), *own]
         raise AnimupError(
             f"model must be one of {', '.join(names)}, a folder with a {MANIFEST}, or an .onnx file, "
             f"got {shown(model)}{guess(model, names)}"

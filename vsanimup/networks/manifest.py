@@ -235,12 +235,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def shipped() -> list[Model]:
     """The models that come with the package, by name."""
-    return [open_model(path.parent) for path in sorted(SHIPPED.glob(f"*/{MANIFEST}"))]
+    return [open_model(folder) for folder in shipped_folders().values()]
 
 
-def shipped_folder(model: str) -> Path | None:
-    """The folder of a shipped model of this name."""
-    return next((path.parent for path in SHIPPED.glob(f"*/{MANIFEST}") if path.parent.name == model), None)
+def shipped_folders() -> dict[str, Path]:
+    """Folders of the models that come with the package, by name; none of them is opened."""
+    return {path.parent.name: path.parent for path in sorted(SHIPPED.glob(f"*/{MANIFEST}"))}
 
 
 def path_of(model: str) -> Path | None:

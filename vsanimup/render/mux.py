@@ -21,6 +21,8 @@ from vsanimup.render.times import TICKS
 from vsanimup.sizes import count_of
 
 TICK = Fraction(1, TICKS)
+SAME_BYTES = "+bitexact"
+"""FFmpeg's ``fflags`` for files that depend on what goes into them alone: without, tracks get random numbers."""
 NO_ASPECT = (
     "AV1 holds no sample aspect ratio, and only ffmpeg can tell the container; install ffmpeg, or use --encoder x265"
 )
@@ -71,7 +73,7 @@ def join(film: Film, out: Path, step: Callable[[int], None] = lambda _: None) ->
 def _join(film: Film, out: Path, step: Callable[[int], None], stack: ExitStack) -> Written:
     import av
 
-    output = stack.enter_context(av.open(str(out), "w", format="matroska"))
+    output = stack.enter_context(av.open(str(out), "w", format="matroska", options={"fflags": SAME_BYTES}))
     first = stack.enter_context(av.open(str(film.chunks[0])))
     template: Any = first.streams.video[0]
     video: Any = output.add_stream_from_template(template, opaque=True)  # AV1 is decoded by another library
@@ -121,7 +123,15 @@ def tell_aspect(film: Film, joined: Path, out: Path) -> None:
         video = container.streams.video[0]
         shape = Fraction(video.width * film.look.sar[0], video.height * film.look.sar[1])
     command = [program, "-y", "-v", "error", "-nostdin", "-copyts", "-i", str(joined), "-map", "0", "-c", "copy"]
-    command += ["-aspect:v:0", f"{shape.numerator}:{shape.denominator}", "-f", "matroska", str(out)]
+    command += [
+        "-aspect:v:0",
+        f"{shape.numerator}:{shape.denominator}",
+        "-fflags",
+        SAME_BYTES,
+        "-f",
+        "matroska",
+        str(out),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise AnimupError(f"ffmpeg could not write {out}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")

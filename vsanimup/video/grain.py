@@ -8,7 +8,6 @@ filters on frame n alone.
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import vapoursynth as vs
@@ -29,13 +28,6 @@ GAIN: Final = 1.08
 """What Lanczos enlarging takes from the deviation of noise: 12 % of white noise, 6 % of softer grain."""
 WEIGHTS: Final = (0.2126, 0.7152, 0.0722)
 """Luma of RGB."""
-
-
-def checked_share(grain: float) -> float:
-    """The argument ``grain``. Raises :class:`AnimupError` unless it lies in 0..1."""
-    if not math.isfinite(grain) or not 0 <= grain <= 1:
-        raise AnimupError(f"grain must lie between 0 (none comes back) and 1 (all of it), got {grain:g}")
-    return grain
 
 
 def checked_original(original: vs.VideoNode, clip: vs.VideoNode) -> None:

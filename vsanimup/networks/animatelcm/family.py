@@ -58,8 +58,6 @@ class DiffusionNetwork:
 
         See :class:`vsanimup.networks.family.Network`.
         """
-        if call.scale == 1:
-            raise AnimupError(f"model={call.model} is an AnimateLCM model, which enlarges: give it to Upscale")
         mix = self._mix(call)
         call.refuse_precision()
         settings = Settings.of(call.values)

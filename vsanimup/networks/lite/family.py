@@ -46,11 +46,6 @@ class LiteNetwork:
         """Its family."""
         return self.model.kind
 
-    @property
-    def name(self) -> str:
-        """The model's."""
-        return self.model.name
-
     @classmethod
     def of_folder(cls, model: Model) -> LiteNetwork:
         """The network of a folder. Raises :class:`AnimupError` where it is of another version."""
