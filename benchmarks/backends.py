@@ -3,15 +3,17 @@
     python -m benchmarks.backends openvino
 
 runs each shipped network, with integers and with floats, on one tile of a textured picture with noise, and prints CPU
-seconds a run of both, the difference of their luma, and whether a second run gave the same bytes. CPU seconds say
-nothing of a GPU; seconds on the clock do, on a machine without other work.
+seconds and seconds on the clock a run of both, how far their lumas are apart (of 255) and from what ``cpu`` computes
+with floats, and whether a second run gave the same bytes. CPU seconds say nothing of a GPU; seconds on the clock do, on
+a machine without other work.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -52,23 +54,61 @@ def timed(run: Callable[[], object], clock: Callable[[], float]) -> float:
     return (clock() - began) / RUNS
 
 
-def compare(model: Model, file: str, backend: str) -> str:
-    """A row of the table."""
+@dataclass(frozen=True)
+class Trial:
+    """What a network gave, and took."""
+
+    luma: Array
+    same: bool
+    """A second run gave the same bytes."""
+    cpu: float
+    clock: float
+
+
+def trial(model: Model, file: str, backend: str) -> Trial:
+    """A network, on the tile."""
     feed = tile(2 * model.radius + 1)
-    lumas, cells = [], [f"`{model.name}`, {'int8' if file == INT8 else 'fp32'}"]
-    same = True
-    for name in ("cpu", backend):
-        made = engine(model, file, name)
+    made = engine(model, file, backend)
 
-        def luma(made: Engine = made) -> Array:
-            return on_host(made.run(feed)["result_y"])
+    def run() -> Array:
+        return on_host(made.run(feed)["result_y"])
 
-        lumas.append(luma())
-        same &= bool(np.array_equal(lumas[-1], luma()))
-        cells += [f"{timed(luma, time.process_time):.3f}", f"{timed(luma, time.monotonic):.3f}"]
-    apart = 255 * np.abs(lumas[0] - lumas[1])
-    cells += [f"{apart.max():.4f}/255", f"{np.sqrt(np.square(apart).mean()):.4f}/255", "yes" if same else "no"]
-    return f"| {' | '.join(cells)} |"
+    luma = run()
+    same = bool(np.array_equal(luma, run()))
+    return Trial(luma, same, timed(run, time.process_time), timed(run, time.monotonic))
+
+
+def apart(one: Trial, other: Trial) -> tuple[float, float]:
+    """Largest difference and root mean square, of 255."""
+    difference = 255 * np.abs(one.luma - other.luma)
+    return float(difference.max()), float(np.sqrt(np.square(difference).mean()))
+
+
+def compare(model: Model, backend: str) -> Iterator[str]:
+    """A network's rows of the table."""
+    floats = trial(model, FLOAT, "cpu")
+    for file in (INT8, FLOAT):
+        here = floats if file == FLOAT else trial(model, file, "cpu")
+        there = trial(model, file, backend)
+        cells = [f"`{model.name}`, {'fp32' if file == FLOAT else 'int8'}"]
+        cells += [f"{seconds:.3f}" for seconds in (here.cpu, there.cpu, here.clock, there.clock)]
+        cells += [f"{number:.4f}" for number in apart(here, there)]
+        cells += [f"{apart(each, floats)[1]:.4f}" for each in (here, there)]
+        yield f"| {' | '.join(cells)} | {'yes' if here.same and there.same else 'no'} |"
+
+
+HEAD = (
+    "network",
+    "CPU s, `cpu`",
+    "`{0}`",
+    "clock s, `cpu`",
+    "`{0}`",
+    "apart, largest",
+    "RMS",
+    "from floats, RMS: `cpu`",
+    "`{0}`",
+    "same twice",
+)
 
 
 def main() -> None:
@@ -76,13 +116,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("backend", choices=[name for name, backend in BACKENDS.items() if not backend.builds])
     backend = choose(parser.parse_args().backend).name
-    print(
-        f"| network | `cpu`, CPU s | clock s | `{backend}`, CPU s | clock s | largest difference | RMS | same twice |"
-    )
-    print("| --- " * 8 + "|")
+    print(f"| {' | '.join(HEAD)} |".format(backend))
+    print("| --- " * len(HEAD) + "|")
     for model in shipped():
-        for file in (INT8, FLOAT):
-            print(compare(model, file, backend), flush=True)
+        for row in compare(model, backend):
+            print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""``python -m release``: build the wheels into a folder, and check each."""
+"""``python -m release``: build the wheels into a folder, and check each.
+
+This machine's lies in the folder itself, so that ``dist/*.whl`` is the one that can be installed; those of other
+platforms lie in ``other/``.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from packaging.tags import platform_tags
 
 from release.check import Faulty, check
 
@@ -18,11 +24,16 @@ ROOT = Path(__file__).resolve().parents[1]
 TAGS: list[str] = list(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["animup"]["wheels"])
 
 
+def place(tag: str, folder: Path) -> Path:
+    """Where a platform's wheel belongs."""
+    return folder if tag in platform_tags() else folder / "other"
+
+
 def build(tag: str, folder: Path) -> Path:
     """The wheel for a platform, built from nothing with the packages of this environment."""
     shutil.rmtree(ROOT / "build" / tag, ignore_errors=True)
-    before = set(folder.glob(f"*{tag}.whl"))
-    for old in before:
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"*{tag}.whl"):
         old.unlink()
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check"]
     done = subprocess.run(
@@ -47,14 +58,14 @@ def main(
     for tag in only or TAGS:
         if tag not in TAGS:
             raise SystemExit(f"--only must be one of {', '.join(TAGS)}, got {tag!r}")
-    folder.mkdir(parents=True, exist_ok=True)
     for tag in only or TAGS:
-        wheel = build(tag, folder)
+        began = time.monotonic()
+        wheel = build(tag, place(tag, folder))
         try:
             found = check(wheel, tag)
         except Faulty as error:
             raise SystemExit(f"{wheel.name}: {error}") from error
-        print(f"{wheel.name}: {found}", flush=True)
+        print(f"{wheel.name}: {found}; {time.monotonic() - began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ from hypothesis import settings
 
 core = vs.core
 if importlib.util.find_spec("torch") is None:  # with the dependency group "test" alone
-    packages = r"torch|export|training|vsanimup\.architectures|diffusers|transformers"
-    packages += r"|tests(\.| import )(animatelcm|ipt|lcm)"
-    needs_torch = re.compile(rf"^(from|import) ({packages})", re.MULTILINE)
-    files = Path(__file__).parent.glob("test_*.py")
-    collect_ignore = [path.name for path in files if needs_torch.search(path.read_text("utf-8"))]
+    packages = r"torch|export|training|vsanimup\.architectures|diffusers|transformers|tests\b.*\b(animatelcm|ipt|lcm)_"
+    needs_torch = re.compile(rf"^\s*(from|import) ({packages})", re.MULTILINE)
+    here = Path(__file__).parent
+    files = [path for path in here.rglob("test_*.py") if needs_torch.search(path.read_text("utf-8"))]
+    collect_ignore = [path.relative_to(here).as_posix() for path in files]
 
 
 def pytest_report_header() -> str:

@@ -14,7 +14,7 @@ import pytest
 import vapoursynth as vs
 
 from release import check
-from release.__main__ import ROOT, TAGS, build
+from release.__main__ import ROOT, TAGS, build, place
 
 NATIVE = ROOT / "vsanimup" / "native"
 TARGETS = {"windows": "x86_64-windows-gnu", "macos": "aarch64-macos.11.0"}
@@ -65,11 +65,14 @@ def test_load_commands_of_macos(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This system's wheel, as it is published."""
-    machine = "aarch64" if os.uname().machine in ("aarch64", "arm64") else "x86_64"
-    return build(
-        next(tag for tag in TAGS if tag.startswith("manylinux") and tag.endswith(machine)),
-        tmp_path_factory.mktemp("wheels"),
-    )
+    folder = tmp_path_factory.mktemp("wheels")
+    return build(next(tag for tag in TAGS if place(tag, folder) == folder), folder)
+
+
+def test_this_machines_wheel_lies_alone(tmp_path: Path) -> None:
+    """``dist/*.whl`` is one file, which can be installed here."""
+    own = [tag for tag in TAGS if place(tag, tmp_path) == tmp_path]
+    assert len(own) == 1 and own[0].startswith({"linux": "m", "win32": "win", "darwin": "macosx"}[sys.platform])
 
 
 def tag_of(wheel: Path) -> str:
