@@ -232,7 +232,7 @@ SHARED = (
         "backend",
         "data",
         "auto",
-        '`"tensorrt"` (TensorRT or TensorRT-RTX, see Engines), `"cuda"` (onnxruntime-gpu) or `"cpu"` '
+        '`"tensorrt"` (TensorRT or TensorRT-RTX), `"cuda"` (onnxruntime-gpu) or `"cpu"` '
         '(onnxruntime); by name also `"openvino"`, `"directml"`, `"coreml"` and `"migraphx"` '
         '(`docs/engines.md`). `"auto"` takes the first that works; the log says at debugging level which and '
         "why.",

@@ -68,7 +68,8 @@ class Modulation:
         try:
             weight, bias, a, b, c = (self._arrays[f"{name}.{part}"] for part in ("weight", "bias", "a", "b", "c"))
             weight, bias = weight.copy(), bias.copy()
-            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
+            # what comes of it is looked at below; and some of numpy's kernels for ARM say of products that they divided
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 for task, share in mix.items():
                     t = self._model.tasks.index(task)
                     weight += np.float32(share) * (b[t] @ a[t]).reshape(weight.shape)
