@@ -18,12 +18,15 @@ from release.__main__ import ROOT, TAGS, build, place
 
 NATIVE = ROOT / "vsanimup" / "native"
 TARGETS = {"windows": "x86_64-windows-gnu", "macos": "aarch64-macos.11.0"}
-TRY = """\
-import sys, vapoursynth as vs
+SCRIPT = """\
+import vapoursynth as vs
 clip = vs.core.std.BlankClip(width=64, height=48, format=vs.YUV420P8, length=2)
 result = vs.core.animup.Upscale(vs.core.animup.Restore(clip, task="deblock"))
+result.set_output()
+"""
+TRY = f"""{SCRIPT}
 with result.get_frame(1) as frame:
-    print(frame.width, frame.height, {p.namespace: p for p in vs.core.plugins()}["animup"].plugin_path)
+    print(frame.width, frame.height, {{p.namespace: p for p in vs.core.plugins()}}["animup"].plugin_path)
 """
 
 
@@ -144,6 +147,10 @@ def test_nothing_but_the_wheel(bare: tuple[Path, dict[str, str]], tmp_path: Path
 
     width, height, plugin = run("python", "-c", TRY).split()
     assert (width, height) == ("128", "96") and Path(plugin).is_relative_to(venv)
+    assert "Restoring and enlarging work here" in run("animup", "doctor")
+    (tmp_path / "small.vpy").write_text(SCRIPT)
+    run("vspipe", "-c", "y4m", "small.vpy", "small.y4m")
+    assert (tmp_path / "small.y4m").read_bytes().startswith(b"YUV4MPEG2 C420 W128 H96 ")
     scripts = [Path(line) for line in run("animup", "scripts").split()]
     assert len(scripts) == 2 and all(path.is_file() and path.is_relative_to(venv) for path in scripts)
     copies = run("animup", "scripts", "-o", "mine").split()
