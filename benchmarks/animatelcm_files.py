@@ -1,6 +1,6 @@
 """AnimateLCM's checkpoints with random weights, in every layout that the export reads.
 
-    python -m tests.animatelcm_files FOLDER
+    python -m benchmarks.animatelcm_files FOLDER
 
 makes them at full size (13 GB of memory, 9 GB of disk) for a trial of the export, and says how to run it. Their weights
 are random: such a model makes noise.
@@ -8,28 +8,56 @@ are random: such a model makes noise.
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shutil
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import Module
 
-from vsanimup.networks.animatelcm.tokenizer import END, LAST, START, byte_signs
-
-TINY = {"widths": (32, 64, 64, 64), "text": 64, "layers": 2, "inner": 128, "vae": (32, 32, 64, 64), "rank": 4}
-FULL = {
-    "widths": (320, 640, 1280, 1280),
-    "text": 768,
-    "layers": 12,
-    "inner": 3072,
-    "vae": (128, 256, 512, 512),
-    "rank": 64,
-}
+from benchmarks.tokenizer_files import write_tokenizer
 
 CLIP_TOKENS = 49408
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How large the networks are."""
+
+    widths: tuple[int, int, int, int]
+    """Channels of the denoiser by level."""
+    vae: tuple[int, int, int, int]
+    """And of the autoencoder."""
+    text: int
+    """Channels of the text."""
+    layers: int
+    """Layers of the text encoder."""
+    inner: int
+    """Channels within them."""
+    tokens: int
+    """Words that it knows."""
+    rank: int
+    """Of the LoRA."""
+
+
+TINY = Sizes(widths=(32, 64, 64, 64), vae=(32, 32, 64, 64), text=64, layers=2, inner=128, tokens=600, rank=4)
+FULL = Sizes(
+    widths=(320, 640, 1280, 1280),
+    vae=(128, 256, 512, 512),
+    text=768,
+    layers=12,
+    inner=3072,
+    tokens=CLIP_TOKENS,
+    rank=64,
+)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 RESNET = {
@@ -49,15 +77,14 @@ WHOLE = {
 }
 
 
-def single_base(name):
+def single_base(name: str) -> str:
     """A name of diffusers' UNet in a single file."""
     part, tensor = name.rsplit(".", 1)
     if part in WHOLE:
         return f"{WHOLE[part]}.{tensor}"
-    block, kind, number, rest = re.fullmatch(
-        r"(.+?)\.(resnets|attentions|downsamplers|upsamplers)\.(\d)\.(.+)", name
-    ).groups()
-    number = int(number)
+    found = re.fullmatch(r"(.+?)\.(resnets|attentions|downsamplers|upsamplers)\.(\d)\.(.+)", name)
+    assert found, name
+    block, kind, rest, number = found[1], found[2], found[4], int(found[3])
     way, _, level = block.partition("_blocks.")
     if block == "mid_block":
         place = f"middle_block.{1 if kind == 'attentions' else 2 * number}"
@@ -76,7 +103,7 @@ def single_base(name):
     return f"{place}.{rest}"
 
 
-def single_vae(name):
+def single_vae(name: str) -> str:
     """A name of diffusers' AutoencoderKL in a single file."""
     name = re.sub(r"down_blocks\.(\d)\.resnets", r"down.\1.block", name)
     name = re.sub(r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample", name)
@@ -97,7 +124,7 @@ def single_vae(name):
     return name
 
 
-def official_motion(name):
+def official_motion(name: str) -> str | None:
     """A name of diffusers' MotionAdapter in AnimateLCM's own file; ``None`` for positions, which it has not."""
     if "pos_embed" in name:
         return None
@@ -113,7 +140,12 @@ def official_motion(name):
     return name
 
 
-def single_control(name):
+def official_motions(motion: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of such a file, positions left out."""
+    return {new: value for name, value in motion.items() if (new := official_motion(name))}
+
+
+def single_control(name: str) -> str:
     """A name of diffusers' ControlNetModel in its authors' file, without ``control_model.``."""
     part, tensor = name.rsplit(".", 1)
     if part.startswith("controlnet_cond_embedding."):
@@ -125,38 +157,38 @@ def single_control(name):
     return f"middle_block_out.0.{tensor}" if part == "controlnet_mid_block" else single_base(name)
 
 
-def networks(sizes):
+def networks(sizes: Sizes) -> tuple[Any, Any, Any, Any]:
     """Base, autoencoder and motion modules of diffusers, and the text encoder of transformers, without weights."""
-    from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
+    diffusers: Any = importlib.import_module("diffusers")  # its constructors have no types
     with torch.device("meta"):
-        unet = UNet2DConditionModel(
-            block_out_channels=sizes["widths"], cross_attention_dim=sizes["text"], attention_head_dim=8
+        unet = diffusers.UNet2DConditionModel(
+            block_out_channels=sizes.widths, cross_attention_dim=sizes.text, attention_head_dim=8
         )
-        vae = AutoencoderKL(
-            block_out_channels=sizes["vae"],
+        vae = diffusers.AutoencoderKL(
+            block_out_channels=sizes.vae,
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
             layers_per_block=2,
             latent_channels=4,
         )
-        motion = MotionAdapter(block_out_channels=sizes["widths"])
+        motion = diffusers.MotionAdapter(block_out_channels=sizes.widths)
         text = CLIPTextModel(
             CLIPTextConfig(
-                hidden_size=sizes["text"],
-                intermediate_size=sizes["inner"],
-                num_hidden_layers=sizes["layers"],
-                num_attention_heads=sizes["text"] // 64,
+                hidden_size=sizes.text,
+                intermediate_size=sizes.inner,
+                num_hidden_layers=sizes.layers,
+                num_attention_heads=sizes.text // 64,
                 max_position_embeddings=77,
-                vocab_size=CLIP_TOKENS if sizes is FULL else 600,
+                vocab_size=sizes.tokens,
                 hidden_act="quick_gelu",
             )
         )
     return unet, vae, motion, text
 
 
-def random(net, dtype=torch.float32):
+def random(net: Module, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """Weights that keep numbers about as large as they come in; the keys are the network's."""
     weights = {}
     for name, like in net.state_dict().items():
@@ -170,7 +202,7 @@ def random(net, dtype=torch.float32):
     return weights
 
 
-def single(unet, vae, text):
+def single(unet: Mapping[str, Tensor], vae: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """State dictionaries as one file has them."""
     whole = {f"model.diffusion_model.{single_base(name)}": value for name, value in unet.items()}
     for name, value in vae.items():
@@ -183,7 +215,7 @@ def single(unet, vae, text):
     return {name: value.contiguous() for name, value in whole.items()}
 
 
-def official(tensors):
+def official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """As official files are: half precision, and as many tokens as CLIP has."""
     whole = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
     tokens = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
@@ -191,15 +223,17 @@ def official(tensors):
     return whole | {tokens: torch.cat([whole[tokens], more.half()])}
 
 
-def lora_of(unet, rank, text=(), alpha=None):
+def lora_of(
+    unet: Mapping[str, Tensor], rank: int, text: Mapping[str, Tensor] | None = None, alpha: float | None = None
+) -> dict[str, Tensor]:
     """A LoRA in kohya's layout for attention and a convolution of ``unet`` and layers of ``text``."""
-    lora = {}
+    lora: dict[str, Tensor] = {}
     found = [
         ("lora_unet", name, value)
         for name, value in unet.items()
         if re.search(r"(to_[qkv]|to_out\.0|resnets\.0\.conv1|proj_in)\.weight$", name)
     ]
-    found += [("lora_te", name, value) for name, value in dict(text).items() if name.endswith("q_proj.weight")]
+    found += [("lora_te", name, value) for name, value in (text or {}).items() if name.endswith("q_proj.weight")]
     for prefix, name, value in found:
         module = name.removesuffix(".weight").removeprefix("text_model.").replace(".", "_")
         key = f"{prefix}_{module}" if prefix == "lora_unet" else f"{prefix}_text_model_{module}"
@@ -210,50 +244,25 @@ def lora_of(unet, rank, text=(), alpha=None):
     return lora
 
 
-def write_tokenizer(folder):
-    """A tiny vocabulary in CLIP's layout: all bytes, some merges."""
-    folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = {sign: i for i, sign in enumerate((*byte_signs(), *(sign + LAST for sign in byte_signs())))}
-    merges = []
-    for pair in (
-        "c a",
-        "ca t</w>",
-        "t h",
-        "th e</w>",
-        "! !</w>",
-        "! !",
-        "' s</w>",
-        "a n",
-        "an i",
-        "m e</w>",
-        "ani me</w>",
-    ):
-        merges.append(pair)
-        vocabulary.setdefault(pair.replace(" ", ""), len(vocabulary))
-    vocabulary[START], vocabulary[END] = len(vocabulary), len(vocabulary) + 1
-    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
-
-
-def filled(net, weights):
+def filled(net: Any, weights: Mapping[str, Tensor]) -> Any:
     """A network with these weights."""
     missing, surplus = net.load_state_dict(weights, strict=False, assign=True)
     assert not surplus and all("pos_embed" in name or "position_ids" in name for name in missing)
     return net.eval().requires_grad_(False)
 
 
-def saved(kind, folder, **config):
+def saved(kind: Any, folder: Path, **config: Any) -> Path:
     """A network of diffusers with random weights, in a folder."""
     net = kind(**config)
     filled(net, random(net)).save_pretrained(folder)
     return folder
 
 
-def write_all(folder):
+def write_all(folder: Path) -> None:
     """Checkpoints of one tiny model in every layout."""
-    from diffusers import AutoencoderTiny, ControlNetModel, MotionAdapter
     from transformers import CLIPTextConfig, CLIPTextModel
 
+    diffusers: Any = importlib.import_module("diffusers")
     torch.manual_seed(0)
     unet, vae, motion, text = networks(TINY)
     weights = {"unet": random(unet), "vae": random(vae), "text": random(text)}
@@ -272,9 +281,8 @@ def write_all(folder):
     save_file(bare | left_behind, folder / "vae.safetensors")
 
     moves = random(motion)
-    whole = MotionAdapter(block_out_channels=TINY["widths"])
-    filled(whole, moves).save_pretrained(folder / "adapter")
-    motions = {official_motion(name): value for name, value in moves.items()}
+    filled(diffusers.MotionAdapter(block_out_channels=TINY.widths), moves).save_pretrained(folder / "adapter")
+    motions = official_motions(moves)
     torch.save(motions, folder / "motion.ckpt")
     torch.save({"state_dict": {f"module.{n}": v for n, v in motions.items()}}, folder / "module.ckpt")
     save_file(motions, folder / "motion.safetensors")
@@ -285,12 +293,12 @@ def write_all(folder):
     torch.save({f"module._orig_mod.{name}": value for name, value in compiled.items()}, folder / "compiled.ckpt")
     shutil.copy(folder / "adapter" / WEIGHTS, folder / "adapter.safetensors")
     save_file(lora_of(weights["unet"], 4, weights["text"]), folder / "lora.safetensors")
-    widths = TINY["widths"]
+    widths = TINY.widths
     saved(
-        ControlNetModel,
+        diffusers.ControlNetModel,
         folder / "control",
         block_out_channels=widths,
-        cross_attention_dim=TINY["text"],
+        cross_attention_dim=TINY.text,
         attention_head_dim=8,
     )
     control = load_file(folder / "control" / WEIGHTS)
@@ -298,21 +306,26 @@ def write_all(folder):
     save_file(found, folder / "control.safetensors")
     torch.save({name.removeprefix("control_model."): value for name, value in found.items()}, folder / "control.pth")
     tiny = {"encoder_block_out_channels": (16,) * 4, "decoder_block_out_channels": (16,) * 4}
-    saved(AutoencoderTiny, folder / "taesd", **tiny, num_encoder_blocks=(1, 1, 1, 1), num_decoder_blocks=(1, 1, 1, 1))
+    saved(
+        diffusers.AutoencoderTiny,
+        folder / "taesd",
+        **tiny,
+        num_encoder_blocks=(1, 1, 1, 1),
+        num_decoder_blocks=(1, 1, 1, 1),
+    )
     shutil.copy(folder / "taesd" / WEIGHTS, folder / "taesd.safetensors")
 
 
-def main(folder):
+def main(folder: Path) -> None:
     """Full size, float16, as the official files are."""
     folder.mkdir(parents=True)
     torch.manual_seed(0)
     unet, vae, motion, text = networks(FULL)
     weights = random(unet, torch.float16)
-    save_file(lora_of(weights, FULL["rank"]), folder / "AnimateLCM_sd15_t2v_lora.safetensors")
+    save_file(lora_of(weights, FULL.rank), folder / "AnimateLCM_sd15_t2v_lora.safetensors")
     save_file(single(weights, random(vae, torch.float16), random(text, torch.float16)), folder / "base.safetensors")
     del weights
-    found = {official_motion(name): value for name, value in random(motion).items()}
-    torch.save(found, folder / "AnimateLCM_sd15_t2v.ckpt")
+    torch.save(official_motions(random(motion)), folder / "AnimateLCM_sd15_t2v.ckpt")
     print(
         f"/usr/bin/time -v python -m export animatelcm --base {folder}/base.safetensors --motion "
         f"{folder}/AnimateLCM_sd15_t2v.ckpt --lora {folder}/AnimateLCM_sd15_t2v_lora.safetensors "

@@ -163,7 +163,7 @@ def prepare_animatelcm(small: bool, tiny_vae: bool, work: Path, say: Callable[[s
         part = made.with_name(made.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         write = "write_all(p)" if small else "main(p)"
-        code = f"import pathlib, sys; from tests.animatelcm_files import *; p = pathlib.Path(sys.argv[1]); {write}"
+        code = f"import pathlib, sys; from benchmarks.animatelcm_files import *; p = pathlib.Path(sys.argv[1]); {write}"
         part.mkdir(parents=True) if small else part.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, "-c", code, str(part)], check=True, stdout=subprocess.DEVNULL)
         part.rename(made)
@@ -205,6 +205,7 @@ def prepare_animatelcm(small: bool, tiny_vae: bool, work: Path, say: Callable[[s
 def animatelcm_cases(small: bool, tiny_vae: bool, folder: Path) -> Iterator[Case]:
     """Denoiser and autoencoder on a tile."""
 
+    from benchmarks import animatelcm_files as files
     from export.animatelcm.parts import LAYERS
     from vsanimup.architectures.animatelcm import graphs
     from vsanimup.architectures.animatelcm.graphs import MotionModules
@@ -213,12 +214,11 @@ def animatelcm_cases(small: bool, tiny_vae: bool, folder: Path) -> Iterator[Case
     from vsanimup.networks.animatelcm.pipeline import tile_sizes
     from vsanimup.tiling.tiles import plan
 
-    files: Any = importlib.import_module("tests.animatelcm_files")
     tiny_autoencoder: Any = importlib.import_module("diffusers").AutoencoderTiny
     model = AnimateLcm.open(folder)
     chosen, side, frames = (files.TINY, 64, 2) if small else (files.FULL, 512, FRAMES)
     grid = plan(side, side, tile=(side, side), overlap=(0, 0), align=model.align, most=0)
-    widths, text = chosen["widths"], chosen["text"]
+    widths, text = chosen.widths, chosen.text
     torch.manual_seed(0)
     step = graphs.example_of_denoise(widths, text, frames, side // 8, side // 8, False)
     image = np.random.default_rng(0).random((1, 3, side, side), np.float32) * 2 - 1

@@ -59,8 +59,8 @@ and the factor by which its pictures are smaller than latents. Motion modules se
 largest order + score win, and lie there in this order; an order of 1e6 and more is surely kept, and -1e6 surely not
 (:class:`vsanimup.architectures.animatelcm.memory.Memory`, :class:`vsanimup.networks.animatelcm.memory.Carried`).
 
-The first runs at full size are best made on random files, ``python -m tests.animatelcm_files FOLDER``, which also says
-how to measure the memory that an export takes.
+The first runs at full size are best made on random files, ``python -m benchmarks.animatelcm_files FOLDER``, which
+also says how to measure the memory that an export takes.
 
 What the official weights do in these graphs was never tested where this was written, for want of them: it is tested on
 random ones of the same layout, against diffusers.

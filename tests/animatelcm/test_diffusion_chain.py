@@ -10,9 +10,11 @@ import sysconfig
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, digests, moving, planes_of
 
-from tests import lcm_model
+from tests.helpers import lcm_model
+from tests.helpers.clips import core, moving
+from tests.helpers.frames import digest, digests, planes_of
+from tests.helpers.places import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +39,8 @@ def test_any_order_gives_the_bytes_of_the_linear_run(model):
 
 SCRIPT = """
 import sys
-sys.path.insert(0, {tests!r})
-from conftest import core, moving
+sys.path.insert(0, {root!r})
+from tests.helpers.clips import core, moving
 core.num_threads = {threads}
 core.animup.Upscale(moving(width=48, height=32, length=27, cut=13), model={model!r}).set_output()
 """
@@ -46,7 +48,7 @@ core.animup.Upscale(moving(width=48, height=32, length=27, cut=13), model={model
 
 def vspipe(model, tmp_path, *arguments, threads):
     script = tmp_path / f"script{threads}.vpy"
-    script.write_text(SCRIPT.format(tests=os.path.dirname(__file__), threads=threads, model=str(model)))
+    script.write_text(SCRIPT.format(root=str(ROOT), threads=threads, model=str(model)))
     program = os.path.join(sysconfig.get_path("scripts"), "vspipe")
     environment = os.environ | {"PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}
     return subprocess.run(

@@ -5,8 +5,9 @@ import random
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, digests, drawn, moving, planes_of
 
+from tests.helpers.clips import core, drawn, moving
+from tests.helpers.frames import digest, digests, planes_of
 from vsanimup.engines import choose
 from vsanimup.networks.animatelcm.node import diffusion_clip
 from vsanimup.networks.animatelcm.windows import BLOCK

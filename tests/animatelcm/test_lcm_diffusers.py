@@ -17,7 +17,7 @@ from diffusers import (
 from diffusers.schedulers import scheduling_lcm
 from transformers import CLIPTextModel
 
-from tests.lcm_model import export_parts, write_parts
+from tests.helpers.lcm_model import export_parts, write_parts
 from vsanimup.engines import CpuBackend
 from vsanimup.networks.animatelcm.model import AnimateLcm
 from vsanimup.networks.animatelcm.noise import field

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.lcm_stub import StubBackend, write_stub
+from tests.helpers.lcm_stub import StubBackend, write_stub
 from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm.model import AnimateLcm
 from vsanimup.networks.manifest import MANIFEST, SHIPPED, open_model

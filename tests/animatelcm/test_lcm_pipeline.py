@@ -6,7 +6,7 @@ from itertools import cycle
 import numpy as np
 import pytest
 
-from tests.lcm_stub import StubBackend, write_stub
+from tests.helpers.lcm_stub import StubBackend, write_stub
 from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm import pipeline
 from vsanimup.networks.animatelcm.model import AnimateLcm
@@ -206,7 +206,7 @@ def test_damaged_weights_are_reported_where_they_are_needed(tmp_path):
 def test_what_is_no_number_is_no_picture(model, monkeypatch):
     made = enhancer(model)
     monkeypatch.setattr(
-        "tests.lcm_stub.StubEngine.encode", lambda self, image: {"latents": np.full((1, 4, 16, 16), np.nan)}
+        "tests.helpers.lcm_stub.StubEngine.encode", lambda self, image: {"latents": np.full((1, 4, 16, 16), np.nan)}
     )
     with pytest.raises(AnimupError, match="values that are no numbers at fp32; export it with --precision fp32"):
         run(made, window())

@@ -5,9 +5,10 @@ import random
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import digest, digests, moving
 
-from tests.lcm_stub import StubBackend, write_stub
+from tests.helpers.clips import moving
+from tests.helpers.frames import digest, digests
+from tests.helpers.lcm_stub import StubBackend, write_stub
 from vsanimup.engines import choose
 from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm.memory import Budget, Carried, Turn, everything

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from transformers import CLIPTokenizer
 
+from benchmarks import animatelcm_files as files
 from export.animatelcm import vocabulary
-from tests import animatelcm_files as files
 from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm.tokenizer import CONTEXT, Tokenizer
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import vapoursynth as vs
-from conftest import core, moving
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.clips import core, moving
 from vsanimup.networks.animatelcm.interpolation import enlarge
 from vsanimup.networks.animatelcm.windows import BLOCK, LEAD, OVERLAP, WINDOW, sequence, shares
 from vsanimup.video.rgb import COEFFICIENTS, to_rgb, to_yuv

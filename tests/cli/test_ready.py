@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import vapoursynth as vs
-from conftest import digest, digests, inked
 
+from tests.helpers.clips import inked
+from tests.helpers.frames import digest, digests
 from vsanimup import ready
 from vsanimup.errors import AnimupError
 

@@ -9,10 +9,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import vapoursynth as vs
-from conftest import core, moving
 from onnx import TensorProto, helper
 
-from tests.fake_cuda import FakeCuda
+from tests.helpers.clips import core, moving
+from tests.helpers.fake_cuda import FakeCuda
 from vsanimup import engines
 from vsanimup.engines import device, on_host
 from vsanimup.engines.cuda import CudaBackend

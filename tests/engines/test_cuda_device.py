@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from tests import fake_cuda
-from tests.fake_cuda import FakeCuda, cudaError_t
+from tests.helpers import fake_cuda
+from tests.helpers.fake_cuda import FakeCuda, cudaError_t
 from vsanimup.engines import device
 from vsanimup.errors import AnimupError, OutOfMemory
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tests.fake_cuda import FakeNetwork, FakeTensorRT, cudaError_t
+from tests.helpers.fake_cuda import FakeNetwork, FakeTensorRT, cudaError_t
 from vsanimup.engines import on_host
 from vsanimup.engines.tensorrt.library import LOG, Library
 from vsanimup.engines.tensorrt.runner import Runner
@@ -52,7 +52,7 @@ def test_fake_is_like_the_true_one():
     """What the made-up TensorRT has, TensorRT-RTX has too; the names are those that the runner uses."""
     import tensorrt_rtx as trt
 
-    from tests.fake_cuda import FakeContext, FakeEngine, FakeRefitter
+    from tests.helpers.fake_cuda import FakeContext, FakeEngine, FakeRefitter
 
     for fake, true in (
         (FakeTensorRT, trt),

@@ -20,10 +20,10 @@ from safetensors.torch import load_file
 from transformers import CLIPTextModel
 from typer.testing import CliRunner
 
+from benchmarks import animatelcm_files as files
 from export.__main__ import app
 from export.animatelcm import command, parts
 from export.folder import model_folder
-from tests import animatelcm_files as files
 from vsanimup.architectures.animatelcm import graphs
 from vsanimup.architectures.animatelcm.layers import Pooling, attend
 from vsanimup.engines.cache import Cache
@@ -158,7 +158,7 @@ def step_of(net, inputs, timestep, last):
 
 def inputs_of(frames=3, height=8, width=16, control=True, whole=True):
     torch.manual_seed(3)
-    inputs = graphs.example_of_denoise(files.TINY["widths"], files.TINY["text"], frames, height, width, control)
+    inputs = graphs.example_of_denoise(files.TINY.widths, files.TINY.text, frames, height, width, control)
     return inputs | {"mask": torch.zeros(frames, frames)} if whole else inputs
 
 
@@ -218,7 +218,7 @@ def test_control_is_that_of_diffusers(made, sessions):
         )
     fed = {name: given[name] for name in ("latents", "timestep", "text")} | {"image": image, "strength": strength}
     found = answers(sessions["control"], fed)
-    shapes = graphs.residual_shapes(files.TINY["widths"], 3, 8, 16)
+    shapes = graphs.residual_shapes(files.TINY.widths, 3, 8, 16)
     for value, wanted, shape in zip(found, [*down, middle], shapes, strict=True):
         assert value.shape == shape and torch.allclose(value, wanted, atol=1e-4)
 

@@ -4,13 +4,11 @@ import importlib.util
 import json
 import re
 import shlex
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import vapoursynth as vs
-from conftest import core
 from diffusers import MotionAdapter
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -21,6 +19,8 @@ from export.animatelcm.autoencoders import read_tiny_vae, read_vae
 from export.animatelcm.checkpoints import open_tensors
 from export.animatelcm.loras import read_lora
 from export.animatelcm.recognise import REMEDIES
+from tests.helpers.clips import core
+from tests.helpers.places import ROOT
 from vsanimup.architectures.animatelcm.layers import Pooling, sinusoid
 from vsanimup.errors import AnimupError
 
@@ -262,7 +262,7 @@ def test_a_tokenizer_for_fewer_tokens_or_none_at_all(request_of, made, monkeypat
 
 def readme_command():
     """What the README says to type."""
-    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     (found,) = re.findall(r"^    (animup export animatelcm(?:.*\\\n)*.*)$", text, re.MULTILINE)
     return found.replace("\\\n", " ")
 

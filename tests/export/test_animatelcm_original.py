@@ -1,29 +1,29 @@
 """A checkpoint of AnimateLCM's own classes, at small width, gives through the export what those classes gave.
 
-``data/animatelcm_original.npz`` holds answers of the public repository's ``UNet3DConditionModel`` and ``LCMScheduler``
-(G-U-N/AnimateLCM, folder ``animatelcm_sd15``), with the options of its ``inference-t2v.yaml``, 32, 64, 64, 64 channels
-and a text of 64, to inputs and weights that :mod:`keyed` makes of names. It was run on PyTorch 2.15 and diffusers
-0.42.1 with two changes: ``CrossAttention``, ``FeedForward`` and what they need were those of diffusers 0.11.1, which
-the repository asks for, and ``diffusers.models.modeling_utils`` stood in for ``diffusers.modeling_utils``. None of its
-code is here.
+``tests/data/animatelcm_original.npz`` holds answers of the public repository's ``UNet3DConditionModel`` and
+``LCMScheduler`` (G-U-N/AnimateLCM, folder ``animatelcm_sd15``), with the options of its ``inference-t2v.yaml``, 32, 64,
+64, 64 channels and a text of 64, to inputs and weights that :mod:`tests.helpers.keyed` makes of names. It was run on
+PyTorch 2.15 and diffusers 0.42.1 with two changes: ``CrossAttention``, ``FeedForward`` and what they need were those of
+diffusers 0.11.1, which the repository asks for, and ``diffusers.models.modeling_utils`` stood in for
+``diffusers.modeling_utils``. None of its code is here.
 """
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from keyed import given, keyed
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from benchmarks import animatelcm_files as files
 from export.__main__ import app
-from tests import animatelcm_files as files
+from tests.helpers.keyed import given, keyed
+from tests.helpers.places import DATA
 from vsanimup.architectures.animatelcm import graphs
 
-ORIGINAL = np.load(Path(__file__).parent / "data" / "animatelcm_original.npz")
+ORIGINAL = np.load(DATA / "animatelcm_original.npz")
 """``noise_T``, the network's answer at timestep T, and ``denoised_T``, the scheduler's, each [frames, 4, 8, 16]."""
 FRAMES, ROWS, COLUMNS = 5, 8, 16
 
@@ -72,7 +72,7 @@ def test_the_original_gives_the_same(session, timestep):
     inputs = {
         "latents": np.ascontiguousarray(latents),
         "noise": np.zeros_like(latents, order="C"),
-        "text": given("text", (1, 77, files.TINY["text"])),
+        "text": given("text", (1, 77, files.TINY.text)),
         "mask": np.zeros((FRAMES, FRAMES)),
     }
     inputs |= {name: np.array([value]) for name, value in scalars.items()}

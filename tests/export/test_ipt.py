@@ -7,12 +7,13 @@ import onnxruntime as ort
 import pytest
 import torch
 import vapoursynth as vs
-from conftest import core, drawn, planes_of
 
 from export.animatelcm.checkpoints import load
 from export.ipt.checkpoint import TASKS, read
 from export.ipt.command import export
-from tests import ipt_files as files
+from tests.helpers import ipt_files as files
+from tests.helpers.clips import core, drawn
+from tests.helpers.frames import planes_of
 from vsanimup.architectures.ipt import Ipt
 
 

@@ -12,7 +12,7 @@ from export.animatelcm import onnx_files
 from export.animatelcm.checkpoints import load, open_tensors
 from export.ipt.checkpoint import read
 from export.ipt.command import export, main
-from tests import ipt_files as files
+from tests.helpers import ipt_files as files
 from vsanimup.architectures.ipt import Ipt
 from vsanimup.errors import AnimupError
 

@@ -6,11 +6,12 @@ import sys
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, digests, inked, moving
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from tests.helpers.clips import core, inked, moving
+from tests.helpers.frames import digests
 from vsanimup.bridge import logs
 from vsanimup.diagnosis import graph
 from vsanimup.engines import device

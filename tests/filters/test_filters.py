@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, digests, drawn, moving, planes_of
+
+from tests.helpers.clips import core, drawn, moving
+from tests.helpers.frames import digests, planes_of
 
 FORMATS = [
     "GRAY8",

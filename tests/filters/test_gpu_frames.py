@@ -2,7 +2,9 @@
 
 import pytest
 import vapoursynth as vs
-from conftest import core, digests, moving
+
+from tests.helpers.clips import core, moving
+from tests.helpers.frames import digests
 
 
 def test_filters_take_and_give_frames_in_main_memory():

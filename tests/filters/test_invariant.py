@@ -11,8 +11,10 @@ from concurrent.futures import Future
 
 import numpy as np
 import pytest
-from conftest import core, digest, digests, drawn, moving, planes_of
 
+from tests.helpers.clips import core, drawn, moving
+from tests.helpers.frames import digest, digests, planes_of
+from tests.helpers.places import ROOT
 from vsanimup.engines.cpu import CpuBackend
 
 RUNS = int(os.environ.get("ANIMUP_ACCESS_RUNS", "500"))
@@ -132,8 +134,8 @@ def test_the_window_is_used():
 
 SCRIPT = """
 import sys
-sys.path.insert(0, {tests!r})
-from conftest import core, moving
+sys.path.insert(0, {root!r})
+from tests.helpers.clips import core, moving
 core.num_threads = {threads}
 core.animup.Upscale(core.animup.Restore(moving(width=64, height=48, length=12, cut=5))).set_output()
 """
@@ -141,7 +143,7 @@ core.animup.Upscale(core.animup.Restore(moving(width=64, height=48, length=12, c
 
 def vspipe(tmp_path, *arguments, threads=2):
     script = tmp_path / f"script{threads}.vpy"
-    script.write_text(SCRIPT.format(tests=os.path.dirname(__file__), threads=threads))
+    script.write_text(SCRIPT.format(root=str(ROOT), threads=threads))
     program = os.path.join(sysconfig.get_path("scripts"), "vspipe")
     environment = os.environ | {"PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}
     return subprocess.run(

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, digests, moving, planes_of
 from onnx import TensorProto, helper
 
-from tests.lcm_stub import StubBackend, StubEngine, write_stub
+from tests.helpers.clips import core, moving
+from tests.helpers.frames import digests, planes_of
+from tests.helpers.lcm_stub import StubBackend, StubEngine, write_stub
 from vsanimup import engines
 from vsanimup.engines import DeviceMemory
 from vsanimup.errors import AnimupError, OutOfMemory

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, planes_of
 
+from tests.helpers.clips import core
+from tests.helpers.frames import planes_of
 from vsanimup.diagnosis import estimate
 from vsanimup.video.duplicates import same_drawing
 from vsanimup.video.samples import Scale

@@ -4,9 +4,9 @@ import random
 from collections import Counter
 
 import pytest
-from conftest import core, moving
 
 from benchmarks.fuzz import MadeUp
+from tests.helpers.clips import core, moving
 from vsanimup.engines import BACKENDS
 
 WAYS = {

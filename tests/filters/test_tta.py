@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, digests, moving, planes_of
+
+from tests.helpers.clips import core, moving
+from tests.helpers.frames import digests, planes_of
 
 BARE = {"spatial_threshold": 0, "temporal_threshold": 0, "dedup": 0, "gate": 0}
 """Nothing that would treat a picture's directions differently, or frames together."""

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-GOLDEN = Path(__file__).parent / "data" / "ipt.npz"
+from tests.helpers.places import DATA
+
+GOLDEN = DATA / "ipt.npz"
 """Made by the original code's own classes (see ``docs/ipt.md``) with the weights of :func:`weight`.
 
 ``layout_NAME``: names and shapes of a checkpoint, as JSON. ``patches``: uint8 ``[2, 3, 48, 48]``; ``six_I``: what the

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from tests import animatelcm_files as files
+from benchmarks import animatelcm_files as files
 
 
 def filled(net, weights):
@@ -31,13 +31,13 @@ def write_parts(folder: Path, control: bool = False) -> Path:
     filled(CLIPTextModel(text.config), files.random(text)).save_pretrained(base / "text_encoder")
     files.write_tokenizer(base / "tokenizer")
     (base / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-    filled(MotionAdapter(block_out_channels=files.TINY["widths"]), files.random(motion)).save_pretrained(
+    filled(MotionAdapter(block_out_channels=files.TINY.widths), files.random(motion)).save_pretrained(
         folder / "adapter"
     )
     save_file(files.lora_of(weights, 4), folder / "lora.safetensors")
     if control:
         net = ControlNetModel(
-            block_out_channels=files.TINY["widths"], cross_attention_dim=files.TINY["text"], attention_head_dim=8
+            block_out_channels=files.TINY.widths, cross_attention_dim=files.TINY.text, attention_head_dim=8
         )
         filled(net, files.random(net)).save_pretrained(folder / "control")
     return folder

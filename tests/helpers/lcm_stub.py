@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 
-from tests import animatelcm_files as files
+from benchmarks.tokenizer_files import write_tokenizer
 from vsanimup.networks.manifest import FORMAT, MANIFEST
 
 FACTOR = 8
@@ -30,7 +30,7 @@ SECTION = {
 
 def write_stub(folder, control=False, **changed):
     """A model folder; ``changed`` are fields of its section."""
-    files.write_tokenizer(folder)
+    write_tokenizer(folder)
     if "memory" in changed:
         (folder / "denoise_memory.onnx").write_bytes(b"graph with memory")
     for name in ("text", "encode", "denoise", "decode", *(["control"] if control else [])):

@@ -1,6 +1,5 @@
 """What goes wrong reaches the user in words, and the process goes on or ends cleanly."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -8,8 +7,10 @@ import textwrap
 
 import pytest
 import vapoursynth as vs
-from conftest import core, digests, moving
 
+from tests.helpers.clips import core, moving
+from tests.helpers.frames import digests
+from tests.helpers.places import ROOT
 from vsanimup import engines
 from vsanimup.errors import AnimupError
 from vsanimup.networks.lite.inference import INT8
@@ -18,7 +19,7 @@ from vsanimup.networks.manifest import SHIPPED
 
 def run(script, timeout=60):
     """Run a Python script that has ``core`` and ``moving`` at hand; its finished process."""
-    head = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\nfrom conftest import core, moving, vs\n"
+    head = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom tests.helpers.clips import core, moving, vs\n"
     return subprocess.run(
         [sys.executable, "-c", head + textwrap.dedent(script)],
         capture_output=True,

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import vapoursynth as vs
-from numbered import Sum, numbered, python, wait_until
 
+from tests.helpers.numbered import Sum, numbered, python, wait_until
 from vsanimup.bridge import Job, block_node, functions
 
 core = vs.core

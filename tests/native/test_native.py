@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 import vapoursynth as vs
-from numbered import LENGTH, Sum, expected, numbered, one_by_one, together, value, wait_until
 
+from tests.helpers.numbered import LENGTH, Sum, expected, numbered, one_by_one, together, value, wait_until
 from vsanimup.bridge import Job, block_node
 from vsanimup.errors import AnimupError
 

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 import vapoursynth as vs
-from numbered import python, value
 
+from tests.helpers.numbered import python, value
 from vsanimup import plugin
 from vsanimup.errors import AnimupError
 
 core = vs.core
-HERE = Path(__file__).parent
 
 
 def test_plugin_is_there_without_an_import() -> None:

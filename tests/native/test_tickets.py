@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core
 
+from tests.helpers.clips import core
 from vsanimup.bridge import SPAN, block_node
 from vsanimup.errors import AnimupError
 from vsanimup.stop import current

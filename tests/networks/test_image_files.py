@@ -7,12 +7,13 @@ import onnx
 import onnxruntime as ort
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, digests, moving, planes_of
 from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper
 
 from export.folder import write_model
+from tests.helpers.clips import core, moving
+from tests.helpers.frames import digest, digests, planes_of
 from vsanimup.networks.image.operators import operators
 
 

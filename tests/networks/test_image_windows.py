@@ -7,13 +7,14 @@ import onnx
 import onnxruntime as ort
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, digests, moving, planes_of
 from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper
-from test_image_files import SECTION, clip_of, run
 
 from export.folder import write_model
+from tests.helpers.clips import core, moving
+from tests.helpers.frames import digest, digests, planes_of
+from tests.networks.test_image_files import SECTION, clip_of, run
 
 
 def network(path, frames, *, scale=1, sides=("h", "w"), batch=1, out=3, channels=None):

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, moving
 
+from tests.helpers.clips import core, moving
 from vsanimup.errors import AnimupError
 from vsanimup.networks.find import find
 from vsanimup.networks.manifest import MANIFEST, SHIPPED, open_model, shipped

@@ -2,14 +2,15 @@
 
 import subprocess
 import sys
-from pathlib import Path
+
+from tests.helpers.places import ROOT
 
 
 def test_contracts():
     code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     done = subprocess.run(
         [sys.executable, "-c", code, "--no-cache"],
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

@@ -17,7 +17,7 @@ import pytest
 from distributed import Client, LocalCluster
 from typer.testing import CliRunner
 
-from tests.render_files import TIMES, shown, video_hash
+from tests.helpers.render_files import TIMES, shown, video_hash
 from vsanimup.cli.main import app
 from vsanimup.render import chunk, cluster, cluster_worker, identity, plan
 from vsanimup.render.chunk import Order, Script

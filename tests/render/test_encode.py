@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.render_files import (
+from tests.helpers.render_files import (
     CUT,
     FRAMES,
     SCRIPT,

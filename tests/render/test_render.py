@@ -17,8 +17,8 @@ import vapoursynth as vs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import moving
-from tests.render_files import decodes, ffmpeg, probe, shown, video_hash
+from tests.helpers.clips import moving
+from tests.helpers.render_files import decodes, ffmpeg, probe, shown, video_hash
 from vsanimup import ready
 from vsanimup.encoding.video_flags import Look, Mastering
 from vsanimup.errors import AnimupError

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from distributed import Client, LocalCluster
 
-from tests.render_files import SLOW, make_film, probe, shown, taken, times_of, video_hash
+from tests.helpers.render_files import SLOW, make_film, probe, shown, taken, times_of, video_hash
 
 COMMAND = [sys.executable, "-c", "from vsanimup.cli.main import app; app()", "encode"]
 

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.render_files import SLOW, make_film, shown, video_hash
+from tests.helpers.render_files import SLOW, make_film, shown, video_hash
 
 COMMAND = [sys.executable, "-c", "from vsanimup.cli.main import app; app()", "encode"]
 

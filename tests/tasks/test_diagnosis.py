@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import drawn
 
+from tests.helpers.clips import drawn
 from training.data.media import STRENGTHS, Planes, asp, encode, halve, hevc, jpeg, mpeg2, noise, to_planes, vhs, web
 from vsanimup.diagnosis import CELL, MIXES, PROPERTY, decision, estimate, graph, probe
 from vsanimup.diagnosis.measures import measure, tiles

@@ -5,10 +5,11 @@ import hashlib
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, digests, disc, inked, moving, planes_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.clips import core, disc, inked, moving
+from tests.helpers.frames import digest, digests, planes_of
 from vsanimup.errors import AnimupError
 from vsanimup.networks.lite.inference import FLOAT, INT8
 from vsanimup.networks.manifest import SHIPPED, open_model

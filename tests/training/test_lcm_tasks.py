@@ -6,13 +6,15 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, moving
+
+from tests.helpers.clips import core, moving
+from tests.helpers.frames import digest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 from export import lcm_tiny  # noqa: E402
-from tests.test_lcm_training import clips, run  # noqa: E402, F401
+from tests.training.test_lcm_training import clips, run  # noqa: E402, F401
 from training.lcm import data, train  # noqa: E402
 from training.studies import denoiser_tasks  # noqa: E402
 from vsanimup.architectures.lcm_tiny import TASKS, Tiny, TinyConfig  # noqa: E402

@@ -6,7 +6,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, digests, drawn, moving, planes_of
+
+from tests.helpers.clips import core, drawn, moving
+from tests.helpers.frames import digest, digests, planes_of
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")

@@ -8,10 +8,10 @@ import onnxruntime as ort
 import pytest
 import torch
 import typer
-from conftest import core
 
 from export import lite as export_lite
 from export.folder import write_model
+from tests.helpers.clips import core
 from training.data.dataset import Batches, map_clip, mix_vector, read_clip, window_indices
 from training.data.degradations import DEGRADATIONS, lay
 from training.lite.experts import Codecs

@@ -6,10 +6,11 @@ import threading
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, digests, drawn, planes_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.clips import core, drawn
+from tests.helpers.frames import digest, digests, planes_of
 from vsanimup.engines import BACKENDS
 from vsanimup.single_flight import SingleFlight
 from vsanimup.video.duplicates import CELL, run_of, same_drawing

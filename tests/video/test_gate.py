@@ -8,7 +8,8 @@ import vapoursynth as vs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import drawn, inked, moving, planes_of
+from tests.helpers.clips import drawn, inked, moving
+from tests.helpers.frames import planes_of
 from vsanimup.errors import AnimupError
 from vsanimup.networks.lite import gate
 from vsanimup.tasks import TaskMix

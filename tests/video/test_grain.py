@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import digest, digests, drawn, inked
 
+from tests.helpers.clips import drawn, inked
+from tests.helpers.frames import digest, digests
 from vsanimup.video.grain import with_grain
 
 core = vs.core

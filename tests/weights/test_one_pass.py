@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, digests, disc, inked, moving, planes_of
 
+from tests.helpers.clips import core, disc, inked, moving
+from tests.helpers.frames import digest, digests, planes_of
 from vsanimup.networks.find import find
 
 pytestmark = pytest.mark.weights

@@ -2,9 +2,10 @@
 
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, digests, moving
 
 from benchmarks.fuzz import MadeUp
+from tests.helpers.clips import core, moving
+from tests.helpers.frames import digest, digests
 from vsanimup.engines import BACKENDS
 
 pytestmark = pytest.mark.weights

@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pytest
 import vapoursynth as vs
-from conftest import core, digest, digests, disc, moving
 
+from tests.helpers.clips import core, disc, moving
+from tests.helpers.frames import digest, digests
 from vsanimup.engines import choose
 from vsanimup.networks.lite.node import lite_node
 from vsanimup.networks.manifest import MANIFEST, SHIPPED, open_model, shipped
