@@ -8,12 +8,9 @@ import vapoursynth as vs
 
 from tests.helpers.clips import core, drawn, moving
 from tests.helpers.frames import digest, digests, planes_of
-from vsanimup.engines import choose
+from tests.helpers.ways import settings
 from vsanimup.networks.animatelcm.node import diffusion_clip
 from vsanimup.networks.animatelcm.windows import BLOCK
-from vsanimup.networks.settings import Settings
-
-CPU = choose("cpu")
 
 
 class Standin:
@@ -33,9 +30,7 @@ class Standin:
 
 def through(clip, enhance=None, scale=2, target=None, **kw):
     format = clip.format if target is None else core.get_video_format(target)
-    return diffusion_clip(
-        clip, scale, format, Settings(backend=CPU, **{"num_streams": CPU.streams(), **kw}), enhance or Standin()
-    )
+    return diffusion_clip(clip, scale, format, settings(**kw), enhance or Standin())
 
 
 @pytest.mark.parametrize("length", [1, 2, 15, 17, 100])

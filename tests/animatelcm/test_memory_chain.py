@@ -9,16 +9,14 @@ import vapoursynth as vs
 from tests.helpers.clips import moving
 from tests.helpers.frames import digest, digests
 from tests.helpers.lcm_stub import StubBackend, write_stub
-from vsanimup.engines import choose
+from tests.helpers.ways import settings
 from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm.memory import Budget, Carried, Turn, everything
 from vsanimup.networks.animatelcm.model import AnimateLcm
 from vsanimup.networks.animatelcm.node import Memory, diffusion_clip
 from vsanimup.networks.animatelcm.pipeline import Enhancer, network_grids, network_sizes
 from vsanimup.networks.animatelcm.windows import BLOCK
-from vsanimup.networks.settings import Settings
 
-CPU = choose("cpu")
 SPACING = 3
 
 
@@ -36,9 +34,8 @@ class Through:
         self.enhancer = Enhancer(
             model=model, width=2 * clip.width, height=2 * clip.height, backend=self.backend, budget=budget
         )
-        settings = Settings(backend=CPU, **{"num_streams": CPU.streams(), "dedup": False, **kw})
         memory = Memory(budget=budget, spacing=spacing) if budget else None
-        self.clip = diffusion_clip(clip, 2, clip.format, settings, self, memory)
+        self.clip = diffusion_clip(clip, 2, clip.format, settings(**{"dedup": False, **kw}), self, memory)
 
     def __call__(self, images, scenes, cancelled, memory=None):
         self.windows += 1

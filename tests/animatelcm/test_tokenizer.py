@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from transformers import CLIPTokenizer
 
-from benchmarks import animatelcm_files as files
+from benchmarks.tokenizer_files import write_tokenizer
 from export.animatelcm import vocabulary
 from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm.tokenizer import CONTEXT, Tokenizer
@@ -50,7 +50,7 @@ def test_damaged_vocabulary_is_named(tmp_path):
             vocabulary.files(tmp_path / "a.gz")
 
 
-@pytest.mark.parametrize("write", [files.write_tokenizer, clips_own])
+@pytest.mark.parametrize("write", [write_tokenizer, clips_own])
 def test_tokenizer_is_that_of_transformers(tmp_path, write):
     write(tmp_path)
     reference = CLIPTokenizer.from_pretrained(tmp_path)

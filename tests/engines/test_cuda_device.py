@@ -7,8 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.helpers import fake_cuda
-from tests.helpers.fake_cuda import FakeCuda, cudaError_t
+from tests.helpers.fake_cuda import FakeCuda, Status
 from vsanimup.engines import device
 from vsanimup.errors import AnimupError, OutOfMemory
 
@@ -32,9 +31,9 @@ def test_fake_is_like_the_true_one():
         arguments = signature[signature.index("(") + 1 : signature.rindex(")")]
         wanted = len(inspect.signature(vars(FakeCuda)[name]).parameters) - 1
         assert len([a for a in arguments.split(",") if a.strip()]) == wanted, signature
-    for kind in (fake_cuda.cudaError_t, fake_cuda.cudaMemcpyKind, fake_cuda.cudaStreamCaptureMode):
-        for member in kind:
-            assert int(getattr(getattr(runtime, kind.__name__), member.name)) == member
+    for name in ("cudaError_t", "cudaMemcpyKind", "cudaStreamCaptureMode"):
+        members = list(getattr(FakeCuda, name))
+        assert members and all(int(getattr(getattr(runtime, name), each.name)) == each for each in members)
     assert (runtime.cudaStreamNonBlocking, runtime.cudaHostAllocDefault) == (1, 0)
 
 
@@ -82,7 +81,7 @@ def test_not_there(monkeypatch, how, text):
 
 def test_old_driver(monkeypatch):
     fake = with_cuda(monkeypatch, driver=11020)
-    fake.fail["cudaGetDeviceCount"] = [cudaError_t.cudaErrorInsufficientDriver]
+    fake.fail["cudaGetDeviceCount"] = [Status.cudaErrorInsufficientDriver]
     with pytest.raises(AnimupError, match=r"too old: it knows CUDA 11\.2, 13\.5 is needed"):
         device.find(0)
 
@@ -149,6 +148,6 @@ def test_memory_is_given_back(cuda):
 def test_errors_of_others_are_told(cuda):
     device.use(0)
     stream = device.Stream()
-    cuda.fail["cudaStreamSynchronize"] = [cudaError_t.cudaErrorLaunchFailure]
+    cuda.fail["cudaStreamSynchronize"] = [Status.cudaErrorLaunchFailure]
     with pytest.raises(AnimupError, match="cudaStreamSynchronize failed: cudaErrorLaunchFailure"):
         stream.wait()

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tests.helpers.fake_cuda import FakeNetwork, FakeTensorRT, cudaError_t
+from tests.helpers.fake_cuda import Status
+from tests.helpers.fake_tensorrt import FakeNetwork, FakeTensorRT
 from vsanimup.engines import on_host
 from vsanimup.engines.tensorrt.library import LOG, Library
 from vsanimup.engines.tensorrt.runner import Runner
@@ -52,7 +53,7 @@ def test_fake_is_like_the_true_one():
     """What the made-up TensorRT has, TensorRT-RTX has too; the names are those that the runner uses."""
     import tensorrt_rtx as trt
 
-    from tests.helpers.fake_cuda import FakeContext, FakeEngine, FakeRefitter
+    from tests.helpers.fake_tensorrt import FakeContext, FakeEngine, FakeRefitter
 
     for fake, true in (
         (FakeTensorRT, trt),
@@ -234,7 +235,7 @@ def test_out_of_memory(load, cuda):
 
 def test_networks_that_cannot_be_recorded(load, cuda):
     runner, _ = load(b"twice")
-    cuda.fail["cudaGraphInstantiate"] = [cudaError_t.cudaErrorInvalidValue]
+    cuda.fail["cudaGraphInstantiate"] = [Status.cudaErrorInvalidValue]
     for seed in range(4):
         assert np.array_equal(runner.run({"x": picture(seed)})["y"][..., ::2, ::2], 2 * picture(seed))
     assert cuda.calls.count("cudaStreamBeginCapture") == 1 and not cuda.calls.count("cudaGraphLaunch")
@@ -242,7 +243,7 @@ def test_networks_that_cannot_be_recorded(load, cuda):
 
 def test_failure_while_waiting(load, cuda):
     runner, _ = load(b"twice")
-    cuda.fail["cudaStreamSynchronize"] = [cudaError_t.cudaErrorLaunchFailure]
+    cuda.fail["cudaStreamSynchronize"] = [Status.cudaErrorLaunchFailure]
     with pytest.raises(AnimupError, match="cudaErrorLaunchFailure"):
         runner.run({"x": picture()})
     assert runner.run({"x": picture()})["sum"].shape == (1,)

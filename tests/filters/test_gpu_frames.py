@@ -9,7 +9,9 @@ from tests.helpers.frames import digests
 
 def test_filters_take_and_give_frames_in_main_memory():
     """``vnode:gpu`` or ``vnode:all`` would mean frames without planes that the plugin could read."""
-    for function in core.animup.functions():
+    functions = {function.name: function for function in core.animup.functions()}
+    assert functions.keys() >= {"Restore", "Upscale"} and "clip:vnode" in functions["Restore"].signature
+    for function in functions.values():
         for part in f"{function.signature}{function.return_signature}".split(";"):
             assert ":gpu" not in part and ":all" not in part, (function.name, part)
 

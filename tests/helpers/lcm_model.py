@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
 from benchmarks import animatelcm_files as files
-
-
-def filled(net, weights):
-    """A network with these weights."""
-    net.load_state_dict(weights, strict=False, assign=True)
-    return net.eval().requires_grad_(False)
+from benchmarks.tokenizer_files import write_tokenizer
 
 
 def write_parts(folder: Path, control: bool = False) -> Path:
     """Checkpoints: ``base``, ``adapter``, ``lora.safetensors`` and, with ``control``, ``control``."""
-    from diffusers import ControlNetModel, MotionAdapter
     from transformers import CLIPTextModel
 
+    diffusers: Any = importlib.import_module("diffusers")
     torch.manual_seed(0)
     unet, vae, motion, text = files.networks(files.TINY)
     base = folder / "base"
     weights = files.random(unet)
-    filled(unet, weights).save_pretrained(base / "unet")
-    filled(vae, files.random(vae)).save_pretrained(base / "vae")
-    filled(CLIPTextModel(text.config), files.random(text)).save_pretrained(base / "text_encoder")
-    files.write_tokenizer(base / "tokenizer")
+    files.filled(unet, weights).save_pretrained(base / "unet")
+    files.filled(vae, files.random(vae)).save_pretrained(base / "vae")
+    files.filled(CLIPTextModel(text.config), files.random(text)).save_pretrained(base / "text_encoder")
+    write_tokenizer(base / "tokenizer")
     (base / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-    filled(MotionAdapter(block_out_channels=files.TINY.widths), files.random(motion)).save_pretrained(
+    files.filled(diffusers.MotionAdapter(block_out_channels=files.TINY.widths), files.random(motion)).save_pretrained(
         folder / "adapter"
     )
     save_file(files.lora_of(weights, 4), folder / "lora.safetensors")
     if control:
-        net = ControlNetModel(
+        net = diffusers.ControlNetModel(
             block_out_channels=files.TINY.widths, cross_attention_dim=files.TINY.text, attention_head_dim=8
         )
-        filled(net, files.random(net)).save_pretrained(folder / "control")
+        files.filled(net, files.random(net)).save_pretrained(folder / "control")
     return folder
 
 

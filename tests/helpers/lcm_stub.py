@@ -8,14 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.tokenizer_files import write_tokenizer
+from vsanimup.engines import Array, Feed, Size
 from vsanimup.networks.manifest import FORMAT, MANIFEST
 
 FACTOR = 8
-SECTION = {
+SECTION: dict[str, Any] = {
     "precision": "fp32",
     "frames": 16,
     "most_frames": 32,
@@ -28,7 +32,7 @@ SECTION = {
 }
 
 
-def write_stub(folder, control=False, **changed):
+def write_stub(folder: Path, control: bool = False, **changed: Any) -> Path:
     """A model folder; ``changed`` are fields of its section."""
     write_tokenizer(folder)
     if "memory" in changed:
@@ -58,7 +62,7 @@ def write_stub(folder, control=False, **changed):
     return folder
 
 
-def pooled(image):
+def pooled(image: Array) -> Array:
     """Means over squares of 8x8 samples."""
     frames, channels, height, width = image.shape
     return image.reshape(frames, channels, height // FACTOR, FACTOR, width // FACTOR, FACTOR).mean((3, 5))
@@ -69,10 +73,10 @@ class StubEngine:
 
     backend = "stub"
 
-    def __init__(self, backend, name, sizes):
+    def __init__(self, backend: StubBackend, name: str, sizes: Mapping[str, Size]) -> None:
         self.backend_, self.name, self.sizes = backend, name, sizes
 
-    def run(self, inputs, *, keep=()):
+    def run(self, inputs: Mapping[str, Feed], *, keep: Collection[str] = ()) -> dict[str, Array]:
         with self.backend_.lock:
             self.backend_.runs.append(self.name)
         for name, value in inputs.items():
@@ -82,25 +86,38 @@ class StubEngine:
                 prefix = "image_" if name == "image" else ""
                 wanted = (self.sizes[f"{prefix}height"], self.sizes[f"{prefix}width"])
                 assert inputs[name].shape[2:] == wanted
-        return getattr(self, self.name)(**inputs)
+        found: dict[str, Array] = getattr(self, self.name)(**inputs)
+        return found
 
-    def text(self, tokens):
+    def text(self, tokens: Array) -> dict[str, Array]:
         return {"text": np.full((1, 77, 8), np.sin(tokens[0, 1]), np.float32)}
 
-    def encode(self, image):
+    def encode(self, image: Array) -> dict[str, Array]:
         assert len(image) == 1 and image.min() >= -1 and image.max() <= 1
         latents = pooled(image)
         return {"latents": np.concatenate([latents, latents[:, :1]], 1)}
 
-    def decode(self, latents):
+    def decode(self, latents: Array) -> dict[str, Array]:
         assert len(latents) == 1
         return {"image": np.ascontiguousarray(latents[:, :3].repeat(FACTOR, 2).repeat(FACTOR, 3))}
 
-    def control(self, latents, timestep, text, image, strength):
+    def control(self, latents: Array, timestep: Array, text: Array, image: Array, strength: Array) -> dict[str, Array]:
         assert image.min() >= 0 and image.max() <= 1
         return {"residual_0": strength * (pooled(image)[:, :1] - 0.5)}
 
-    def denoise(self, latents, noise, timestep, signal, spread, next_signal, next_spread, text, mask, residual_0=0):
+    def denoise(
+        self,
+        latents: Array,
+        noise: Array,
+        timestep: Array,
+        signal: Array,
+        spread: Array,
+        next_signal: Array,
+        next_spread: Array,
+        text: Array,
+        mask: Array,
+        residual_0: Array | int = 0,
+    ) -> dict[str, Array]:
         share = np.exp(mask) / np.exp(mask).sum(1, keepdims=True)
         joined = np.einsum("fg,gchw->fchw", share, latents)
         denoised = (0.7 * latents + 0.3 * joined) / (signal + spread) + 0.1 * text.mean() + 0.1 * residual_0
@@ -108,22 +125,22 @@ class StubEngine:
 
     def denoise_memory(
         self,
-        latents,
-        noise,
-        timestep,
-        signal,
-        spread,
-        next_signal,
-        next_spread,
-        text,
-        mask,
-        memory_mask,
-        slot_order,
-        frame_order,
-        keys_0,
-        values_0,
-        scores_0,
-    ):
+        latents: Array,
+        noise: Array,
+        timestep: Array,
+        signal: Array,
+        spread: Array,
+        next_signal: Array,
+        next_spread: Array,
+        text: Array,
+        mask: Array,
+        memory_mask: Array,
+        slot_order: Array,
+        frame_order: Array,
+        keys_0: Array,
+        values_0: Array,
+        scores_0: Array,
+    ) -> dict[str, Array]:
         """As the graph: attention that goes by nothing but who sees whom, and a score that is the latents' size."""
         frames, slots = len(latents), len(slot_order)
         assert mask.shape == (frames, frames) and memory_mask.shape == (frames, slots) and keys_0.shape[2] == slots
@@ -150,12 +167,14 @@ class StubBackend:
     builds = False
     integers = True
 
-    def __init__(self):
-        self.runs, self.loads, self.lock = [], [], threading.Lock()
+    def __init__(self) -> None:
+        self.runs: list[str] = []
+        self.loads: list[str] = []
+        self.lock = threading.Lock()
 
-    def memory(self, device_id):
+    def memory(self, device_id: int) -> int | None:
         return None
 
-    def load_file(self, path, *, sizes, device_id, **_):
+    def load_file(self, path: Path, *, sizes: Mapping[str, Size], device_id: int, **_: Any) -> StubEngine:
         self.loads.append(path.name)
         return StubEngine(self, path.stem, sizes)

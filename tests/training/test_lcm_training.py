@@ -220,7 +220,9 @@ def test_flat_areas_keep_their_colour(folder):
     """Through the filter, with an autoencoder that knows pictures and denoisers that have learned next to nothing."""
     levels = (110, 116, 142)
     flat = drawn(moving(width=96, height=96, length=2), lambda n, i, shape: np.full(shape, levels[i] / 255, np.float32))
-    for frame in core.animup.Upscale(flat, model=str(folder[0])).frames():
+    result = core.animup.Upscale(flat, model=str(folder[0]))
+    assert result.num_frames == flat.num_frames
+    for frame in result.frames():
         for plane, level in zip(planes_of(frame), levels, strict=True):
             assert abs(plane.mean(dtype=np.float64) - level) < 1
 

@@ -354,7 +354,9 @@ def test_one_pass_trains_goes_on_and_is_exported(clips, tmp_path):
 def test_a_model_folder_gives_its_network_back(clips, tmp_path):
     run(clips, tmp_path / "run", 4, round_from=0)
     export_lite.main(checkpoint=tmp_path / "run" / "checkpoint.pt", out=tmp_path / "models")
-    for name, net in load_checkpoint(tmp_path / "run" / "checkpoint.pt").items():
+    trained = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    assert trained.keys() == {"restore", "upscale"}
+    for name, net in trained.items():
         back = shipped(tmp_path / "models" / f"lite-{name}")
         assert back.config == net.config
         for (key, value), (other, wanted) in zip(back.state_dict().items(), net.state_dict().items(), strict=True):

@@ -9,10 +9,9 @@ import vapoursynth as vs
 
 from tests.helpers.clips import core, disc, moving
 from tests.helpers.frames import digest, digests
-from vsanimup.engines import choose
+from tests.helpers.ways import settings
 from vsanimup.networks.lite.node import lite_node
 from vsanimup.networks.manifest import MANIFEST, SHIPPED, open_model, shipped
-from vsanimup.networks.settings import Settings
 from vsanimup.tasks import DIAGNOSE, TaskMix
 
 pytestmark = pytest.mark.weights
@@ -50,12 +49,14 @@ def change(folder, **fields):
     ],
 )
 def test_full_weight_calls_for_the_specialist(mix, task):
+    assert len(shipped()) >= 3
     for model in shipped():
         assert model.specialist(mix) == task
         assert model.of(model.specialist(mix)).folder == (beside(model, task) if task else model.folder)
 
 
 def test_every_model_has_one_for_each_kind_of_codec():
+    assert len(shipped()) >= 3
     for model in shipped():
         assert model.specialist({"deblock": 1.0}) == "deblock" and model.specialist({"destream": 1.0}) == "destream"
         one = beside(model, "deblock") == beside(model, "destream")
@@ -133,7 +134,7 @@ def test_what_codecs_leave_is_told_by_the_frame_alone(task):
 def test_windows_of_several_lengths_in_one_clip():
     """Inputs are used again: by networks that see the frames around and by those that do not, in turn."""
     clip, mixes = moving(length=12), ["denoise", "destream", "denoise"]
-    model, how = open_model(SHIPPED / "lite-restore"), Settings(backend=choose("cpu"), dedup=False)
+    model, how = open_model(SHIPPED / "lite-restore"), settings(dedup=False)
 
     def run(clip, mix):
         return digests(lite_node(clip.std.SetFrameProps(), "Restore", model, how, mix=mix))
