@@ -25,7 +25,7 @@ from vsanimup.networks.animatelcm.pipeline import Enhancer
 
 FRAMES, HEIGHT, WIDTH, SEED = 4, 64, 128, 5
 PROMPT, NEGATIVE = "the cat!!", "anime"
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Keeping(CpuBackend):

@@ -106,6 +106,7 @@ def folder(tmp_path, monkeypatch):
 # --- building
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lite-restore", "lite-upscale"])
 def test_lite_builds_and_is_found_again(rtx, cache, monkeypatch, name):
     request = lite(name, sizes=ranges(96, 128))
@@ -192,6 +193,7 @@ def ipt(tmp_path_factory):
     return folder / "ipt.onnx"
 
 
+@pytest.mark.slow
 def test_ipt_builds_for_batches_of_patches(rtx, cache, ipt, monkeypatch):
     request = Request(network=ipt, origin=str(ipt), sizes={"patches": (1, 8, 16)})
     assert plan(rtx, request, Target(compute_capability=(8, 9)), cache).data.startswith(PLAN)
@@ -294,6 +296,7 @@ def test_half_precision_is_what_the_comparison_says(name):
     assert {widths[weight] for weight in widths if weight.endswith("conv.weight")} == {TensorProto.FLOAT16}
 
 
+@pytest.mark.slow
 def test_bf16_builds(rtx, cache):
     assert plan(rtx, lite(precision="bf16"), Target(), cache).data.startswith(PLAN)
     assert cache.entries()[0].path.name.startswith("lite-restore_bf16_96x48_trt-rtx-")
@@ -446,6 +449,7 @@ def test_where_refit_fails_a_mix_has_its_engine(rtx, cache, modulation, monkeypa
     assert plan(rtx, wanted[0], Target(gpu=GPU), cache) == first and len(jobs) == 4
 
 
+@pytest.mark.slow
 def test_an_engine_built_ahead_is_used(rtx, cache, modulation, monkeypatch):
     request = lite(weights=modulation.weights({"deblock": 1.0}), precision="fp32")
     for capability in (None, (8, 9)):
@@ -460,6 +464,7 @@ def test_an_engine_built_ahead_is_used(rtx, cache, modulation, monkeypatch):
 # --- commands
 
 
+@pytest.mark.slow
 def test_commands(folder):
     code, said = command(
         "build",

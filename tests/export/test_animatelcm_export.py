@@ -35,7 +35,7 @@ from vsanimup.networks.animatelcm.tokenizer import CONTEXT
 from vsanimup.networks.manifest import open_model
 
 WEIGHT = 0.8
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -58,6 +58,7 @@ def session(made, tmp_path_factory):
     return ort.InferenceSession(folder / "model" / "denoise.onnx", providers=["CPUExecutionProvider"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timestep", [499, 249])
 def test_the_original_gives_the_same(session, timestep):
     latents = given("latents", (1, 4, FRAMES, ROWS, COLUMNS))[0].swapaxes(0, 1)

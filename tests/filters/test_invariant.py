@@ -17,7 +17,7 @@ from tests.helpers.frames import digest, digests, planes_of
 from tests.helpers.places import ROOT
 from vsanimup.engines.cpu import CpuBackend
 
-RUNS = int(os.environ.get("ANIMUP_ACCESS_RUNS", "500"))
+RUNS = [60, pytest.param(500, marks=pytest.mark.slow)]
 """Randomised access runs; each has its own filters, thread count and order."""
 
 
@@ -41,7 +41,8 @@ def opened_once(monkeypatch):
 
 
 @pytest.mark.timeout(600)
-def test_randomised_access(opened_once):
+@pytest.mark.parametrize("runs", RUNS)
+def test_randomised_access(opened_once, runs):
     """Linear, backward, random, jumping and concurrent requests, 1 to 8 threads, several streams and clips."""
     rng = random.Random(1)
     clips = [
@@ -49,7 +50,7 @@ def test_randomised_access(opened_once):
     ]
     ways = chain, lambda clip, **how: core.animup.Upscale(restored(clip, **how), **how)
     wanted = [[digests(way(clip, num_streams=1)) for clip in clips] for way in ways]
-    for run in range(RUNS):
+    for run in range(runs):
         which = rng.randrange(len(clips)) if run % 4 else 0
         core.num_threads = rng.randint(1, 8)
         clip = ways[run % 3 == 0](clips[which], num_streams=rng.randint(1, 4))

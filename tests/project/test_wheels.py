@@ -30,6 +30,7 @@ with result.get_frame(1) as frame:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", TARGETS)
 def test_compiles_for(system: str, tmp_path: Path) -> None:
     """Every native source compiles for Windows and macOS with their own headers, without a warning."""
@@ -99,6 +100,7 @@ def changed(wheel: Path, folder: Path, **files: bytes | None) -> Path:
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the wheel of this system is a manylinux one")
 
 
+@pytest.mark.slow
 @linux
 def test_what_is_in_the_wheel(wheel: Path, tmp_path: Path) -> None:
     tag = tag_of(wheel)
@@ -130,6 +132,7 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     shutil.rmtree(folder / "venv")
 
 
+@pytest.mark.slow
 @linux
 def test_nothing_but_the_wheel(bare: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     venv, environment = bare

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from itertools import batched
 
-import cv2
 import numpy as np
 import pytest
 import vapoursynth as vs
 
+from tests.helpers.cartoon import cartoon, floats, mixes, node
 from tests.helpers.clips import drawn
-from training.data.media import STRENGTHS, Planes, asp, encode, halve, hevc, jpeg, mpeg2, noise, to_planes, vhs, web
+from training.data.media import Planes, asp, web
 from vsanimup.diagnosis import CELL, MIXES, PROPERTY, decision, estimate, graph, probe
 from vsanimup.diagnosis.measures import measure, tiles
 from vsanimup.errors import AnimupError
@@ -18,43 +18,6 @@ from vsanimup.tasks import CLEAN, TaskMix
 
 core = vs.core
 CODEC, STREAM, TAPE = (MIXES[state] for state in ("codec", "stream", "tape"))
-
-
-def cartoon(count: int = 9, seed: int = 1, height: int = 720, width: int = 1152) -> Planes:
-    """Outlined shapes that move on twos over a shaded background with hatching, at half of this size."""
-    rng = np.random.default_rng(seed)
-    shade = np.linspace(0, 1, height)[:, None, None] * rng.uniform(20, 60, 3) + rng.uniform(90, 160, 3)
-    plate = np.repeat(shade, width, 1)
-    for _ in range(60):
-        start, stop = rng.integers(0, width, 2), rng.integers(0, 60, 2)
-        cv2.line(plate, start.tolist(), (start + stop).tolist(), rng.uniform(30, 220, 3).tolist(), 2, cv2.LINE_AA)
-    shapes = [
-        (rng.uniform(0.1, 0.9, 2) * (width, height), rng.normal(0, 7, 2), rng.uniform(30, 130), rng.uniform(0, 255, 3))
-        for _ in range(14)
-    ]
-    outlines = [rng.uniform(0.5, 1.0, int(rng.integers(5, 12))) for _ in shapes]
-    frames: list[np.ndarray] = []
-    for number in range(count):
-        if number % 2:
-            frames.append(frames[-1])
-            continue
-        picture = plate.copy()
-        for (centre, speed, size, colour), radii in zip(shapes, outlines, strict=True):
-            angle = np.linspace(0, 2 * np.pi, len(radii), endpoint=False)
-            points = (centre + speed * number)[None] + size * radii[:, None] * np.stack(
-                [np.cos(angle), np.sin(angle)], 1
-            )
-            corners = np.round(points * 16).astype(np.int32)
-            cv2.fillPoly(picture, [corners], colour.tolist(), cv2.LINE_AA, 4)
-            cv2.polylines(picture, [corners], True, (colour * 0.2).tolist(), 3, cv2.LINE_AA, 4)
-        frames.append(np.clip(picture, 0, 255).astype(np.uint8))
-    return halve(to_planes(frames))
-
-
-def floats(clip: Planes) -> list[tuple[np.ndarray, ...]]:
-    """Frames as the filters' working format has them."""
-    y, uv = (clip.y.astype(np.float32) - 16) / 219, (clip.uv.astype(np.float32) - 128) / 224
-    return [(luma, *colour) for luma, colour in zip(y, uv, strict=True)]
 
 
 @pytest.fixture(scope="module", params=[1, 2])
@@ -79,100 +42,10 @@ def test_mix_text_refuses(text: str) -> None:
         TaskMix.of_property(text)
 
 
-def test_clean_is_clean(clean: Planes) -> None:
-    assert estimate(floats(clean)) == {}
-
-
-@pytest.mark.parametrize("how", ["area", "lanczos", "bilinear"])
-def test_other_resizers_are_clean(how: str) -> None:
-    frames = cartoon(3, height=1440, width=2304)
-    assert estimate(floats(halve(frames, how))) == {}
-
-
-def test_gray_and_fine_and_dithered_are_clean(clean: Planes) -> None:
-    frames = floats(clean)
-    assert estimate([frame[:1] for frame in frames]) == {}
-    fine = [tuple(plane * np.float32(0.93) + np.float32(0.01) for plane in frame) for frame in frames]
-    assert estimate(fine) == {}
-    rng = np.random.default_rng(4)
-    dithered = [tuple(np.floor(p * 219 + rng.random(p.shape, np.float32)) / np.float32(219) for p in f) for f in fine]
-    assert estimate(dithered) == {}
-
-
-@pytest.mark.parametrize("shape", [(16, 16), (18, 200), (32, 32), (34, 50), (66, 98), (130, 246)])
-@pytest.mark.parametrize("depth", [255, 65535])
-def test_small_ones_are_clean(shape: tuple[int, int], depth: int) -> None:
-    rows, columns = shape
-    frames = [
-        tuple(p[: rows // s, : columns // s] for p, s in zip(f, (1, 2, 2), strict=True)) for f in floats(cartoon(9))
-    ]
-    assert estimate([tuple((np.round(p * depth) / depth).astype(np.float32) for p in f) for f in frames]) == {}
-
-
-def test_odd_sizes(clean: Planes) -> None:
-    for frames, wanted in ((clean, {}), (asp(clean, np.random.default_rng(3)), CODEC)):
-        odd = [(y[:-1, :-3], *(p[:, :-1] for p in uv)) for y, *uv in floats(frames)]
-        assert odd[0][0].shape[0] % 2 == odd[0][0].shape[1] % 2 == 1
-        assert estimate(odd) == wanted
-
-
-def test_flat_ones_are_clean() -> None:
-    def planes(luma: np.ndarray, tint: float = 0.0) -> list[tuple[np.ndarray, ...]]:
-        colour = np.full((luma.shape[0] // 2, luma.shape[1] // 2), tint, np.float32)
-        return [(luma.astype(np.float32), colour, -colour)] * 9
-
-    assert estimate(planes(np.zeros((360, 640)))) == {}
-    assert estimate(planes(np.full((360, 640), 0.4), 0.2)) == {}
-    bars = np.repeat(np.linspace(0.9, 0.1, 8), 80)[None].repeat(360, 0)
-    coloured = [(bars.astype(np.float32), *(np.sin(bars[::2, ::2] * n).astype(np.float32) / 3 for n in (5, 9)))] * 9
-    assert estimate(coloured) == {}
-    assert estimate(planes(bars)) == {}
-    assert estimate(planes(np.linspace(0, 1, 640)[None].repeat(360, 0))) == {}
-
-
-@pytest.mark.parametrize("codec", [mpeg2, web, asp, jpeg, hevc])
-def test_codecs(clean: Planes, codec: object) -> None:
-    coded = codec(clean, np.random.default_rng(3), STRENGTHS["middle"])  # type: ignore[operator]
-    assert estimate(floats(coded)) == (STREAM if codec in (web, hevc) else CODEC)
-
-
-def test_mild_compression_is_not_missed(clean: Planes) -> None:
-    coded = encode(clean, "libx264", {"crf": "24", "preset": "medium"})
-    assert estimate(floats(coded)) == STREAM
-
-
-def test_grid_off_the_corner(clean: Planes) -> None:
-    coded = encode(clean, "mpeg2video", {"qmin": "6", "qmax": "6"})
-    assert estimate([(f[0][6:, 10:], f[1][3:, 5:], f[2][3:, 5:]) for f in floats(coded)]) == CODEC
-
-
-def test_tape(clean: Planes) -> None:
-    assert estimate(floats(vhs(clean, np.random.default_rng(5)))) == TAPE
-
-
-def test_grain_is_left_alone(clean: Planes) -> None:
-    noisy = noise(clean, 4.0, 2.0, 0.0, np.random.default_rng(6))
-    assert estimate(floats(noisy)) == {}
-    assert estimate([frame[:1] for frame in floats(noisy)]) == {}
-
-
-@pytest.mark.parametrize("sigma", [0.7, 1.5, 3.0])
-def test_softness_is_left_alone(clean: Planes, sigma: float) -> None:
-    soft = [tuple(cv2.GaussianBlur(p, (0, 0), sigma) if not i else p for i, p in enumerate(f)) for f in floats(clean)]
-    assert estimate(soft) == {}
-
-
 def test_never_sharpens_or_removes_grain_by_itself() -> None:
     assert not any("deblur" in mix for mix in MIXES.values())
     noisy = [mix for mix in MIXES.values() if "denoise" in mix]
     assert noisy and all(mix["deblock"] for mix in noisy)  # a tape's
-
-
-def test_few_frames(clean: Planes) -> None:
-    coded = floats(asp(clean, np.random.default_rng(3)))
-    for count in (1, 2, 3, 5):
-        assert estimate(coded[:count]) == CODEC
-    assert estimate([]) == {}
 
 
 def test_estimate_is_pure(clean: Planes) -> None:
@@ -206,25 +79,6 @@ def test_cells_and_probe_frames() -> None:
             assert all(first <= n < first + size for n in wanted)
             for run in batched(wanted, decision.RUN):
                 assert size < decision.RUN or [n - run[0] for n in run] == [0, 1, 2]
-
-
-def node(clip: Planes, length: int | None = None, format: int = vs.YUV420PS) -> vs.VideoNode:
-    """A clip of floats that repeats the frames of ``clip`` up to ``length``."""
-    frames = floats(clip)
-    rows, columns = frames[0][0].shape
-    blank = core.std.BlankClip(format=format, width=columns, height=rows, length=length or len(frames), keep=True)
-    blank = blank.std.SetFrameProps(Mine="kept", _Matrix=1)
-    return drawn(blank, lambda n, i, _: frames[n % len(frames)][i] + (0.5 if i else 0))
-
-
-def mixes(clip: vs.VideoNode, order: list[int] | None = None) -> dict[int, str]:
-    tagged = clip.std.CopyFrameProps(probe(clip), props=[PROPERTY])
-    found = {}
-    for n in range(clip.num_frames) if order is None else order:
-        with tagged.get_frame(n) as frame:
-            assert frame.props["Mine"] == "kept" and frame.props["_Matrix"] == 1
-            found[n] = str(frame.props[PROPERTY])
-    return found
 
 
 def test_probe_decides_by_cell_whoever_asks() -> None:
@@ -267,29 +121,10 @@ def test_probe_looks_at_the_frames_of_its_cell(length: int, monkeypatch: pytest.
         assert [n for run in seen for n in run] == [n % 251 for n in graph.probe_frames(first, size)]
 
 
-def test_probe_agrees_with_estimate_on_large_clips() -> None:
-    source = cartoon(3, height=1440, width=1600)
-    for clip in (source, asp(source, np.random.default_rng(3))):
-        assert mixes(node(clip), [2])[2] == str(estimate(floats(clip)))
-
-
 def test_probe_of_gray_and_tiny_clips() -> None:
     for size in (16, 64):
         clip = core.std.BlankClip(format=vs.GRAYS, width=size, height=size, length=5, color=0.3)
         assert set(mixes(clip.std.SetFrameProps(Mine="kept", _Matrix=1)).values()) == {""}
-
-
-@pytest.mark.parametrize("format", [vs.YUV420P8, vs.YUV420P16, vs.YUV444P10, vs.YUV420PS, vs.RGB24, vs.GRAY8])
-@pytest.mark.parametrize("full", [0, 1])
-def test_probe_takes_any_format(format: int, full: int) -> None:
-    source = cartoon(4, height=480, width=640)
-    for clip, wanted in ((source, ""), (asp(source, np.random.default_rng(3)), "deblock")):
-        whole = node(clip).std.SetFrameProps(_Range=0)
-        kind = core.get_video_format(format)
-        matrix = {} if kind.color_family == vs.GRAY else {"matrix_in_s": "709"}
-        ranged = {} if kind.color_family == vs.RGB else {"range": full}
-        whole = whole.resize.Bicubic(format=format, **matrix, **ranged).std.SetFrameProps(_Matrix=1, _FieldBased=1)
-        assert set(mixes(whole).values()) == {wanted}
 
 
 def test_probe_refuses_variable_clips() -> None:

@@ -8,8 +8,8 @@ import vapoursynth as vs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.helpers.clips import core, disc, inked, moving
-from tests.helpers.frames import digest, digests, planes_of
+from tests.helpers.clips import core, moving
+from tests.helpers.frames import digest, digests
 from vsanimup.errors import AnimupError
 from vsanimup.networks.lite.inference import FLOAT, INT8
 from vsanimup.networks.manifest import SHIPPED, open_model
@@ -74,34 +74,6 @@ def test_tasks_differ_and_so_do_their_weights():
     assert len(set(seen.values())) == len(tasks)
 
 
-def test_each_task_mends_its_own_fault_better_than_another():
-    clean = moving(width=192, height=96, length=5, noise=0.0)
-    noisy = moving(width=192, height=96, length=5, noise=0.06)
-
-    def error(task):
-        after = core.animup.Restore(noisy, task=task, dedup=0).get_frame(2)
-        difference = planes_of(after)[0].astype(float) - planes_of(clean.get_frame(2))[0]
-        return float(np.square(difference).mean())
-
-    before = np.square(planes_of(noisy.get_frame(2))[0].astype(float) - planes_of(clean.get_frame(2))[0]).mean()
-    assert error("denoise") < 0.7 * before
-    assert error("denoise") < min(error("deband"), error("deblur"))
-
-
-def test_what_is_clean_comes_through_untouched():
-    clip = disc()
-    restored = core.animup.Restore(clip)
-    assert restored.get_frame(2).props["AnimupMix"] == ""
-    assert digests(restored) == digests(clip)
-
-
-def test_what_is_noisy_does_not():
-    clip = moving(width=320, height=192, length=6, noise=0.04)
-    restored = core.animup.Restore(clip)
-    assert "denoise" in restored.get_frame(2).props["AnimupMix"]
-    assert digest(restored.get_frame(2)) != digest(clip.get_frame(2))
-
-
 def test_diagnosis_and_tasks_keep_random_access():
     clip = moving(length=30, cut=17)
     for arguments in ({}, {"precision": "fp32"}, {"task": "deblock+0.5*dehalo"}):
@@ -123,21 +95,6 @@ def test_diagnosis_and_tasks_keep_random_access():
 def test_what_cannot_be_done_is_refused(arguments, words):
     with pytest.raises(vs.Error, match=words):
         core.animup.Restore(moving(length=2), **arguments)
-
-
-@pytest.mark.parametrize("function", ["Restore", "Upscale"])
-def test_integers_draw_the_picture_that_floats_draw(function):
-    clip = inked(noise=0.02)
-    arguments = {"task": "deblock+0.5*denoise"} if function == "Restore" else {}
-    filters = getattr(core.animup, function)
-    rough, fine = (
-        planes_of(filters(clip, precision=precision, **arguments).get_frame(2)) for precision in ("int8", "fp32")
-    )
-    for a, b in zip(rough, fine, strict=True):
-        off = np.abs(a.astype(float) - b)
-        assert off.mean() < 1 and off.max() < 12
-    default, same = (filters(clip, **arguments | more).get_frame(2) for more in ({}, {"precision": "int8"}))
-    assert digest(default) == digest(same)
 
 
 def test_merging_nothing_gives_the_file_and_something_another_of_its_length():

@@ -164,6 +164,7 @@ def test_compute_until_a_score():
     assert reached(curve, 3.0, "flops") is None
 
 
+@pytest.mark.slow
 def test_the_command_does_only_what_is_missing(clips, tmp_path):
     out = tmp_path / "out"
 

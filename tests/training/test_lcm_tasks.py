@@ -9,18 +9,16 @@ import vapoursynth as vs
 
 from tests.helpers.clips import core, moving
 from tests.helpers.frames import digest
+from tests.helpers.lcm_runs import SMALL, clips_in, run
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 from export import lcm_tiny  # noqa: E402
-from tests.training.test_lcm_training import clips, run  # noqa: E402, F401
 from training.lcm import data, train  # noqa: E402
 from training.studies import denoiser_tasks  # noqa: E402
 from vsanimup.architectures.lcm_tiny import TASKS, Tiny, TinyConfig  # noqa: E402
 from vsanimup.networks.animatelcm.model import AnimateLcm  # noqa: E402
-
-SMALL = {"half": 12, "quarter": 48, "latent_channels": 4, "widths": [16, 16, 16, 16], "text": 8, "groups": 4}
 
 
 def with_biases():
@@ -30,6 +28,11 @@ def with_biases():
         if name.endswith(("_b", "_c")):
             parameter.normal_(0, 0.2)
     return tiny
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return clips_in(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +101,8 @@ def test_half_precision_is_refused(model, tmp_path):
         list(lcm_tiny.export(model[1].parent / "tasks.pt", tmp_path / "half", precision="fp16"))
 
 
-def test_training(clips, tmp_path):  # noqa: F811
+@pytest.mark.slow
+def test_training(clips, tmp_path):
     for stage in ("autoencoder", "image"):
         run(clips, tmp_path, stage)
     denoiser_tasks.main(
@@ -116,7 +120,7 @@ def test_training(clips, tmp_path):  # noqa: F811
     assert trained and len(trained) < len(TASKS)  # one a step
 
 
-def test_pictures_of_a_task(clips):  # noqa: F811
+def test_pictures_of_a_task(clips):
     crops = data.TaskCrops(clips, windows=2, frames=1, side=64)
     batches = [crops[step] for step in range(8)]
     assert len({batch.kinds[0] for batch in batches} & set(TASKS)) >= 3 and all(len(set(b.kinds)) == 1 for b in batches)

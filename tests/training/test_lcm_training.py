@@ -9,55 +9,19 @@ import vapoursynth as vs
 
 from tests.helpers.clips import core, drawn, moving
 from tests.helpers.frames import digest, digests, planes_of
+from tests.helpers.lcm_runs import SMALL, clips_in, run
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 from export import lcm_tiny  # noqa: E402
-from training.lcm import data, stages, train  # noqa: E402
+from training.lcm import data, stages  # noqa: E402
 from vsanimup.architectures.lcm_tiny import Tiny, TinyConfig, load  # noqa: E402
-
-SMALL = {"half": 12, "quarter": 48, "latent_channels": 4, "widths": [16, 16, 16, 16], "text": 8, "groups": 4}
-SIDE = 96
-"""Of the clips' sharp pictures."""
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    rng = np.random.default_rng(0)
-    for name in ("train_0", "train_1", "val_0"):
-        sharp = rng.integers(16, 235, (7, SIDE // 8, SIDE // 8), np.uint8).repeat(8, 1).repeat(8, 2)
-        small = np.stack([sharp[:, ::2, ::2]] * 3)
-        grey = np.full((7, 2, SIDE // 2, SIDE // 2), 128, np.uint8)
-        np.savez(
-            folder / f"{name}.npz",
-            hr_y=sharp,
-            hr_uv=grey,
-            lr_y=small,
-            lr_uv=np.stack([grey[..., ::2, ::2]] * 3),
-            kinds=np.array(["clean", "mpeg2", "vhs"]),
-            cut=np.array([1, 0, 0, 0, 1, 0, 0], np.int8),
-        )
-    return folder
-
-
-def run(clips, out, stage, steps=2, **more):
-    train.main(
-        data=clips,
-        out=out,
-        stage=stage,
-        steps=steps,
-        config=json.dumps(SMALL),
-        windows=2,
-        side=64,
-        every=steps,
-        small_until=0.0,
-        val_clips=1,
-        val_side=64,
-        **more,
-    )
-    return torch.load(out / f"{stage}.pt", weights_only=True)
+    return clips_in(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="module")

@@ -93,6 +93,7 @@ def test_energies_cuts_and_the_choice_of_ranks():
     )
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_where_it_was(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "TASKS", ("deblock", "denoise"))
     monkeypatch.setattr(study, "TUNING_LRS", (0.005,))

@@ -65,6 +65,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips, tmp_path):
     assert {"restore vhs", "both web", "backbone mpeg2", "both clean"} <= log_of(part)[0]["scores"].keys()
 
 
+@pytest.mark.slow
 def test_it_learns_to_denoise(clips, tmp_path):
     run(clips, tmp_path / "run", 160, lr=0.02, every=80)
     first, last = (entry["scores"] for entry in log_of(tmp_path / "run"))
@@ -328,6 +329,7 @@ def test_one_pass_begins_as_the_enlarging_network(clips, tmp_path):
             assert float((b - b.mean()).abs().max()) > 0.1
 
 
+@pytest.mark.slow
 def test_one_pass_trains_goes_on_and_is_exported(clips, tmp_path):
     run(clips, tmp_path / "run", 3)
     options = {
@@ -365,6 +367,7 @@ def test_a_model_folder_gives_its_network_back(clips, tmp_path):
             torch.testing.assert_close(value, wanted, atol=1e-3 if "task_" in key else 0, rtol=2**-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one_pass", [False, True])
 def test_specialists_go_on_from_the_models_and_into_their_folders(clips, tmp_path, one_pass):
     run(clips, tmp_path / "run", 4, round_from=0)
@@ -423,6 +426,7 @@ def test_specialists_go_on_from_the_models_and_into_their_folders(clips, tmp_pat
         assert all(torch.equal(a, b) for a, b in zip(net.parameters(), there.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_one_pair_for_both_kinds_of_codecs_takes_the_place_of_two(clips, tmp_path):
     run(clips, tmp_path / "run", 4, round_from=0)
     made, checkpoint = tmp_path / "models", tmp_path / "run" / "checkpoint.pt"

@@ -8,8 +8,6 @@ from tests.helpers.clips import core, moving
 from tests.helpers.frames import digest, digests
 from vsanimup.engines import BACKENDS
 
-pytestmark = pytest.mark.weights
-
 
 @pytest.fixture
 def made_up(monkeypatch):
