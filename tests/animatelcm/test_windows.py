@@ -54,7 +54,7 @@ def test_shares_add_up_and_point_at_the_frame(kinds):
     same, cut = answers(kinds)
     count = len(kinds)
     for n in range(count):
-        asked = set()
+        asked: set[int] = set()
 
         def of_block(block, asked=asked):
             asked.add(block)

@@ -113,17 +113,21 @@ def test_of_two_processes_one_builds(tmp_path):
     code = (
         "def build():\n"
         "    with open(sys.argv[2], 'a') as log: log.write('built\\n')\n"
-        "    time.sleep(3)\n"
+        "    while not os.path.exists(sys.argv[3]): time.sleep(0.02)\n"
         "    return os.urandom(100000)\n"
         "print(cache.get('net', KEY, build).hex()[:64])\n"
     )
-    built = tmp_path / "built"
-    both = [start(code, tmp_path / "engines", built) for _ in range(2)]
-    answers = [process.communicate(timeout=60)[0].splitlines() for process in both]
-    assert all(process.returncode == 0 for process in both)
+    built, go = tmp_path / "built", tmp_path / "go"
+    first = start(code, tmp_path / "engines", built, go)
+    until(built.exists, "build")
+    second = start(code, tmp_path / "engines", built, go)
+    told = second.stdout.readline()
+    go.touch()
+    answers = [process.communicate(timeout=60)[0].splitlines() for process in (first, second)]
+    assert first.returncode == second.returncode == 0
     assert built.read_text() == "built\n"
     assert answers[0][-1] == answers[1][-1]
-    assert "being built by another process" in answers[0][0] + answers[1][0]
+    assert "being built by another process" in told
 
 
 @pytest.mark.parametrize("moment", ["building", "writing"])

@@ -1,12 +1,10 @@
 """Frame n is a pure function of (clip, arguments, n), bit for bit, whoever asks and in whichever order."""
 
-import hashlib
 import os
 import random
 import subprocess
 import sys
 import sysconfig
-import threading
 from concurrent.futures import Future
 
 import numpy as np
@@ -15,7 +13,6 @@ import pytest
 from tests.helpers.clips import core, drawn, moving
 from tests.helpers.frames import digest, digests, planes_of
 from tests.helpers.places import ROOT
-from vsanimup.engines.cpu import CpuBackend
 
 RUNS = [60, pytest.param(500, marks=pytest.mark.slow)]
 """Randomised access runs; each has its own filters, thread count and order."""
@@ -25,24 +22,9 @@ def chain(clip, **arguments):
     return core.animup.Upscale(core.animup.Restore(clip, **arguments), **arguments)
 
 
-@pytest.fixture
-def opened_once(monkeypatch):
-    """All filters of a test share what was opened of a network, which takes longer than the frames of small clips."""
-    engines, lock, open_anew = {}, threading.Lock(), CpuBackend._open
-
-    def shared(self, network, origin, sizes, *others):
-        key = hashlib.sha256(network).digest(), tuple(sizes.items()), others
-        with lock:
-            if key not in engines:
-                engines[key] = open_anew(self, network, origin, sizes, *others)
-        return engines[key]
-
-    monkeypatch.setattr(CpuBackend, "_open", shared)
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("runs", RUNS)
-def test_randomised_access(opened_once, runs):
+def test_randomised_access(runs):
     """Linear, backward, random, jumping and concurrent requests, 1 to 8 threads, several streams and clips."""
     rng = random.Random(1)
     clips = [

@@ -265,16 +265,18 @@ def failing_source(length: int) -> vs.VideoNode:
 
 def test_an_error_reaches_all_who_wait_and_is_not_kept() -> None:
     calls: list[int] = []
+    all_wait = threading.Event()
 
     def process(job: Job) -> None:
         calls.append(job.block)
         if len(calls) == 1:
-            time.sleep(0.2)
+            assert all_wait.wait(10)
             raise AnimupError("not now")
         job.outputs[0].planes[0][:] = 9
 
     clip = block_node(numbered(), process, function="Upscale", block=4, prefetch=False)
     futures = [clip.get_frame_async(n) for n in (0, 1, 2)]
+    all_wait.set()
     assert [str(future.exception()) for future in futures] == ["Upscale: not now"] * 3
     assert value(clip.get_frame(0)) == 9
     assert calls == [0, 0]

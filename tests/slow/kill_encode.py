@@ -48,7 +48,7 @@ def main() -> None:
                 if out.exists():
                     break  # it was done but for leaving
             if ended:
-                kept.append(int(ended["resumed"]))
+                kept.append(int(str(ended["resumed"])))
             assert (video_hash(out), shown(out)) == wanted, "another film"
             films += 1
             subprocess.run(command, capture_output=True, check=False)  # tidies up after one that was killed at the end

@@ -1,0 +1,40 @@
+"""Networks that many filters open, opened once."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from vsanimup.engines import Engine, Size
+from vsanimup.engines.cpu import CpuBackend
+
+MOST = 48
+"""Engines that are kept."""
+LOCK = threading.Lock()
+open_anew = CpuBackend._open
+
+
+@functools.lru_cache(MOST)
+def opened(network: bytes, origin: str, sizes: tuple[tuple[str, Size], ...], others: tuple[Any, ...]) -> Engine:
+    """An engine as the backend opens it."""
+    return open_anew(CpuBackend(), network, origin, dict(sizes), *others)
+
+
+def open_once(
+    backend: CpuBackend, network: bytes | str, origin: str, sizes: Mapping[str, Size], *others: Any
+) -> Engine:
+    """In place of the backend's own way of opening bytes; files and what cannot be opened are opened anew."""
+    if isinstance(network, str):
+        return open_anew(backend, network, origin, sizes, *others)
+    with LOCK:
+        return opened(network, origin, tuple(sizes.items()), others)
+
+
+@pytest.fixture(autouse=True)
+def networks_are_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening takes ten times as long as the frames of small clips."""
+    monkeypatch.setattr(CpuBackend, "_open", open_once)
