@@ -1,5 +1,7 @@
 """Colour correction: details of the result, colours of the source."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,7 @@ def test_a_picture_that_equals_its_source_stays(colorfix):
 def test_a_tint_is_taken_away_and_details_stay(colorfix, height):
     source = pictures(height=height)
     noise = np.random.default_rng(1).normal(0, 0.05, source.shape).astype(np.float32)
-    result = source + noise + np.float32([0.1, -0.07, 0.05])[None, :, None, None]
+    result = source + noise + np.array([0.1, -0.07, 0.05], np.float32)[None, :, None, None]
     before = result.copy()
     correct(result, source, colorfix)
     assert np.abs(result.mean((2, 3)) - source.mean((2, 3))).max() < 1 / 255
@@ -59,7 +61,7 @@ def test_a_flat_result_is_not_blown_up():
 
 def test_low_band_is_the_a_trous_transform():
     plane = np.random.default_rng(0).random((37, 21)).astype(np.float32)
-    wanted = plane.astype(np.float64)
+    wanted: Any = plane.astype(np.float64)
     for level in range(5):
         distance = 1 << level
         around = np.pad(wanted, distance, mode="symmetric")

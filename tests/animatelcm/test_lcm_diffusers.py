@@ -1,6 +1,7 @@
 """A window through the pipeline, with tiny random networks, is what diffusers' own pipelines make of it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from diffusers.schedulers import scheduling_lcm
 from transformers import CLIPTextModel
 
 from tests.helpers.lcm_model import export_parts, write_parts
-from vsanimup.engines import CpuBackend
+from vsanimup.engines.cpu import CpuBackend
 from vsanimup.networks.animatelcm.model import AnimateLcm
 from vsanimup.networks.animatelcm.noise import field
 from vsanimup.networks.animatelcm.pipeline import Enhancer
@@ -92,11 +93,11 @@ def run(enhancer, images, scenes=(0,) * FRAMES):
 def wanted(parts, model, monkeypatch, images, *, cfg, control, timesteps):
     """What diffusers makes of the window, with our noise."""
     vae, text = parts["vae"], parts["text_encoder"]
-    scheduler = LCMScheduler(
+    scheduler: Any = LCMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="linear", original_inference_steps=100, clip_sample=False
     )
     given = {name: part for name, part in parts.items() if name != "controlnet" or control}
-    kind = AnimateDiffVideoToVideoControlNetPipeline if control else AnimateDiffVideoToVideoPipeline
+    kind: Any = AnimateDiffVideoToVideoControlNetPipeline if control else AnimateDiffVideoToVideoPipeline
     pipeline = kind(**given, tokenizer=None, scheduler=scheduler)
     pipeline.set_progress_bar_config(disable=True)
     shape = (4, HEIGHT // 8, WIDTH // 8)

@@ -1,6 +1,7 @@
 """Memory that windows hand on: its budget, its bookkeeping, and chains of windows through the filter."""
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ class Through:
     def __init__(self, model, clip, retention=0.35, spacing=SPACING, **kw):
         self.backend, self.windows, self.carried = StubBackend(), 0, []
         budget = Budget.of(retention, spacing)
-        self.enhancer = Enhancer(
+        self.enhancer: Any = Enhancer(
             model=model, width=2 * clip.width, height=2 * clip.height, backend=self.backend, budget=budget
         )
         memory = Memory(budget=budget, spacing=spacing) if budget else None

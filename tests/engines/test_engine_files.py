@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from vsanimup.engines import CpuBackend
+from vsanimup.engines.cpu import CpuBackend
 from vsanimup.errors import AnimupError
 
 

@@ -609,7 +609,9 @@ def test_sizes_share_engines():
     assert ranges(368, 648) == ranges(488, 728)
     assert ranges(368, 648) != ranges(1088, 1928)
     for side in (96, 200, *CLASSES[1:], 5000):
-        least, usual, most = ranges(side, side)["height"]
+        size = ranges(side, side)["height"]
+        assert isinstance(size, tuple)
+        least, usual, most = size
         assert least <= side <= most == usual and most % 8 == 0
     assert ranges(48, 96) == fixed(48, 96)
 

@@ -3,6 +3,7 @@
 import copy
 import gc
 import json
+from typing import Any
 
 import onnx
 import onnxruntime as ort
@@ -128,7 +129,7 @@ def by_frames(net):
 
 def step_of(net, inputs, timestep, last):
     """One step with diffusers' network and scheduler, to the next latents."""
-    scheduler = LCMScheduler(
+    scheduler: Any = LCMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="linear", original_inference_steps=100, clip_sample=False
     )
     scheduler.set_timesteps(4)

@@ -1,5 +1,7 @@
 """Restore and Upscale on every kind of input: format, size, colours and properties of what comes out."""
 
+import functools
+
 import numpy as np
 import pytest
 import vapoursynth as vs
@@ -66,6 +68,10 @@ def bars(format, width, height):
     return clip.resize.Bicubic(format=format, matrix_s="709")
 
 
+def one_colour(luma, n, index, shape):
+    return np.full(shape, luma if index == 0 else 0.5)
+
+
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", FORMATS)
 def test_flat_and_bar_colours_come_back(name, scale):
@@ -74,7 +80,7 @@ def test_flat_and_bar_colours_come_back(name, scale):
     unit = 1 if info.sample_type == vs.FLOAT else (1 << info.bits_per_sample) - 1
     for colour in (0.25, 0.5, 0.8):
         clip = core.std.BlankClip(format=format, width=64, height=48, length=1, keep=True)
-        clip = drawn(clip, lambda n, index, shape, c=colour: np.full(shape, c if index == 0 else 0.5))
+        clip = drawn(clip, functools.partial(one_colour, colour))
         result = apply(clip, scale).get_frame(0)
         for before, after in zip(planes_of(clip.get_frame(0)), planes_of(result), strict=True):
             off = np.abs(after.astype(np.float64) - float(before[0, 0])).max() / unit

@@ -5,7 +5,7 @@ import vapoursynth as vs
 
 from tests.helpers.clips import core, moving
 from tests.helpers.frames import digest, digests
-from vsanimup.networks.find import find
+from vsanimup.networks.manifest import SHIPPED, open_model
 
 
 def test_words_do_as_well():
@@ -56,4 +56,4 @@ def test_the_model_named_is_the_model_of_a_task():
     clip = moving(length=2)
     named = core.animup.Upscale(clip, model="lite-one-pass", task="deblur").get_frame(1)
     assert digest(named) == digest(core.animup.Upscale(clip, task="deblur").get_frame(1))
-    assert find("lite-one-pass").model.radius == 2
+    assert open_model(SHIPPED / "lite-one-pass").radius == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
@@ -40,7 +41,7 @@ def test_nodes_do_not_leak() -> None:
             process = Sum()
             process.weights = big.copy()  # type: ignore[attr-defined]
             process.weights[:] = 1  # type: ignore[attr-defined]
-            clip = block_node(numbered(8), process, function="T", block=4, on_free=lambda i=i: freed.append(i))
+            clip = block_node(numbered(8), process, function="T", block=4, on_free=functools.partial(freed.append, i))
             if i % 2:
                 clip.get_frame(5).close()
             del clip, process

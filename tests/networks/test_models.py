@@ -15,6 +15,7 @@ import vapoursynth as vs
 from tests.helpers.clips import core, moving
 from vsanimup.errors import AnimupError
 from vsanimup.networks.find import find
+from vsanimup.networks.lite.family import LiteNetwork
 from vsanimup.networks.manifest import MANIFEST, SHIPPED, open_model, shipped
 from vsanimup.networks.modulation import Modulation
 
@@ -39,9 +40,11 @@ def test_shipped_models_are_whole_and_described():
 
 
 def test_find_by_name_and_by_folder(folder):
-    assert find("lite", "restore").model.folder == SHIPPED / "lite-restore"
-    assert find("lite-upscale", "restore").model.scale == 2
-    assert find(str(folder)).model.folder == folder
+    for name, wanted in (("lite", SHIPPED / "lite-restore"), ("lite-upscale", SHIPPED / "lite-upscale")):
+        found = find(name, "restore")
+        assert isinstance(found, LiteNetwork) and found.model.folder == wanted
+    found = find(str(folder))
+    assert isinstance(found, LiteNetwork) and found.model.folder == folder
 
 
 @pytest.mark.parametrize("model", ["", "lit", "no/such/folder", "../models"])

@@ -28,6 +28,7 @@ TRY = f"""{SCRIPT}
 with result.get_frame(1) as frame:
     print(frame.width, frame.height, {{p.namespace: p for p in vs.core.plugins()}}["animup"].plugin_path)
 """
+type Words = list[str | Path]
 
 
 @pytest.mark.slow
@@ -54,7 +55,17 @@ def test_load_commands_of_macos(tmp_path: Path) -> None:
     def library(*names: str) -> bytes:
         source, made = tmp_path / "plugin.c", tmp_path / "plugin.dylib"
         source.write_text("".join(EXPORTS.format(name=name) for name in names))
-        command = [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS["macos"], "-O2", "-shared", source]
+        command: Words = [
+            sys.executable,
+            "-m",
+            "ziglang",
+            "cc",
+            "-target",
+            TARGETS["macos"],
+            "-O2",
+            "-shared",
+            source,
+        ]
         subprocess.run([*command, "-o", made], check=True, capture_output=True)
         return made.read_bytes()
 
@@ -122,9 +133,18 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     """A new environment that holds the wheel and what it depends on, and whose PATH has nothing else."""
     folder = tmp_path_factory.mktemp("bare")
     uv = shutil.which("uv") or pytest.fail("uv is needed, which runs the tests")
-    exported = ["export", "--frozen", "--no-emit-project", "--no-hashes", "--no-default-groups", "-o"]
-    make = ["venv", "--python", sys.executable, folder / "venv"]
-    install = ["pip", "install", "--python", folder / "venv", "--no-build", "-r", folder / "locked.txt", wheel]
+    exported: Words = ["export", "--frozen", "--no-emit-project", "--no-hashes", "--no-default-groups", "-o"]
+    make: Words = ["venv", "--python", sys.executable, folder / "venv"]
+    install: Words = [
+        "pip",
+        "install",
+        "--python",
+        folder / "venv",
+        "--no-build",
+        "-r",
+        folder / "locked.txt",
+        wheel,
+    ]
     for arguments in ([*exported, folder / "locked.txt"], make, install):
         subprocess.run([uv, *arguments], check=True, capture_output=True, cwd=ROOT)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "UV", "VIRTUAL"))}

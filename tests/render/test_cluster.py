@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from distributed import Client, LocalCluster
@@ -191,7 +192,7 @@ def test_a_scheduler_that_restarts(film: Path, whole: Path, tmp_path: Path) -> N
     port = free_port()
 
     def serve() -> None:
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         dask = [sys.executable, "-m", "dask"]
         servers.append(subprocess.Popen([*dask, "scheduler", "--port", str(port), "--no-dashboard"], **quiet))
         options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--death-timeout", "30"]

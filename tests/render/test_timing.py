@@ -27,7 +27,7 @@ def test_times() -> None:
     assert timing.times_of([a, b, a]) == [0, a, a + b, 2 * a + b]
     assert timing.times_of([a, b, None]) == [0, a, a + b, a + 2 * b]
     assert timing.times_of([a, None, b]) is None
-    assert timing.times_of([None]) == [0, 0]
+    assert timing.times_of([None]) == [Fraction(0), Fraction(0)]
 
 
 def test_constant_rates() -> None:

@@ -104,7 +104,7 @@ def test_probe_looks_at_the_frames_of_its_cell(length: int, monkeypatch: pytest.
     """Which frames decide about which, whatever the length: their number stands in their samples."""
     seen: list[list[int]] = []
 
-    def note(run: list[Planes]) -> None:
+    def note(run: list[tuple[np.ndarray, ...]]) -> None:
         seen.append([round(float(planes[0][0, 0, 0]) * 255) for planes in run])
 
     monkeypatch.setattr(graph, "state_probabilities", note)

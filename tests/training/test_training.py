@@ -313,7 +313,7 @@ def test_export_writes_whole_model_folders(clips, tmp_path):
             network = Modulation(model).merge(file, model.read(file), {"denoise": 1.0} if model.tasks else {})
             session = ort.InferenceSession(network, providers=["CPUExecutionProvider"])
             results.append(session.run(["result_y"], {"y": y, "uv": uv})[0])
-        np.testing.assert_allclose(*results, atol=0.02)
+        np.testing.assert_allclose(results[0], results[1], atol=0.02)
 
 
 def test_one_pass_begins_as_the_enlarging_network(clips, tmp_path):
@@ -407,9 +407,9 @@ def test_specialists_go_on_from_the_models_and_into_their_folders(clips, tmp_pat
     assert not list(made.rglob("*.partial"))
     export_lite.main(specialist=[f"destream={tmp_path / 'own' / 'checkpoint.pt'}"], share=0.25, out=made)
     for name in names:
-        mean, own = shipped(made / name / "destream"), shipped(made / name)
+        mean, itself = shipped(made / name / "destream"), shipped(made / name)
         wanted = load_checkpoint(tmp_path / "own" / "checkpoint.pt")[name.removeprefix("lite-").replace("-", "_")]
-        for found, mine, theirs in zip(mean.parameters(), wanted.parameters(), own.parameters(), strict=True):
+        for found, mine, theirs in zip(mean.parameters(), wanted.parameters(), itself.parameters(), strict=True):
             torch.testing.assert_close(found, 0.25 * mine + 0.75 * theirs, atol=2e-3, rtol=1e-3)
     # of several for a task the mean is taken
     paths = [tmp_path / "own" / "checkpoint.pt"] * 2 + [tmp_path / "one" / "checkpoint.pt" if one_pass else checkpoint]

@@ -7,9 +7,9 @@ import itertools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-np = pytest.importorskip("numpy")
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("av")
 pytest.importorskip("PIL")

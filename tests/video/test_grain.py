@@ -29,7 +29,7 @@ def flat(plane: Any, *, format: int = vs.GRAY8, size: tuple[int, int] = (128, 96
 def noise(deviation: float, seed: int = 0, soft: bool = False) -> np.ndarray:
     found = np.random.default_rng(seed).normal(0, 1, (96, 128))
     if soft:
-        found = sum(np.roll(found, (y, x), (0, 1)) for y in (0, 1) for x in (0, 1))
+        found = sum((np.roll(found, (y, x), (0, 1)) for y in (0, 1) for x in (0, 1)), np.zeros_like(found))
     return found * (deviation / found.std())
 
 
@@ -38,7 +38,7 @@ def returned(before: np.ndarray, after: np.ndarray, share: float = 1.0, scale: i
     clips = [flat(lambda n, i, s, p=p: np.clip(np.rint(p), 0, 255) / 255) for p in (before, after)]
     result = clips[1].resize.Point(128 * scale, 96 * scale)
     fine = result.resize.Point(format=vs.GRAYS)
-    return (luma(with_grain(fine, *clips, share), 0) - luma(fine, 0)) * 219
+    return np.asarray(luma(with_grain(fine, clips[0], clips[1], share), 0) - luma(fine, 0)) * 219
 
 
 def test_nothing_comes_back_unless_asked_for() -> None:
