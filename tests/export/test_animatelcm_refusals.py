@@ -46,7 +46,9 @@ def test_too_little_memory_or_disk(request_of, monkeypatch):
     with pytest.raises(AnimupError, match=r"needs about .* of memory and 1.0 MiB are free: close other"):
         list(command.export(request_of()))
     monkeypatch.undo()
-    monkeypatch.setattr(command.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 1 << 20}))
+    monkeypatch.setattr(
+        "export.animatelcm.command.shutil.disk_usage", lambda place: type("Usage", (), {"free": 1 << 20})
+    )
     with pytest.raises(AnimupError, match=r"1.0 MiB are free at .*make room"):
         list(command.export(request_of()))
     assert not request_of().out.exists()

@@ -9,8 +9,9 @@ import torch
 import vapoursynth as vs
 
 from export.animatelcm.checkpoints import load
-from export.ipt.checkpoint import TASKS, read
+from export.ipt.checkpoint import read
 from export.ipt.command import export
+from export.ipt.tasks import TASKS
 from tests.helpers import ipt_files as files
 from tests.helpers.clips import core, drawn
 from tests.helpers.frames import planes_of

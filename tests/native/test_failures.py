@@ -17,7 +17,7 @@ from vsanimup.networks.lite.inference import INT8
 from vsanimup.networks.manifest import SHIPPED
 
 
-def run(script, timeout=60):
+def run(script, timeout=250):
     """Run a Python script that has ``core`` and ``moving`` at hand; its finished process."""
     head = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom tests.helpers.clips import core, moving, vs\n"
     return subprocess.run(

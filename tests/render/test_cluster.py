@@ -24,7 +24,7 @@ from vsanimup.render import chunk, cluster, cluster_worker, identity, plan
 from vsanimup.render.chunk import Order, Script
 from vsanimup.render.chunk_encoders import ChunkEncoder
 from vsanimup.render.cluster_worker import ROOT, Delivery, Place
-from vsanimup.render.journal import Entry, Journal
+from vsanimup.render.journal import Entry, Journal, receive
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are Unix's")
 COMMAND = [sys.executable, "-c", "from vsanimup.cli.main import app; app()", "encode"]
@@ -93,7 +93,6 @@ def test_without_a_shared_folder(
     """The film's folder is where this process stands, and the workers stand elsewhere: chunks come through Dask."""
     monkeypatch.chdir(tmp_path)
     received = []
-    receive = cluster.receive
     monkeypatch.setattr(cluster, "receive", lambda *given: (received.append(given[1].index), receive(*given)))
     (copies / film.name).write_bytes(film.read_bytes())
     arguments = (film.with_name("script.vpy"), "-a", f"source={film}", "-o", "/proc/self/cwd/film.mkv")

@@ -175,7 +175,7 @@ def test_a_process_that_dies_is_replaced(
         if do == "encode" and not killed:
             killed.append(True)
             threading.Timer(0.3, self.kill).start()
-        return ask(self, do, progress, **arguments)  # type: ignore[arg-type]
+        return ask(self, do, progress, **arguments)
 
     monkeypatch.setattr(Child, "ask", once)
     out = tmp_path / "film.mkv"
@@ -190,7 +190,7 @@ def test_workers_share_the_processors() -> None:
         shares = local.shares(workers)
         assert len(shares) == workers and all(isinstance(share, list) and share for share in shares)
         if workers <= len(mine):
-            assert sorted(core for share in shares for core in share) == mine  # type: ignore[union-attr]
+            assert sorted(core for share in shares for core in share) == mine
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits are Unix's")

@@ -17,7 +17,9 @@ pytest.importorskip("diffusers")
 from export import lcm_tiny  # noqa: E402
 from training.lcm import data, train  # noqa: E402
 from training.studies import denoiser_tasks  # noqa: E402
+from vsanimup.architectures.animatelcm import graphs  # noqa: E402
 from vsanimup.architectures.lcm_tiny import TASKS, Tiny, TinyConfig  # noqa: E402
+from vsanimup.errors import AnimupError  # noqa: E402
 from vsanimup.networks.animatelcm.model import AnimateLcm  # noqa: E402
 
 
@@ -62,10 +64,10 @@ def test_merged_weights_do_what_training_does(model):
     for name in ("denoise", "denoise_memory"):
         graph, weights = AnimateLcm.open(folder).merged(name, tiny.mix, builds=False)
         assert weights is None
-        inputs = lcm_tiny.graphs.example_of_denoise((16,) * 4, 8, 2, 8, 8, True, channels=4, layers=1)
+        inputs = graphs.example_of_denoise((16,) * 4, 8, 2, 8, 8, True, channels=4, layers=1)
         wanted = tiny.denoise(*inputs.values())
         if name == "denoise_memory":
-            inputs = lcm_tiny.graphs.example_of_memory(tiny.denoiser.motion_layout, inputs, 2)
+            inputs = graphs.example_of_memory(tiny.denoiser.motion_layout, inputs, 2)
             inputs["memory_mask"][:] = -10000
         session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
         found = session.run(["next_latents"], {key: value.numpy() for key, value in inputs.items()})[0]
@@ -97,7 +99,7 @@ def test_a_damaged_file_of_biases_is_named_at_create(model, tmp_path):
 
 
 def test_half_precision_is_refused(model, tmp_path):
-    with pytest.raises(lcm_tiny.AnimupError, match="--precision fp16: a model with task biases is exported with"):
+    with pytest.raises(AnimupError, match="--precision fp16: a model with task biases is exported with"):
         list(lcm_tiny.export(model[1].parent / "tasks.pt", tmp_path / "half", precision="fp16"))
 
 

@@ -17,6 +17,7 @@ pytest.importorskip("diffusers")
 from export import lcm_tiny  # noqa: E402
 from training.lcm import data, stages  # noqa: E402
 from vsanimup.architectures.lcm_tiny import Tiny, TinyConfig, load  # noqa: E402
+from vsanimup.errors import AnimupError  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +171,7 @@ def test_the_exported_folder_does_the_same(folder):
     latents = torch.tensor(graph("encode", {"image": 2 * source - 1})["latents"])
     for timestep in stages.TIMESTEPS:
         noise = stages.noise_like(latents, random, True)
-        alpha = stages.alphas()[timestep].reshape(1)
+        alpha = graphs.alphas()[timestep].reshape(1)
         seen = {"latents": still.noised(latents, noise, timestep), "timestep": [timestep], "text": still.text}
         residuals = graph("control", {**seen, "image": source, "strength": [1]})
         scalars = {"signal": alpha.sqrt(), "spread": (1 - alpha).sqrt(), "next_signal": [1], "next_spread": [0]}
@@ -225,5 +226,5 @@ def test_too_little_memory_for_memory_is_said_at_create(folder, monkeypatch):
 
 def test_export_keeps_what_is_no_model(tmp_path, folder):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(lcm_tiny.AnimupError, match="exists and is no model folder"):
+    with pytest.raises(AnimupError, match="exists and is no model folder"):
         list(lcm_tiny.export(folder[1], tmp_path / "mine", precision="fp32"))

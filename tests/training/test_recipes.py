@@ -37,7 +37,7 @@ def test_a_stage_that_failed_is_run_again_and_one_that_ended_is_not(
         ran.append(arguments[2])
         return subprocess.CompletedProcess(arguments, codes[arguments[2]])
 
-    monkeypatch.setattr(recipe.subprocess, "run", run)
+    monkeypatch.setattr("training.recipe.subprocess.run", run)
     with pytest.raises(SystemExit, match=r"training\.b ended with 3"):
         recipe.main(path, tmp_path)
     codes["training.b"] = 0

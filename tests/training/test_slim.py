@@ -14,6 +14,7 @@ from training.lite.prune import main as slim_main
 from training.lite.train import main as train
 from vsanimup.architectures.lite.checkpoint import load_checkpoint
 from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig, Pair
+from vsanimup.architectures.lite.shipped import shipped
 from vsanimup.tasks import TASKS
 
 MIXES = [{"denoise": 1.0}, {}, {"deblur": 0.5, "desnow": 1.0}]
@@ -111,7 +112,7 @@ def test_training_goes_on_from_what_is_left(clips, tmp_path):
     slim_main(data=clips, out=lean, task="destream", models=models, half=8, quarter=8, count=2, threads=1)
     specialise(out=tmp_path / "own", start=lean, **options)
     export_lite.main(specialist=[f"destream={tmp_path / 'own' / 'checkpoint.pt'}"], out=models)
-    assert export_lite.shipped(models / "lite-restore" / "destream").config.half_hidden == 8
+    assert shipped(models / "lite-restore" / "destream").config.half_hidden == 8
     # the model's own network with the same channels, so that a mean of both makes sense
     slim_main(
         data=clips, out=tmp_path / "same.pt", task="destream", own=True, like=lean, models=models, count=2, threads=1

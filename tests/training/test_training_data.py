@@ -400,7 +400,7 @@ def test_a_failed_write_leaves_nothing_under_the_name(
     def broken(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(clips.np, "savez", broken)
+    monkeypatch.setattr("training.data.clips.np.savez", broken)
     with pytest.raises(OSError, match="disk full"):
         clips.write_clip(library, tmp_path / "train_00000.npz", 2)
     assert not list(tmp_path.glob("train_*"))
