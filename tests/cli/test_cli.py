@@ -202,7 +202,7 @@ def test_interruption_leaves_nothing(tmp_path: Path) -> None:
         while not list(folder.glob(".*.part.mkv")) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)  # handled as Ctrl-C is
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == 130 and b"nothing unfinished was left" in said and b"Traceback" not in said
     assert list(folder.iterdir()) == []
     assert not running_on(folder)

@@ -125,7 +125,7 @@ class Computation(threading.Thread):
 def until_about(cores, count):
     """Wait until so many computations are there."""
     with cores._changed:
-        assert cores._changed.wait_for(lambda: cores._about == count, 30)
+        assert cores._changed.wait_for(lambda: cores._about == count, 120)
 
 
 def one_each(cores):

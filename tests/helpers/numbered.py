@@ -76,7 +76,7 @@ def one_by_one(clip: vs.VideoNode, numbers: Sequence[int]) -> list[int]:
     return [value(clip.get_frame(n)) for n in numbers]
 
 
-def python(source: str, seconds: float = 30, **environment: str) -> subprocess.CompletedProcess[str]:
+def python(source: str, seconds: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
     """A fresh interpreter runs `source`."""
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(source)],
@@ -88,7 +88,7 @@ def python(source: str, seconds: float = 30, **environment: str) -> subprocess.C
     )
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 5) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "timed out"

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -61,21 +60,19 @@ def test_a_node_freed_with_a_block_running() -> None:
     def process(job: Job) -> None:
         if job.block == 1:
             started.set()
-            go.wait(10)
+            go.wait(60)
             seen.append(job.cancelled)
             job.outputs[0].planes[0][:] = job.inputs[0].planes[0]
 
     clip = block_node(numbered(), process, function="T", block=4, on_free=freed.set)
     for n in range(4):
         clip.get_frame(n).close()
-    assert started.wait(5)
-    begin = time.monotonic()
+    assert started.wait(60)
     del clip
     gc.collect()
-    assert time.monotonic() - begin < 1, "free does not wait"
-    assert not freed.is_set()
+    assert not seen and not freed.is_set(), "free does not wait"
     go.set()
-    assert freed.wait(5)
+    assert freed.wait(60)
     assert seen == [True]
 
 
@@ -109,10 +106,8 @@ def test_interpreter_ends_with_frames_in_flight(ending: str) -> None:
     futures = [clip.get_frame_async(n) for n in range(0, 40)]
     time.sleep(0.1)
     """
-    begin = time.monotonic()
     run = python(textwrap.dedent(PRELUDE) + textwrap.dedent(requests) + ending)
     assert run.returncode == 0, (run.returncode, run.stderr)
-    assert time.monotonic() - begin < 20
     assert "Fatal" not in run.stderr and "terminate" not in run.stderr
 
 
@@ -179,7 +174,7 @@ def test_vspipe_writes_the_clip_and_ends(vspipe: list[str], tmp_path: Path) -> N
     run = subprocess.run(
         [*vspipe, "-c", "y4m", "--end", "13", script(tmp_path), "-"],
         capture_output=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert run.returncode == 0, run.stderr
@@ -194,14 +189,14 @@ def test_vspipe_writes_the_clip_and_ends(vspipe: list[str], tmp_path: Path) -> N
 
 def test_vspipe_reports_an_error_of_a_frame(vspipe: list[str], tmp_path: Path) -> None:
     broken = "clip = block_node(source, lambda job: 1 / 0, function='Upscale')\n"
-    run = subprocess.run([*vspipe, script(tmp_path, broken), "-"], capture_output=True, timeout=30, check=False)
+    run = subprocess.run([*vspipe, script(tmp_path, broken), "-"], capture_output=True, timeout=120, check=False)
     assert run.returncode == 1
     assert b"Upscale: internal error: ZeroDivisionError" in run.stderr
 
 
 def test_vspipe_ends_when_the_script_fails(vspipe: list[str], tmp_path: Path) -> None:
     broken = "futures = [clip.get_frame_async(n) for n in range(9)]\nraise RuntimeError('script')\n"
-    run = subprocess.run([*vspipe, script(tmp_path, broken), "-"], capture_output=True, timeout=30, check=False)
+    run = subprocess.run([*vspipe, script(tmp_path, broken), "-"], capture_output=True, timeout=120, check=False)
     assert run.returncode == 1
     assert b"script" in run.stderr
 
@@ -215,4 +210,4 @@ def test_interrupting_vspipe(vspipe: list[str], tmp_path: Path) -> None:
             told += (some := process.stderr.read(64))
             assert some, told
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 1
+        assert process.wait(60) == 1

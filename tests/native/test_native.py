@@ -234,7 +234,7 @@ def test_streams_compute_side_by_side(streams: int) -> None:
     barrier = threading.Barrier(streams)
 
     def process(job: Job) -> None:
-        barrier.wait(10)  # raises unless that many are here at a time
+        barrier.wait(60)  # raises unless that many are here at a time
 
     clip = block_node(numbered(40), process, function="T", streams=streams, prefetch=False)
     futures = [clip.get_frame_async(n) for n in range(40)]
@@ -270,7 +270,7 @@ def test_an_error_reaches_all_who_wait_and_is_not_kept() -> None:
     def process(job: Job) -> None:
         calls.append(job.block)
         if len(calls) == 1:
-            assert all_wait.wait(10)
+            assert all_wait.wait(60)
             raise AnimupError("not now")
         job.outputs[0].planes[0][:] = 9
 

@@ -148,7 +148,7 @@ def test_what_a_second_run_does_while_one_is_at_work_stopped_or_changed(
     wait_for(lambda: list(Journal(out).folder.glob("*/*.json")), process)
     assert "another animup encode is at work on" in run(*arguments, code=1)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130 and "the same command goes on" in said and "Traceback" not in said
     assert "chunk of another film: crf was 16 and is 20. Go on with what it was, or begin anew with --restart" in run(
         *arguments, "--crf", 20, code=1
