@@ -69,6 +69,7 @@ def wait_for(found: Callable[[], object], process: subprocess.Popen[str]) -> Non
     assert found(), process.communicate()
 
 
+@pytest.mark.slow
 def test_worker_and_client_killed(film: Path, whole: Path, address: str, tmp_path: Path) -> None:
     out = tmp_path / "film.mkv"
     arguments = (film.with_name("slow.vpy"), "-a", f"source={film}", "-o", out, "--chunk", 12, "--dask", address)
@@ -184,6 +185,7 @@ def test_a_slow_worker_does_not_hold_up_the_film(tmp_path: Path, monkeypatch: py
     assert sorted(made) == list(range(6)) and made[-1] == 1 and SEEN.count(1) == 2
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_restarts(film: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "film.mkv"
     script = film.with_name("slow.vpy")

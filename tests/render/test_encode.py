@@ -136,6 +136,7 @@ def test_killed_and_gone_on_with(film: Path, whole: Path, tmp_path: Path) -> Non
     assert video_hash(out) == video_hash(whole) and shown(out) == shown(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are Unix's")
 def test_what_a_second_run_does_while_one_is_at_work_stopped_or_changed(
     film: Path, whole: Path, tmp_path: Path
@@ -163,6 +164,7 @@ def test_what_a_second_run_does_while_one_is_at_work_stopped_or_changed(
     assert "is there already; give another name, or --overwrite" in run(*arguments, code=1)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_replaced(
     film: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
