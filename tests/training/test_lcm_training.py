@@ -171,7 +171,7 @@ def test_the_exported_folder_does_the_same(folder):
     latents = torch.tensor(graph("encode", {"image": 2 * source - 1})["latents"])
     for timestep in stages.TIMESTEPS:
         noise = stages.noise_like(latents, random, True)
-        alpha = graphs.alphas()[timestep].reshape(1)
+        alpha = alphas()[timestep].reshape(1)
         seen = {"latents": still.noised(latents, noise, timestep), "timestep": [timestep], "text": still.text}
         residuals = graph("control", {**seen, "image": source, "strength": [1]})
         scalars = {"signal": alpha.sqrt(), "spread": (1 - alpha).sqrt(), "next_signal": [1], "next_spread": [0]}
