@@ -16,6 +16,7 @@ pytest.importorskip("diffusers")
 
 from export import lcm_tiny  # noqa: E402
 from training.lcm import data, stages  # noqa: E402
+from vsanimup.architectures.animatelcm.graphs import alphas  # noqa: E402
 from vsanimup.architectures.lcm_tiny import Tiny, TinyConfig, load  # noqa: E402
 from vsanimup.errors import AnimupError  # noqa: E402
 
