@@ -3,20 +3,11 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import diffusers  # its classes are loaded when they are used
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    AnimateDiffVideoToVideoControlNetPipeline,
-    AnimateDiffVideoToVideoPipeline,
-    AutoencoderKL,
-    ControlNetModel,
-    LCMScheduler,
-    MotionAdapter,
-    UNet2DConditionModel,
-)
-from diffusers.schedulers import scheduling_lcm
-from transformers import CLIPTextModel
+import transformers
 
 from tests.helpers.lcm_model import export_parts, write_parts
 from vsanimup.engines.cpu import CpuBackend
@@ -71,11 +62,11 @@ def made(model):
 def parts(folder):
     """Components of diffusers' pipelines."""
     return {
-        "vae": AutoencoderKL.from_pretrained(folder / "base" / "vae"),
-        "text_encoder": CLIPTextModel.from_pretrained(folder / "base" / "text_encoder"),
-        "unet": UNet2DConditionModel.from_pretrained(folder / "base" / "unet"),
-        "motion_adapter": MotionAdapter.from_pretrained(folder / "adapter"),
-        "controlnet": ControlNetModel.from_pretrained(folder / "control"),
+        "vae": diffusers.AutoencoderKL.from_pretrained(folder / "base" / "vae"),
+        "text_encoder": transformers.CLIPTextModel.from_pretrained(folder / "base" / "text_encoder"),
+        "unet": diffusers.UNet2DConditionModel.from_pretrained(folder / "base" / "unet"),
+        "motion_adapter": diffusers.MotionAdapter.from_pretrained(folder / "adapter"),
+        "controlnet": diffusers.ControlNetModel.from_pretrained(folder / "control"),
     }
 
 
@@ -93,11 +84,12 @@ def run(enhancer, images, scenes=(0,) * FRAMES):
 def wanted(parts, model, monkeypatch, images, *, cfg, control, timesteps):
     """What diffusers makes of the window, with our noise."""
     vae, text = parts["vae"], parts["text_encoder"]
-    scheduler: Any = LCMScheduler(
+    scheduler: Any = diffusers.LCMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="linear", original_inference_steps=100, clip_sample=False
     )
     given = {name: part for name, part in parts.items() if name != "controlnet" or control}
-    kind: Any = AnimateDiffVideoToVideoControlNetPipeline if control else AnimateDiffVideoToVideoPipeline
+    name = "AnimateDiffVideoToVideoControlNetPipeline" if control else "AnimateDiffVideoToVideoPipeline"
+    kind: Any = getattr(diffusers, name)
     pipeline = kind(**given, tokenizer=None, scheduler=scheduler)
     pipeline.set_progress_bar_config(disable=True)
     shape = (4, HEIGHT // 8, WIDTH // 8)
@@ -105,7 +97,7 @@ def wanted(parts, model, monkeypatch, images, *, cfg, control, timesteps):
         torch.from_numpy(field(SEED, step, shape))[None, :, None].repeat(1, 1, FRAMES, 1, 1)
         for step in range(len(timesteps))
     )
-    monkeypatch.setattr(scheduling_lcm, "randn_tensor", lambda shape, **_: left.pop(0))
+    monkeypatch.setattr("diffusers.schedulers.scheduling_lcm.randn_tensor", lambda shape, **_: left.pop(0))
     latents = vae.encode(torch.from_numpy(images) * 2 - 1).latent_dist.mode() * vae.config.scaling_factor
     latents = scheduler.add_noise(latents.transpose(0, 1)[None], start, torch.tensor(timesteps[:1]))
     tokenizer = model.tokenizer()

@@ -5,20 +5,13 @@ import gc
 import json
 from typing import Any
 
+import diffusers  # its classes are loaded when they are used
 import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from diffusers import (
-    AutoencoderKL,
-    ControlNetModel,
-    LCMScheduler,
-    MotionAdapter,
-    UNet2DConditionModel,
-    UNetMotionModel,
-)
+import transformers
 from safetensors.torch import load_file
-from transformers import CLIPTextModel
 from typer.testing import CliRunner
 
 from benchmarks import animatelcm_files as files
@@ -103,9 +96,9 @@ def merged(made, weights, prefix):
 @pytest.fixture(scope="module")
 def reference(made):
     """diffusers' own network of base, LoRA and motion modules."""
-    unet = UNet2DConditionModel.from_pretrained(made / "base" / "unet")
+    unet = diffusers.UNet2DConditionModel.from_pretrained(made / "base" / "unet")
     files.filled(unet, merged(made, unet.state_dict(), "lora_unet"))
-    return UNetMotionModel.from_unet2d(unet, MotionAdapter.from_pretrained(made / "adapter")).eval()
+    return diffusers.UNetMotionModel.from_unet2d(unet, diffusers.MotionAdapter.from_pretrained(made / "adapter")).eval()
 
 
 class Frames(torch.nn.Module):
@@ -129,7 +122,7 @@ def by_frames(net):
 
 def step_of(net, inputs, timestep, last):
     """One step with diffusers' network and scheduler, to the next latents."""
-    scheduler: Any = LCMScheduler(
+    scheduler: Any = diffusers.LCMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="linear", original_inference_steps=100, clip_sample=False
     )
     scheduler.set_timesteps(4)
@@ -210,7 +203,7 @@ def test_mask_parts_scenes(sessions):
 
 
 def test_control_is_that_of_diffusers(made, sessions):
-    net = ControlNetModel.from_pretrained(made / "control").eval()
+    net = diffusers.ControlNetModel.from_pretrained(made / "control").eval()
     given = inputs_of(control=False)
     image, strength = torch.rand(3, 3, 64, 128), torch.tensor([0.6])
     with torch.no_grad():
@@ -225,7 +218,7 @@ def test_control_is_that_of_diffusers(made, sessions):
 
 
 def test_autoencoder_is_that_of_diffusers(made, sessions):
-    vae = AutoencoderKL.from_pretrained(made / "base" / "vae").eval()
+    vae = diffusers.AutoencoderKL.from_pretrained(made / "base" / "vae").eval()
     image, latents = torch.rand(2, 3, 64, 128) * 2 - 1, torch.randn(2, 4, 8, 16)
     with torch.no_grad():
         wanted = vae.encode(image).latent_dist.mode() * 0.18215
@@ -237,7 +230,7 @@ def test_autoencoder_is_that_of_diffusers(made, sessions):
 
 @pytest.mark.parametrize("skip", [1, 2])
 def test_text_is_that_of_transformers(made, sessions, skip):
-    text = CLIPTextModel.from_pretrained(made / "base" / "text_encoder").eval()
+    text = transformers.CLIPTextModel.from_pretrained(made / "base" / "text_encoder").eval()
     tokens = torch.randint(0, 600, (1, CONTEXT), dtype=torch.int32)
     base = parts.open_base(made / "base")
     with torch.no_grad():
