@@ -1,11 +1,14 @@
-"""A CUDA that is made up."""
+"""A CUDA that is made up, TensorRT-RTX, and a folder for engines."""
 
 import gc
 
+import onnx
 import pytest
 
 from tests.helpers.fake_cuda import FakeCuda
 from vsanimup.engines import device
+from vsanimup.engines.cache import VARIABLE, Cache
+from vsanimup.engines.tensorrt import library as libraries
 
 
 @pytest.fixture
@@ -16,3 +19,49 @@ def cuda(monkeypatch):
     yield fake
     gc.collect()
     assert not fake.problems and not fake.leftovers()
+
+
+@pytest.fixture(scope="session")
+def rtx():
+    return libraries.find()
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return Cache(tmp_path / "engines")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "engines"))
+    return tmp_path / "engines"
+
+
+@pytest.fixture(scope="module")
+def ipt(tmp_path_factory):
+    """The file of a small IPT with random weights, its weights beside it."""
+    torch = pytest.importorskip("torch")
+
+    from tests.helpers.small_ipt import Ipt
+
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("ipt")
+    with torch.no_grad():
+        torch.onnx.export(
+            Ipt().eval(),
+            (torch.rand(2, 3, 12, 12),),
+            folder / "whole.onnx",
+            input_names=["image"],
+            output_names=["result"],
+            dynamic_axes={"image": {0: "patches"}, "result": {0: "patches"}},
+            opset_version=17,
+            dynamo=False,
+        )
+    onnx.save(
+        onnx.load(folder / "whole.onnx"),
+        folder / "ipt.onnx",
+        save_as_external_data=True,
+        location="ipt.weights",
+        size_threshold=0,
+    )
+    return folder / "ipt.onnx"
