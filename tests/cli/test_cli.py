@@ -198,7 +198,7 @@ def test_interruption_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     command = [sys.executable, "-c", "from vsanimup.cli.main import app; app()", "demo", "-o", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 250
         while not list(folder.glob(".*.part.mkv")) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)  # handled as Ctrl-C is
@@ -213,7 +213,7 @@ def test_what_a_killed_demo_left_is_removed_by_the_next(tmp_path: Path) -> None:
     folder, source = tmp_path / "out", make_video(tmp_path / "film.mkv", count=400)
     command = [sys.executable, "-P", "-m", "vsanimup.cli.main", "demo", str(source), "-o", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 250
         while not list(folder.glob(".*.part.mkv")) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         demo.prepare_folder(folder)  # another one beside it takes nothing away

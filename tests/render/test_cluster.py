@@ -63,7 +63,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 
 def wait_for(found: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 250
     while not found() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     assert found(), process.communicate()

@@ -110,7 +110,7 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
 
 
 def wait_for(found: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 250
     while not found() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert found(), process.communicate()
@@ -205,7 +205,7 @@ def test_a_full_disk_leaves_no_film(film: Path, script: Path, tmp_path: Path) ->
         resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 
     process = start(*arguments, preexec_fn=limit)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=250)
     assert process.returncode == 1 and said.startswith("animup: ") and "Traceback" not in said, said
     assert not out.exists()
     run(*arguments)
