@@ -82,8 +82,8 @@ def build_by_zig(library: Path, temporary: Path, macros: dict[str, str]) -> None
     command = [sys.executable, "-m", "ziglang", "c++", "-target", TARGETS[TARGET], "-shared", "-s", "-Werror"]
     command += [*COMPILE, *link, *defines, "-isystem", header_folder(), *native_files("*.cpp"), "-o", str(library)]
     subprocess.run(command, check=True, cwd=ROOT)
-    for useless in (library.with_suffix(".lib"), library.with_suffix(".pdb")):  # what else it writes for Windows
-        useless.unlink(missing_ok=True)
+    for useless in (*library.parent.glob("*.lib"), *library.parent.glob("*.pdb")):  # what else it writes for Windows
+        useless.unlink()
 
 
 def build_here(library: Path, temporary: Path, macros: dict[str, str]) -> None:

@@ -26,6 +26,8 @@ FILES = (
 )
 """Some of what users are told that it brings."""
 WITHOUT = r"/native/|/training/|/tests?/|vsanimup/export/(lite|lcm_tiny)/"
+COMPILED = (".so", ".dll", ".dylib", ".lib", ".pdb")
+"""Endings of what compilers write; a wheel holds one such file."""
 SYSTEM = {
     "linux": r"lib(c|m|pthread|dl)\.so\.\d+|ld-linux-(x86-64|aarch64)\.so\.\d+|libc\.so",
     "win": r"(?i)kernel32\.dll|ntdll\.dll|api-ms-win-crt-[\w-]+\.dll",
@@ -56,7 +58,7 @@ def check(wheel: Path, tag: str) -> str:
         names = archive.namelist()
         demand(not (lost := {library, *FILES} - set(names)), f"it lacks {lost}")
         surplus = [name for name in names if re.search(WITHOUT, name)]
-        surplus += [name for name in names if name.endswith((".so", ".dll", ".dylib")) and name != library]
+        surplus += [name for name in names if name.endswith(COMPILED) and name != library]
         demand(not surplus, f"it must not hold {surplus}")
         (about,) = (name for name in names if name.endswith(".dist-info/WHEEL"))
         tags = re.findall(r"^Tag: (.+)$", archive.read(about).decode(), re.MULTILINE)
