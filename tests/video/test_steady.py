@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsanimup.bridge import SPAN
+from vsanimup.video.noise import GAIN, LEAST, THRESHOLD, threshold_by_noise
+from vsanimup.video.samples import Picture, Scale
 
 core = vs.core
 FORMATS = [vs.GRAY8, vs.YUV420P8, vs.YUV420P10, vs.YUV444P16, vs.GRAYS, vs.YUV420PS]
@@ -109,8 +111,35 @@ def test_refuses_other_formats(format):
         core.animup.internal_temporal(core.std.BlankClip(format=format), threshold=1, reach=1)
 
 
+@pytest.mark.parametrize(("own", "counts"), [(3.0, 3.0), (9.0, 9.0), (30.0, 12.0)])
+def test_a_frames_own_threshold_counts_where_it_is_lower(own, counts):
+    clip = noisy(vs.YUV420P8, 11, spans={3: (2, 3, 3, 4)})
+    marked = clip.std.SetFrameProps(**{THRESHOLD: own})
+    found = core.animup.internal_temporal(marked, threshold=12, reach=1).get_frame(3)
+    wanted = core.animup.internal_temporal(clip, threshold=counts, reach=1).get_frame(3)
+    for one, other in zip(planes_of(found), planes_of(wanted), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert THRESHOLD not in found.props
+
+
+@pytest.mark.parametrize("own", [0.0, -1.0, float("nan")])
+def test_a_frame_whose_own_threshold_is_nothing_stays_as_it_is(own):
+    clip = noisy(vs.YUV420P8, 12, spans={3: (2, 3, 3, 4)}).std.SetFrameProps(**{THRESHOLD: own})
+    frame = core.animup.internal_temporal(clip, threshold=12, reach=1).get_frame(3)
+    for found, source in zip(planes_of(frame), planes_of(clip.get_frame(3)), strict=True):
+        np.testing.assert_array_equal(found, source)
+
+
+def test_the_less_is_removed_the_less_is_evened_out():
+    def picture(value):
+        return Picture([np.full((16, 16), value, np.uint8)], [Scale(16, 1 / 219, 255, 1)])
+
+    assert threshold_by_noise(picture(100), picture(100)) == LEAST
+    assert threshold_by_noise(picture(100), picture(102)) == pytest.approx(2 * GAIN)
+
+
 WAYS = [
-    pytest.param("Restore", {"task": "deblock"}, 16, id="restore"),
+    pytest.param("Restore", {"task": "deblock"}, None, id="restore"),
     pytest.param("Upscale", {}, 0, id="upscale"),
     pytest.param("Upscale", {"task": "deblock"}, 7, id="one-pass"),
 ]
@@ -125,15 +154,22 @@ def test_argument(function, arguments, default):
         return [planes_of(f) for f in make(clip, dedup=0, spatial_threshold=0, **arguments, **more).frames()]
 
     off, ours, more = result(temporal_threshold=0), result(), result(temporal_threshold=20)
-    for a, b in zip(ours, result(temporal_threshold=default), strict=True):
-        for found, own in zip(a, b, strict=True):
-            np.testing.assert_array_equal(found, own)
+    if default is None:
+        source = np.asarray(clip.get_frame(3)[0], np.float64)
+        removed = np.abs(source - off[3][0]).mean()
+        assert removed > LEAST / GAIN
+        wanted = defined(off, (2, 3, 3, 4), GAIN * removed, clip.format, False)
+        assert all(np.abs(found - value).max() <= 0.51 for found, value in zip(ours[3], wanted, strict=True))
+    else:
+        for a, b in zip(ours, result(temporal_threshold=default), strict=True):
+            for found, own in zip(a, b, strict=True):
+                np.testing.assert_array_equal(found, own)
 
     def flicker(frames):
         return float(np.abs(np.diff([f[0].astype(float) for f in frames], axis=0)).mean())
 
-    assert (flicker(off) > flicker(ours)) == (default > 0)
-    assert flicker(ours) > flicker(more)
+    assert (flicker(off) > flicker(ours)) == (default != 0)
+    assert flicker(off) > flicker(more)
     span = (2, 3, 3, 4)
     for found, value in zip(more[3], defined(off, span, 20, clip.format, False), strict=True):
         assert np.abs(found - value).max() <= 0.51

@@ -286,10 +286,11 @@ SHARED = (
         "float",
         None,
         "The same along time: differences to the frame before and the frame after a drawing, within the "
-        "scene, that are evened out. It takes the shimmer that is left, and grain. After `Restore`, which did "
-        "it already, `Upscale` does it only when you give it. A frame asked for out of order takes three "
-        "computations for it; 0 is none. Lite models only.",
-        shown="16 / 0 / 7",
+        "scene, that are evened out. It takes the shimmer that is left, and grain. By default `Restore` goes by "
+        "how much it removed from the frame: 6 for each step of luma in the mean, from 4 to 16. After `Restore`, "
+        "which did it already, `Upscale` does it only when you give it. A frame asked for out of order takes "
+        "three computations for it; 0 is none. Lite models only.",
+        shown="4 to 16 / 0 / 7",
         range=THRESHOLD,
         families=("lite",),
     ),

@@ -78,17 +78,24 @@ float in_samples(float threshold, const VSVideoFormat &format, int plane, bool f
     return plane > 0 ? threshold / 219.0f * 224.0f * step : threshold * step;
 }
 
-const VSFrame *evened(const Temporal &temporal, const VSFrame *centre, const std::vector<Source> &around, float own,
-                      VSCore *core, const VSAPI *vsapi) {
+// The frame's own threshold where it has one, at most the filter's.
+float threshold_of(const VSFrame *frame, const Temporal &temporal, const VSAPI *vsapi) {
+    int error = 0;
+    const double own = vsapi->mapGetFloat(vsapi->getFramePropertiesRO(frame), threshold_name, 0, &error);
+    return error ? temporal.threshold : std::min(static_cast<float>(own), temporal.threshold);
+}
+
+const VSFrame *evened(const Temporal &temporal, float threshold, const VSFrame *centre, const std::vector<Source> &around,
+                      float own, VSCore *core, const VSAPI *vsapi) {
     const VSVideoFormat &format = temporal.info->format;
     const bool full = is_full(centre, vsapi);
     VSFrame *target = vsapi->newVideoFrame(&format, temporal.info->width, temporal.info->height, centre, core);
     for (int plane = 0; plane < format.numPlanes; plane++) {
-        const float threshold = in_samples(temporal.threshold, format, plane, full);
+        const float limit = in_samples(threshold, format, plane, full);
         auto *work = format.sampleType == stFloat ? even_out_plane<float>
                      : format.bytesPerSample == 1 ? even_out_plane<uint8_t>
                                                   : even_out_plane<uint16_t>;
-        work(centre, around, target, plane, threshold, own, vsapi);
+        work(centre, around, target, plane, limit, own, vsapi);
     }
     return target;
 }
@@ -110,10 +117,11 @@ const VSFrame *VS_CC get_frame(int n, int reason, void *instance, void **frame_d
     if (!asked)
         centre = source(n);
     const Span span = span_of(centre.get(), n, temporal.info->numFrames, vsapi);
+    const float threshold = threshold_of(centre.get(), temporal, vsapi);
     std::vector<int> others;
     const int from = std::max(span.from, span.first - temporal.reach), to = std::min(span.to, span.last + temporal.reach);
     for (int k = from; k <= to; k++)
-        if (k < span.first || k > span.last)
+        if (threshold > 0 && (k < span.first || k > span.last))
             others.push_back(k);
     if (!asked && !others.empty()) {
         *frame_data = const_cast<VSFrame *>(centre.release());
@@ -126,10 +134,11 @@ const VSFrame *VS_CC get_frame(int n, int reason, void *instance, void **frame_d
         around.push_back(source(k));
     const float own = static_cast<float>(span.last - span.first + 1);
     VSFrame *result = const_cast<VSFrame *>(
-        around.empty() ? vsapi->copyFrame(centre.get(), core) : evened(temporal, centre.get(), around, own, core, vsapi));
+        around.empty() ? vsapi->copyFrame(centre.get(), core) : evened(temporal, threshold, centre.get(), around, own, core, vsapi));
     VSMap *props = vsapi->getFramePropertiesRW(result);
     for (const char *name : span_names)
         vsapi->mapDeleteKey(props, name);
+    vsapi->mapDeleteKey(props, threshold_name);
     return result;
 }
 

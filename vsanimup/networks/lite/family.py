@@ -30,9 +30,9 @@ SPATIAL_RESTORE, SPATIAL_PLAIN, SPATIAL_ONE_PASS = 4.0, 8.0, 12.0
 """Differences evened out unless told otherwise, in steps of 8-bit luma. After restoring that is of use alone, and no
 harm before enlarging. One pass leaves more noise than two filters, each of which is followed by its own evening out."""
 TEMPORAL_RESTORE, TEMPORAL_PLAIN, TEMPORAL_ONE_PASS = 16.0, 0.0, 7.0
-"""The same of differences between neighbouring frames: what is enlarged as it is keeps its grain and its texture in
-motion. What Restore gives was evened out already, and is so again only where the script says ``temporal_threshold``:
-each frame would take two more of Restore's when somebody seeks."""
+"""The same of differences between neighbouring frames, for Restore the most: what is enlarged as it is keeps its grain
+and its texture in motion. What Restore gives was evened out already, and is so again only where the script says
+``temporal_threshold``: each frame would take two more of Restore's when somebody seeks."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,12 @@ class LiteNetwork:
         if settings.share == 0:
             return as_it_is(clip, call.target)
         clip = marked(clip, mix, call.function, self.model)
-        return formats.through_network(
-            clip, 1, call.target, lambda work, to: lite_node(work, call.function, self.model, settings, to, mix)
-        )
+        by_noise = "temporal_threshold" not in call.given
+
+        def restore(work: vs.VideoNode, to: int) -> vs.VideoNode:
+            return lite_node(work, call.function, self.model, settings, to, mix, by_noise=by_noise)
+
+        return formats.through_network(clip, 1, call.target, restore)
 
     def _plain(self, clip: vs.VideoNode, call: Call) -> vs.VideoNode:
         """Enlarged as it is."""

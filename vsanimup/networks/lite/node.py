@@ -18,6 +18,7 @@ from vsanimup.single_flight import SingleFlight
 from vsanimup.tasks import CLEAN, DIAGNOSE, Diagnose, TaskMix
 from vsanimup.video.duplicates import FAINT, NOISIEST
 from vsanimup.video.likeness import RESTORED, refuse_interlaced
+from vsanimup.video.noise import THRESHOLD, threshold_by_noise
 from vsanimup.video.samples import (
     UNSPECIFIED,
     Picture,
@@ -58,10 +59,17 @@ class LiteProcess:
     """Computes the drawings of one clip with one lite network; called from several threads."""
 
     def __init__(
-        self, clip: vs.VideoNode, model: Model, settings: Settings, target: vs.VideoFormat, mix: TaskMix | Diagnose
+        self,
+        clip: vs.VideoNode,
+        model: Model,
+        settings: Settings,
+        target: vs.VideoFormat,
+        mix: TaskMix | Diagnose,
+        by_noise: bool = False,
     ) -> None:
-        """``mix`` is that of all frames, unless each frame's property ``AnimupMix`` tells."""
-        self._model, self._settings, self._mix = model, settings, mix
+        """``mix`` is that of all frames, unless each frame's property ``AnimupMix`` tells. ``by_noise`` notes in each
+        frame how far it is to be evened out along time."""
+        self._model, self._settings, self._mix, self._by_noise = model, settings, mix, by_noise
         self._source, self._target = clip.format, target
         self.inference = Inference(
             model,
@@ -91,7 +99,7 @@ class LiteProcess:
                 plane[:] = samples
         else:
             self._write(self._infer(job, drawing, mix), drawing.source, planes)
-        self._annotate(job, mix)
+        self._annotate(job, drawing, mix)
 
     def _drawing(self, job: Job) -> Drawing:
         frames = {frame.n: frame for frame in job.inputs}
@@ -158,8 +166,13 @@ class LiteProcess:
         for index, (scale, plane) in enumerate(zip(scales(self._target, is_full(source)), planes, strict=True)):
             scale.write(picture.values(index), plane)
 
-    def _annotate(self, job: Job, mix: TaskMix) -> None:
+    def _annotate(self, job: Job, drawing: Drawing, mix: TaskMix) -> None:
         """Set the properties of the output frames."""
+        if self._by_noise:
+            made = Picture(job.outputs[0].planes, scales(self._target, is_full(drawing.source)))
+            threshold = threshold_by_noise(drawing.picture, made)
+            for output in job.outputs:
+                output.set_prop(THRESHOLD, threshold)
         restored = self._model.scale == 1 and not self._leaves(mix) and self._settings.share == 1
         for output in job.outputs:
             if restored:
@@ -177,19 +190,23 @@ def lite_node(
     format: int | None = None,
     mix: TaskMix | Diagnose = CLEAN,
     again: bool = False,
+    by_noise: bool = False,
 ) -> vs.VideoNode:
     """A gray or YUV 4:2:0 clip with left-sited chroma through a lite network.
 
     ``clip`` must be no node of the script's, since its cache is set. The result has the given format, gray or
     4:2:0 as the clip, or the clip's own. ``mix`` is the mix of tasks; ``DIAGNOSE`` takes each frame's own from its
     property ``AnimupMix``, and where it is empty leaves those alone, or enlarges them by the backbone. ``again`` says
-    that frames which were restored are to be evened out along time once more.
+    that frames which were restored are to be evened out along time once more, ``by_noise`` that ``temporal_threshold``
+    is the most, for frames from which much was removed.
     """
     target = clip.format if format is None else vs.core.get_video_format(format)
     wide = target.bits_per_sample > 16
     if settings.temporal_threshold and wide != (target.sample_type == vs.FLOAT):  # what evens out has none of these
         fine = vs.core.query_video_format(target.color_family, vs.FLOAT, 32, target.subsampling_w, target.subsampling_h)
-        return lite_node(clip, function, model, settings, fine.id, mix, again).resize.Bicubic(format=target.id)
+        return lite_node(clip, function, model, settings, fine.id, mix, again, by_noise).resize.Bicubic(
+            format=target.id
+        )
     radius = model.radius if mix is DIAGNOSE else model.of(model.specialist(mix)).radius
     around = max(radius, TEMPORAL_REACH) if settings.temporal_threshold else radius
     spans = spans_of(
@@ -206,7 +223,7 @@ def lite_node(
     threads = settings.num_streams + 1  # one may wait for an equal picture that another computes
     result = block_node(
         clip,
-        LiteProcess(clip, model, settings, target, mix),
+        LiteProcess(clip, model, settings, target, mix, by_noise and settings.temporal_threshold > 0),
         function=function,
         spans=spans,
         before=radius,
