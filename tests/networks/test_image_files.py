@@ -219,7 +219,7 @@ def folder_of(path, section, **more):
         (SECTION | {"tile": "48"}, "image.tile must be a whole number from 1 to 8192, got '48'"),
         (SECTION | {"batch": True}, "image.batch must be a whole number from 1 to 64, got True"),
         (SECTION | {"batch": 0}, "image.batch must be a whole number from 1 to 64, got 0"),
-        (SECTION | {"overlap": 32}, "image.overlap below image.tile"),
+        (SECTION | {"overlap": 32}, "image.overlap must be below image.tile, 32, got 32; get the model again"),
         (SECTION | {"channels": 2}, "image.channels must be 1 or 3"),
         (SECTION | {"file": "../net.onnx"}, r"the manifest names no file \.\./net\.onnx; get the model again"),
         (SECTION | {"weights": 5}, "image.weights must be a text, got 5"),

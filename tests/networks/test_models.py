@@ -78,15 +78,15 @@ def test_damaged_network_is_named(folder, damage):
     ("fields", "said"),
     [
         ({"scale": "two"}, "scale must be a whole number"),
-        ({"scale": 7}, "scale is out of range, 1 to 4: got 7"),
-        ({"radius": 10**30}, "radius is out of range"),
-        ({"align": 7}, "align is out of range, 2 to 4096, even: got 7"),
-        ({"bytes_per_pixel": 0}, "bytes_per_pixel is out of range"),
+        ({"scale": 7}, "scale must be a whole number from 1 to 4, got 7; get the model again"),
+        ({"radius": 10**30}, "radius must be a whole number from 0 to 64, got 10"),
+        ({"align": 7}, "align must be a whole number from 2 to 4096, even, got 7"),
+        ({"bytes_per_pixel": 0}, "bytes_per_pixel must be a whole number from 1 to"),
         ({"tasks": [1]}, r"tasks must be texts, got \[1\]"),
         ({"tasks": [[]]}, "tasks must be texts"),
         ({"name": None}, "name must be a text, got None"),
         ({"kind": ["x" * 5000]}, "kind must be a text, got .*…"),
-        ({"radius": -1}, "out of range"),
+        ({"radius": -1}, "radius must be a whole number from 0 to 64, got -1"),
         ({"format": 99}, "format 99"),
         ({"files": {"../../etc/passwd": "0"}}, "must be plain"),
         ({"licence": None}, "licence"),
@@ -216,5 +216,5 @@ def test_odd_weights_are_refused(folder):
 @pytest.mark.parametrize("layers", [5, [1], {"head.conv": 3}])
 def test_odd_layers_are_refused(folder, layers):
     change(folder, modulation={"file": "tasks.npz", "layers": layers})
-    with pytest.raises(AnimupError, match=r"modulation\.layers of its manifest must be objects"):
+    with pytest.raises(AnimupError, match=r"modulation\.layers must be objects"):
         Modulation(open_model(folder))

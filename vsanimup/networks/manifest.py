@@ -6,14 +6,16 @@ Files are data: each is checked against the SHA-256 in the manifest before anyth
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vsanimup.errors import AnimupError, cut, shown
+from vsanimup.networks.fields import Field, entries, read, text, texts, whole
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -102,8 +104,22 @@ class Model:
         """What networks that stand in for each other have in common; they may see fewer frames."""
         return self.kind, self.scale, self.align, self.multiple, self.value_range, self.tasks
 
+    def section(self, name: str, fields: Mapping[str, Field]) -> dict[str, Any]:
+        """The values of ``fields`` in one of its sections, or of its task biases.
+
+        Raises :class:`AnimupError` naming the first that is missing or not what it must be.
+        """
+        values = self.modulation if name == "modulation" else self.sections.get(name)
+        if not isinstance(values, Mapping):
+            raise self.refusal(f"{name} must be an object, got {shown(values)}")
+        return read(values, fields, self.refusal, f"{name}.")
+
+    def refusal(self, said: str) -> AnimupError:
+        """The error for something that is wrong with the manifest."""
+        return _refusal(self.folder, said)
+
     def _remedy(self) -> str:
-        return "install the package again" if self.folder.is_relative_to(SHIPPED) else "get the model again"
+        return _remedy(self.folder)
 
     def read(self, name: str) -> bytes:
         """The bytes of one file, verified.
@@ -148,42 +164,30 @@ class Model:
         return sum((self.folder / name).stat().st_size for name in self.files if (self.folder / name).exists())
 
 
-_TYPES: dict[str, type] = {
-    "name": str,
-    "kind": str,
-    "scale": int,
-    "radius": int,
-    "align": int,
-    "multiple": int,
-    "value_range": str,
-    "tasks": list,
-    "bytes_per_pixel": int,
-    "parameters": int,
-    "licence": str,
-    "source": str,
-    "files": dict,
-    "modulation": dict,
-    "specialists": dict,
+_FIELDS: Mapping[str, Field] = {
+    "name": text(),
+    "kind": text(),
+    "scale": whole(1, 4),
+    "radius": whole(0, 64),
+    "align": whole(2, 4096, even=True),
+    "multiple": whole(0, 4096, even=True, default=0),
+    "value_range": text(),
+    "tasks": texts(),
+    "bytes_per_pixel": whole(1, (1 << 30) - 1),
+    "parameters": whole(0, (1 << 62) - 1),
+    "licence": text(),
+    "source": text(),
+    "files": entries(),
+    "modulation": entries({}),
+    "specialists": entries({}),
 }
-
-_WORDS = {str: "a text", int: "a whole number", list: "a list", dict: "an object"}
-
-_OPTIONAL: dict[str, Any] = {"modulation": {}, "multiple": 0, "specialists": {}}
-
-_RANGES = {
-    "scale": range(1, 5),
-    "radius": range(65),
-    "align": range(2, 4097, 2),
-    "multiple": range(0, 4097, 2),
-    "bytes_per_pixel": range(1, 1 << 30),
-    "parameters": range(1 << 62),
-}
+"""What every manifest has, beside its format and the section of its kind."""
 
 
 def open_model(folder: Path) -> Model:
     """Read a model folder's manifest.
 
-    Raises :class:`AnimupError` when there is none or a field is missing or of the wrong type.
+    Raises :class:`AnimupError` when there is none or a field is missing or not what it must be.
     """
     path = folder / MANIFEST
     manifest = _read_manifest(path)
@@ -191,25 +195,21 @@ def open_model(folder: Path) -> Model:
         raise AnimupError(
             f"model manifest {path} has format {shown(manifest.get('format'))}; this version of animup reads {FORMAT}"
         )
-    values: dict[str, Any] = {"folder": folder}
-    for field in fields(Model):
-        if field.name not in _TYPES:
-            continue
-        value, kind = manifest.get(field.name, _OPTIONAL.get(field.name)), _TYPES[field.name]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise AnimupError(f"model manifest {path}: {field.name} must be {_WORDS[kind]}, got {shown(value)}")
-        span = _RANGES.get(field.name)
-        if span is not None and value not in span:
-            wanted = f"{span[0]} to {span[-1]}{', even' if span.step == 2 else ''}"
-            raise AnimupError(f"model manifest {path}: {field.name} is out of range, {wanted}: got {shown(value)}")
-        values[field.name] = tuple(value) if isinstance(value, list) else value
-    if not all(isinstance(task, str) for task in values["tasks"]):
-        raise AnimupError(f"model manifest {path}: tasks must be texts, got {shown(list(values['tasks']))}")
+    values = read(manifest, _FIELDS, functools.partial(_refusal, folder))
     for name in (*values["files"], *values["specialists"].values()):
         if not isinstance(name, str) or not name or Path(name).name != name:
-            raise AnimupError(f"model manifest {path}: file names must be plain, got {shown(name)}")
-    known = {"format", *_TYPES}
-    return Model(**values, sections={name: value for name, value in manifest.items() if name not in known})
+            raise _refusal(folder, f"file names must be plain, got {shown(name)}")
+    known = {"format", *_FIELDS}
+    sections = {name: value for name, value in manifest.items() if name not in known}
+    return Model(folder=folder, **values, sections=sections)
+
+
+def _refusal(folder: Path, said: str) -> AnimupError:
+    return AnimupError(f"model manifest {folder / MANIFEST}: {said}; {_remedy(folder)}")
+
+
+def _remedy(folder: Path) -> str:
+    return "install the package again" if folder.is_relative_to(SHIPPED) else "get the model again"
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsanimup.errors import AnimupError, cut, shown
+from vsanimup.networks.fields import Field, text
 from vsanimup.networks.manifest import Model
 
 F32 = NDArray[np.float32]
@@ -33,6 +34,15 @@ def quantise_weight(weight: F32) -> tuple[NDArray[np.int8], F32]:
 
 
 REMEDY = "get the model again"
+
+
+def _objects(value: Any) -> bool:
+    """Whether this is an object of objects."""
+    return isinstance(value, dict) and all(isinstance(each, dict) for each in value.values())
+
+
+FIELDS = {"file": text(default=""), "layers": Field("objects", _objects, default={})}
+"""What the manifest says of task biases: the file of their arrays, and where each layer lies in each graph."""
 
 
 def _arrays(model: Model, name: str) -> dict[str, F32]:
@@ -54,11 +64,9 @@ class Modulation:
         Raises :class:`AnimupError` when the model's file of weights is damaged or does not fit its manifest.
         """
         self._model = model
-        layers = model.modulation.get("layers", {})
-        if not isinstance(layers, dict) or not all(isinstance(files, dict) for files in layers.values()):
-            raise AnimupError(f"model {model.folder}: modulation.layers of its manifest must be objects; {REMEDY}")
-        self._layers: dict[str, dict[str, Any]] = layers
-        self._arrays = _arrays(model, str(model.modulation.get("file", ""))) if layers else {}
+        section = model.section("modulation", FIELDS)
+        self._layers: dict[str, dict[str, Any]] = section["layers"]
+        self._arrays = _arrays(model, section["file"]) if self._layers else {}
 
     def layer(self, name: str, mix: Mapping[str, float]) -> tuple[F32, F32]:
         """Weight ``[outputs, inputs, rows, columns]`` and offset ``[outputs]`` in force for a mix.

@@ -15,7 +15,8 @@ from vsanimup.errors import AnimupError, shown
 from vsanimup.networks.animatelcm.memory import Budget, Layout
 from vsanimup.networks.animatelcm.schedule import Schedule
 from vsanimup.networks.animatelcm.tokenizer import MERGES, VOCABULARY, Tokenizer
-from vsanimup.networks.manifest import MANIFEST, Model, open_model
+from vsanimup.networks.fields import Field, flag, text, whole
+from vsanimup.networks.manifest import Model, open_model
 from vsanimup.networks.modulation import Modulation
 
 KIND = "animatelcm"
@@ -28,6 +29,42 @@ WINDOW = 16
 """Frames of a window at most, as the filter makes them; an engine for more would only take more memory."""
 HALVINGS = 8
 """Sides of latents are multiples of this: the denoiser halves them three times."""
+
+
+def _rising(value: Any) -> bool:
+    """Whether these are two numbers between 0 and 1, the larger last."""
+    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(number, float) for number in value):
+        return False
+    first, last = value
+    return bool(0 < first <= last < 1)
+
+
+def _modules(value: Any) -> bool:
+    """Whether these are pairs of channels and a divisor of :data:`HALVINGS`."""
+    return isinstance(value, list) and len(value) <= 64 and all(map(_module, value))
+
+
+def _module(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    return all(type(number) is int and 0 < number < 1 << 16 for number in value) and HALVINGS % value[1] == 0
+
+
+FIELDS = {
+    "precision": text(),
+    "frames": whole(1, 1024),
+    "most_frames": whole(1, 1024),
+    "text_channels": whole(1, 1 << 16),
+    "control": flag(),
+    "residuals": whole(0, 64),
+    "betas": Field("two numbers between 0 and 1, the larger last", _rising),
+    "timesteps": whole(2, 1 << 16),
+    "original_steps": whole(1, 1 << 16),
+    "factor": whole(1, 64, default=8),
+    "latent_channels": whole(1, 1024, default=4),
+    "memory": Field(f"a list of pairs of channels and a divisor of {HALVINGS}", _modules, default=[]),
+}
+"""What the section of a manifest says of a model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,30 +131,11 @@ class AnimateLcm:
         """
         if model.kind != KIND:
             raise AnimupError(f"model {model.folder} is of kind {shown(model.kind)}; this needs one of kind {KIND!r}")
-        section = model.sections.get(KIND)
-        if not isinstance(section, dict):
-            raise AnimupError(
-                f"model manifest {model.folder / MANIFEST}: {KIND} must be an object, got {shown(section)}"
-            )
-        fields = _Fields(section, model.folder / MANIFEST)
-        control = fields.flag("control")
-        found = cls(
-            model=model,
-            precision=fields.text("precision"),
-            frames=fields.whole("frames", 1, 1024),
-            most_frames=fields.whole("most_frames", 1, 1024),
-            text_channels=fields.whole("text_channels", 1, 1 << 16),
-            control=control,
-            residuals=fields.whole("residuals", 1 if control else 0, 64),
-            betas=fields.rising("betas"),
-            timesteps=fields.whole("timesteps", 2, 1 << 16),
-            original_steps=fields.whole("original_steps", 1, 1 << 16),
-            factor=fields.whole("factor", 1, 64, default=8),
-            latent_channels=fields.whole("latent_channels", 1, 1024, default=4),
-            memory=fields.pairs("memory"),
-        )
+        found = cls(model=model, **model.section(KIND, FIELDS))
+        if found.control and not found.residuals:
+            raise model.refusal(f"{KIND}.residuals must be a whole number from 1 with a ControlNet, got 0")
         if found.original_steps > found.timesteps:
-            raise AnimupError(f"{fields.where}.original_steps must be {found.timesteps} at most")
+            raise model.refusal(f"{KIND}.original_steps must be {found.timesteps} at most, got {found.original_steps}")
         for name in (*(f"{network}.onnx" for network in found.networks), VOCABULARY, MERGES):
             model.read(name)
         for network in found.networks:
@@ -201,56 +219,3 @@ class AnimateLcm:
 
 def _weights(network: str) -> str:
     return f"{'denoise' if network == REMEMBER else network}.weights"
-
-
-class _Fields:
-    """The manifest's section, field by field."""
-
-    def __init__(self, section: Mapping[str, Any], path: Path) -> None:
-        self._section = section
-        self.where = f"model manifest {path}: {KIND}"
-
-    def _refuse(self, name: str, wanted: str) -> AnimupError:
-        return AnimupError(f"{self.where}.{name} must be {wanted}, got {shown(self._section.get(name))}")
-
-    def whole(self, name: str, least: int, most: int, default: int | None = None) -> int:
-        """A whole number in a range."""
-        value = self._section.get(name, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise self._refuse(name, f"a whole number from {least} to {most}")
-        return value
-
-    def flag(self, name: str) -> bool:
-        """True or false."""
-        value = self._section.get(name)
-        if not isinstance(value, bool):
-            raise self._refuse(name, "true or false")
-        return value
-
-    def text(self, name: str) -> str:
-        """A word."""
-        value = self._section.get(name)
-        if not isinstance(value, str):
-            raise self._refuse(name, "a text")
-        return value
-
-    def pairs(self, name: str) -> Layout:
-        """Pairs of whole numbers, the second a divisor of :data:`HALVINGS`; none where nothing is said."""
-        value = self._section.get(name, [])
-        if isinstance(value, list) and len(value) <= 64:
-            numbers = [tuple(pair) if isinstance(pair, list) else () for pair in value]
-            if all(
-                len(pair) == 2 and all(type(n) is int and 0 < n < 1 << 16 for n in pair) and HALVINGS % pair[1] == 0
-                for pair in numbers
-            ):
-                return tuple((int(channels), int(divide)) for channels, divide in numbers)
-        raise self._refuse(name, f"a list of pairs of channels and a divisor of {HALVINGS}")
-
-    def rising(self, name: str) -> tuple[float, float]:
-        """Two numbers between 0 and 1, the larger last."""
-        value = self._section.get(name)
-        if isinstance(value, list) and len(value) == 2 and all(isinstance(number, float) for number in value):
-            first, last = value
-            if 0 < first <= last < 1:
-                return first, last
-        raise self._refuse(name, "two numbers between 0 and 1, the larger last")

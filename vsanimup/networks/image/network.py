@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vsanimup.engines.base import on_host
 from vsanimup.engines.shapes import side_range
 from vsanimup.errors import AnimupError, cut, shown
+from vsanimup.networks.fields import Field, text, whole
 from vsanimup.networks.image.operators import RANDOM, operators
 from vsanimup.networks.image.trial import try_sizes
 from vsanimup.networks.manifest import MANIFEST, Model, path_of
@@ -34,6 +35,22 @@ MOST_SIDE = 8192
 """Pictures, and samples of a side, that a network of fixed size may take at most."""
 MOST_FRAMES = 31
 """Pictures in a row that a network may take."""
+FIELDS = {
+    "file": text(),
+    "weights": text(default=""),
+    "input": text(),
+    "output": text(),
+    "channels": Field("1 or 3", lambda value: type(value) is int and value in (1, 3)),
+    "frames": Field(
+        f"an odd number up to {MOST_FRAMES}, and 1 with one channel",
+        lambda value: type(value) is int and value in range(1, MOST_FRAMES + 1, 2),
+        default=1,
+    ),
+    "tile": whole(1, MOST_SIDE),
+    "overlap": whole(0, MOST_SIDE),
+    "batch": whole(1, MOST_BATCH),
+}
+"""What the section of a manifest says of a network."""
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -137,31 +154,11 @@ def of_file(model: str) -> ImageNetwork:
 
 def of_folder(model: Model) -> ImageNetwork:
     """The network of a folder of kind ``image``. Raises :class:`AnimupError` where its manifest does not say it."""
-    section = model.sections.get(KIND)
-    where = f"model manifest {model.folder / MANIFEST}"
-    if not isinstance(section, Mapping):
-        raise AnimupError(f"{where}: {KIND} must be an object, got {shown(section)}")
-    for name in ("file", "input", "output"):
-        if not isinstance(section.get(name), str):
-            raise AnimupError(f"{where}: {KIND}.{name} must be a text, got {shown(section.get(name))}")
-    if not isinstance(section.get("weights", ""), str):
-        raise AnimupError(f"{where}: {KIND}.weights must be a text, got {shown(section['weights'])}")
-    ranges = {"channels": (1, 3), "tile": (1, MOST_SIDE), "overlap": (0, MOST_SIDE), "batch": (1, MOST_BATCH)}
-    for name, (least, most) in ranges.items():
-        value = section.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise AnimupError(
-                f"{where}: {KIND}.{name} must be a whole number from {least} to {most}, got {shown(value)}"
-            )
-    if section["channels"] not in (1, 3) or section["overlap"] >= section["tile"]:
-        raise AnimupError(f"{where}: {KIND}.channels must be 1 or 3 and {KIND}.overlap below {KIND}.tile")
-    frames = section.get("frames", 1)
-    odd = frames in range(1, MOST_FRAMES + 1, 2) and not isinstance(frames, bool)
-    if not odd or (frames > 1 and section["channels"] == 1):
-        raise AnimupError(
-            f"{where}: {KIND}.frames must be an odd number up to {MOST_FRAMES}, and 1 with one channel, "
-            f"got {shown(frames)}"
-        )
+    section = model.section(KIND, FIELDS)
+    if section["overlap"] >= section["tile"]:
+        raise model.refusal(f"{KIND}.overlap must be below {KIND}.tile, {section['tile']}, got {section['overlap']}")
+    if section["frames"] > 1 and section["channels"] == 1:
+        raise model.refusal(f"{KIND}.frames must be {FIELDS['frames'].wanted}, got {section['frames']}")
     tile = section["tile"]
     return ImageNetwork(
         path=model.path(section["file"]),
@@ -169,7 +166,7 @@ def of_folder(model: Model) -> ImageNetwork:
         input=section["input"],
         output=section["output"],
         channels=section["channels"],
-        frames=frames,
+        frames=section["frames"],
         scale=model.scale,
         tile=(tile, tile),
         multiple=1,
