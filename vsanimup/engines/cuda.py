@@ -12,7 +12,8 @@ import numpy as np
 
 from vsanimup.engines import device
 from vsanimup.engines.base import DeviceArray, DeviceMemory, Engine, Feed, Result, Size
-from vsanimup.engines.buffers import Buffer, Kept, near
+from vsanimup.engines.buffers import Buffer, near
+from vsanimup.engines.lane import Lane, Shapes, refuse_others
 from vsanimup.engines.onnx_runtime import OnnxRuntimeBackend, session_options
 from vsanimup.errors import AnimupError, OutOfMemory
 
@@ -36,65 +37,49 @@ class CudaEngine:
     backend = "cuda"
 
     def __init__(self, session: InferenceSession, origin: str, device_id: int) -> None:
-        import onnxruntime as ort
-
-        self._session, self._origin, self._device = session, origin, device_id
-        self._inputs, self._outputs = session.get_inputs(), session.get_outputs()
-        self._options = ort.RunOptions()
-        if not all(isinstance(size, int) for tensor in self._inputs for size in tensor.shape):
-            # shapes may change from run to run, and memory with them, which a graph could not know
-            self._options.add_run_config_entry("gpu_graph_id", "-1")
-        self._types: dict[str, np.dtype[Any]] = {}
-        for tensor in (*self._inputs, *self._outputs):
-            if tensor.type not in TYPES:
-                raise AnimupError(f"the network {origin} has {tensor.name!r} of type {tensor.type}; use backend='cpu'")
-            self._types[tensor.name] = np.dtype(TYPES[tensor.type])
+        device.use(device_id)
+        self._origin, self._device = origin, device_id
+        self._inputs = [tensor.name for tensor in session.get_inputs()]
+        self._lane = _Lane(session, origin, device_id)
         # a session that records graphs must be run by one thread only
         self._thread = ThreadPoolExecutor(1, "animup cuda")
         weakref.finalize(self, self._thread.shutdown, wait=False)
-        self._pool = device.Pool()
-        self._stream: device.Stream | None = None
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self._buffers: dict[str, Buffer] = {}
-        self._binding: Any = None
 
     def run(self, inputs: Mapping[str, Feed | DeviceArray], *, keep: Collection[str] = ()) -> dict[str, Result]:
         """See :class:`vsanimup.engines.base.Engine`."""
-        wanted = {tensor.name for tensor in self._inputs}
-        if set(inputs) != wanted:
-            raise AnimupError(
-                f"the network {self._origin} takes {', '.join(sorted(wanted))}, got {', '.join(sorted(inputs))}"
-            )
+        refuse_others(inputs, self._inputs, f"the network {self._origin}")
         return self._thread.submit(self._run, inputs, keep).result()
 
     def _run(self, inputs: Mapping[str, Feed | DeviceArray], keep: Collection[str]) -> dict[str, Result]:
         here = {name: near(value, self._device) for name, value in inputs.items()}
         device.use(self._device)
-        stream = self._stream = self._stream or device.Stream()
-        self._prepare({name: tuple(value.shape) for name, value in here.items()})
-        kept: dict[str, Kept] = {}
-        outputs = {tensor.name: self._buffers[tensor.name] for tensor in self._outputs}
-        try:
-            for name, value in here.items():
-                self._buffers[name].feed(stream, value)
-            stream.wait()  # onnxruntime computes on a stream of its own
-            self._compute()
-            for name, buffer in outputs.items():
-                if name in keep:
-                    kept[name] = buffer.keep(stream, self._pool, self._device)
-                else:
-                    buffer.bring(stream)
-        finally:
-            stream.wait()
-        return {name: kept[name] if name in kept else buffer.fetch() for name, buffer in outputs.items()}
+        return self._lane.run(here, keep)
 
-    def _prepare(self, shapes: dict[str, tuple[int, ...]]) -> None:
-        """Buffers for these shapes of the inputs, bound to the session."""
-        if shapes == self._shapes:
-            return
-        self._shapes, self._buffers, self._binding = {}, {}, None
+
+class _Lane(Lane):
+    """The session with its inputs and outputs bound to buffers."""
+
+    def __init__(self, session: InferenceSession, origin: str, device_id: int) -> None:
+        import onnxruntime as ort
+
+        self._session, self._origin = session, origin
+        self._given, self._made = session.get_inputs(), session.get_outputs()
+        self._types: dict[str, np.dtype[Any]] = {}
+        for tensor in (*self._given, *self._made):
+            if tensor.type not in TYPES:
+                raise AnimupError(f"the network {origin} has {tensor.name!r} of type {tensor.type}; use backend='cpu'")
+            self._types[tensor.name] = np.dtype(TYPES[tensor.type])
+        super().__init__([tensor.name for tensor in self._made], device.Pool(), device_id)
+        self._options = ort.RunOptions()
+        if not all(isinstance(size, int) for tensor in self._given for size in tensor.shape):
+            # shapes may change from run to run, and memory with them, which a graph could not know
+            self._options.add_run_config_entry("gpu_graph_id", "-1")
+        self._binding: Any = None
+
+    def _bind(self, shapes: Shapes) -> None:
+        self._binding = None
         named: dict[str, int] = {}
-        for tensor in self._inputs:
+        for tensor in self._given:
             given = shapes[tensor.name]
             fits = len(given) == len(tensor.shape)
             for size, wanted in zip(given, tensor.shape, strict=False):
@@ -104,7 +89,7 @@ class CudaEngine:
                     f"the network {self._origin} takes {tensor.name!r} of shape {list(tensor.shape)}, got {list(given)}"
                 )
         binding = self._session.io_binding()
-        for tensor in (*self._inputs, *self._outputs):
+        for tensor in (*self._given, *self._made):
             try:
                 shape = tuple(size if isinstance(size, int) else named[size] for size in tensor.shape)
             except KeyError as error:
@@ -114,9 +99,10 @@ class CudaEngine:
             self._buffers[tensor.name] = buffer = Buffer(shape, self._types[tensor.name])
             bind = binding.bind_input if tensor.name in shapes else binding.bind_output
             bind(tensor.name, "cuda", self._device, buffer.dtype.type, shape, buffer.memory.address)
-        self._shapes, self._binding = shapes, binding
+        self._binding = binding
 
     def _compute(self) -> None:
+        self._stream.wait()  # onnxruntime computes on a stream of its own
         try:
             self._session.run_with_iobinding(self._binding, self._options)
             self._binding.synchronize_outputs()

@@ -17,7 +17,8 @@ import numpy as np
 
 from vsanimup.engines import device
 from vsanimup.engines.base import DeviceArray, Feed, Result, Weights
-from vsanimup.engines.buffers import Buffer, Kept, near
+from vsanimup.engines.buffers import Buffer, near
+from vsanimup.engines.lane import Lane, Shapes, refuse_others
 from vsanimup.engines.tensorrt.library import LOG, Library, threads
 from vsanimup.errors import AnimupError, OutOfMemory
 
@@ -127,16 +128,15 @@ class Runner:
 
     def run(self, inputs: Mapping[str, Feed | DeviceArray], *, keep: Collection[str] = ()) -> dict[str, Result]:
         """See :class:`vsanimup.engines.base.Engine`."""
-        wanted = {tensor.name for tensor in self._tensors if tensor.is_input}
-        if set(inputs) != wanted:
-            raise AnimupError(
-                f"the engine {self._origin} takes {', '.join(sorted(wanted))}, got {', '.join(sorted(inputs))}"
-            )
+        refuse_others(
+            inputs, [tensor.name for tensor in self._tensors if tensor.is_input], f"the engine {self._origin}"
+        )
         # another device's arrays come here first, for the thread can be at one device only
         here = {name: near(value, self._device) for name, value in inputs.items()}
         lane = self._lanes.get()
         try:
             device.use(self._device)
+            _said.forget()
             return lane.run(here, keep)
         finally:
             self._lanes.put(lane)
@@ -181,49 +181,22 @@ class Runner:
             raise _said.error(f"the engine {self._origin} cannot take other weights", REBUILD)
 
 
-class _Lane:
-    """One execution context; used by one thread at a time, on the runner's device."""
+class _Lane(Lane):
+    """One execution context."""
 
     def __init__(
         self, context: Any, tensors: list[Tensor], pool: device.Pool, origin: str, device_id: int, *, record: bool
     ) -> None:
-        self._context, self._tensors, self._pool = context, tensors, pool
-        self._origin, self._device, self._record = origin, device_id, record
-        self._stream = device.Stream()
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self._buffers: dict[str, Buffer] = {}
+        super().__init__([tensor.name for tensor in tensors if not tensor.is_input], pool, device_id)
+        self._context, self._tensors, self._origin, self._record = context, tensors, origin, record
         self._graph: device.Graph | None = None
         self._warm = False
-
-    def run(self, inputs: Mapping[str, Feed | Kept], keep: Collection[str]) -> dict[str, Result]:
-        """As the runner's."""
-        _said.forget()
-        self._prepare({name: tuple(value.shape) for name, value in inputs.items()})
-        outputs = {tensor.name: self._buffers[tensor.name] for tensor in self._tensors if not tensor.is_input}
-        kept: dict[str, Kept] = {}
-        try:
-            for name, value in inputs.items():
-                self._buffers[name].feed(self._stream, value)
-            self._compute()
-            for name, buffer in outputs.items():
-                if name in keep:
-                    kept[name] = buffer.keep(self._stream, self._pool, self._device)
-                else:
-                    buffer.bring(self._stream)
-        finally:
-            self._stream.wait()  # nothing that is let go may be in use
-        return {name: kept[name] if name in kept else buffer.fetch() for name, buffer in outputs.items()}
 
     def forget_graph(self) -> None:
         """Record anew: the engine is another."""
         self._graph, self._warm = None, False
 
-    def _prepare(self, shapes: dict[str, tuple[int, ...]]) -> None:
-        """Buffers for these shapes of the inputs."""
-        if shapes == self._shapes:
-            return
-        # freed before there are others; and whatever fails on the way, the next run begins here
-        self._shapes, self._buffers = {}, {}
+    def _bind(self, shapes: Shapes) -> None:
         self.forget_graph()
         for name, shape in shapes.items():
             if not self._context.set_input_shape(name, shape):
@@ -239,7 +212,6 @@ class _Lane:
             self._buffers[tensor.name] = buffer = Buffer(shape, tensor.dtype)
             if not self._context.set_tensor_address(tensor.name, buffer.memory.address):
                 raise _said.error(f"the engine {self._origin} refuses memory for {tensor.name!r}", REBUILD)
-        self._shapes = shapes
 
     def _compute(self) -> None:
         """Ask for the outputs: the first time in these shapes plainly, as TensorRT demands, then by a graph."""
