@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from vsanimup.errors import AnimupError
 from vsanimup.sizes import free_memory, show_bytes
 
 from ..folder import unwritten
+
+if TYPE_CHECKING:
+    from . import parts
 
 PRECISIONS = ("fp32", "fp16")
 POOLINGS = ("frame", "clip")
@@ -24,7 +27,6 @@ the programs) in float32 on random weights of a quarter of SD1.5's size; at full
 BYTES_PER_PIXEL = 12000
 """Working memory a luma sample of a 16-frame window; reckoned for SD1.5 with 8 slices, not measured."""
 UNKNOWN = "LicenseRef-unknown"
-Make = Callable[[], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,11 @@ class Request:
     """SPDX identifiers by part."""
     memory: bool = True
     """Whether there is to be a denoiser with memory, too."""
+
+    @property
+    def extras(self) -> list[Path]:
+        """What was given beside base, motion modules and LoRA."""
+        return [path for path in (self.controlnet, self.vae, self.tiny_vae) if path]
 
     def check(self) -> None:
         """Raises :class:`AnimupError` when the arguments contradict one another."""
@@ -87,19 +94,54 @@ def check_resources(largest: int, total: int, request: Request) -> None:
         )
 
 
+def check_room(request: Request, base: parts.Base) -> None:
+    """Raises :class:`AnimupError` when memory or disk do not suffice for what the files hold."""
+    from . import layouts, parts
+    from .checkpoints import file_of, open_tensors
+
+    unet_file = base.single.part(layouts.base, parts.UNET) if base.single else base.tensors("unet")
+    largest = unet_file.count() + open_tensors(file_of(request.motion)).count()
+    # text encoder and autoencoder of SD1.5 are a sixth of its denoiser
+    total = largest + unet_file.count() // 4 + sum(open_tensors(file_of(path)).count() for path in request.extras)
+    check_resources(largest, total, request)
+
+
+def licences_by_part(request: Request) -> dict[str, str]:
+    """SPDX identifiers of the parts that are used. Raises :class:`AnimupError` where one is given for another."""
+    from .checkpoints import named
+
+    names = ["base", "motion", "lora", *(["controlnet"] if request.controlnet else [])]
+    names += ["vae"] if request.vae or request.tiny_vae else []
+    if strange := request.licences.keys() - set(names):
+        raise AnimupError(f"--licence names {named(strange)}; the parts are {', '.join(names)}")
+    return {part: request.licences.get(part, UNKNOWN) for part in names}
+
+
+def sources_of(request: Request, files: Iterable[Path]) -> list[dict[str, str]]:
+    """Names and hashes of the files that were read, each once."""
+    from ..folder import sha256
+
+    given = (request.base, request.motion, request.lora, *request.extras)
+
+    def name(path: Path) -> str:
+        """A component's file has the same name in every folder."""
+        return path.name if path in given else f"{path.parent.name}/{path.name}"
+
+    return [{"name": name(path), "sha256": sha256(path)} for path in dict.fromkeys(files)]
+
+
 def export(request: Request) -> Iterator[str]:
     """Do it; says what it is doing. Raises :class:`AnimupError` where it cannot."""
     request.check()
     import torch
 
     from vsanimup.architectures.animatelcm import graphs
-    from vsanimup.architectures.animatelcm.layers import Pooling
 
-    from ..folder import called, model_folder, sha256
-    from . import layouts, parts
-    from .autoencoders import read_tiny_vae, read_vae
-    from .checkpoints import file_of, named, open_tensors
-    from .loras import SHARE, merge, read_lora
+    from ..folder import called, model_folder
+    from . import parts
+    from .checkpoints import named
+    from .jobs import Networks, jobs
+    from .loras import SHARE, read_lora
     from .onnx_files import export as export_graph
 
     base = parts.open_base(request.base)
@@ -113,145 +155,31 @@ def export(request: Request) -> Iterator[str]:
     if plain := sum(lora.alpha is None for lora in loras.values()):
         yield f"LoRA: {plain} changes have no alpha and are taken at {SHARE:g}, as AnimateLCM's own code takes all"
     motion_frames = parts.most_frames(request.motion)
-    unet_file = base.single.part(layouts.base, parts.UNET) if base.single else base.tensors("unet")
-    largest = unet_file.count() + open_tensors(file_of(request.motion)).count()
-    given = [path for path in (request.controlnet, request.vae, request.tiny_vae) if path]
-    # text encoder and autoencoder of SD1.5 are a sixth of its denoiser
-    total = largest + unet_file.count() // 4 + sum(open_tensors(file_of(path)).count() for path in given)
-    check_resources(largest, total, request)
-    sources: list[Path] = [request.lora]
-    parameters = 0
-
-    def merged(net: torch.nn.Module, start: str, prefix: str, left_out: tuple[str, ...] = ()) -> None:
-        """Those changes of the LoRA whose names have this start, into the network with this prefix."""
-        mine = {name: lora for name, lora in loras.items() if name.startswith(start) and not name.startswith(left_out)}
-        names = {layouts.kohya(prefix, path): path for path, module in net.named_modules() if hasattr(module, "weight")}
-        if surplus := mine.keys() - names.keys():
-            raise AnimupError(
-                f"LoRA {request.lora} changes {named(surplus)}, which the base lacks: give AnimateLCM's LoRA for SD1.5"
-            )
-        merge(net, mine, names, request.lora_weight, request.lora)
-
-    def counted(net: Any) -> Any:
-        nonlocal parameters
-        parameters += sum(parameter.numel() for parameter in net.parameters())
-        return net
-
-    def text() -> Any:
-        net = base.text(request.clip_skip)
-        prefix, first = "lora_te_text_model", net.layers
-        # what the LoRA would change in a layer that is left out is no mistake
-        left_out = [f"{prefix}_encoder_layers_{first + i}_" for i in range(request.clip_skip - 1)]
-        merged(net, "lora_te_", prefix, tuple(left_out))
-        return counted(net)
-
-    def denoiser() -> Any:
-        motion = parts.read_motion(
-            request.motion,
-            base,
-            Pooling(request.motion_norm),
-            sources,
-            consistent=not request.not_consistency,
-        )
-        unet = base.unet()
-        merged(unet, "lora_", "lora_unet", ("lora_te_",))
-        made = graphs.Denoiser(unet, motion, request.slices).eval()
-        layout[:] = made.motion_layout
-        return made
-
-    layout: list[tuple[int, int]] = []
-
-    def remembering() -> Any:
-        plain = denoiser()
-        return graphs.Remembering(plain.unet, plain.motion, request.slices).eval()
-
-    def vae() -> Any:
-        if request.tiny_vae:
-            return read_tiny_vae(request.tiny_vae, sources)
-        return read_vae(request.vae, sources) if request.vae else base.vae()
-
-    def control() -> Any:
-        assert request.controlnet
-        return counted(graphs.Control(parts.read_control(request.controlnet, base, sources), request.slices).eval())
-
-    picture = {0: "frames", 2: "height", 3: "width"}
-    image = {0: "frames", 2: "image_height", 3: "image_width"}
-    with_control = request.controlnet is not None
-    residuals = graphs.residual_axes(base.widths) if with_control else {}
-    denoise = {"latents": picture, "noise": picture, "mask": {0: "frames", 1: "frames"}, "next_latents": picture}
-
-    def latents(n: int, height: int, width: int) -> dict[str, torch.Tensor]:
-        return {"latents": torch.randn(n, 4, height, width)}
-
-    def images(n: int, height: int, width: int) -> dict[str, torch.Tensor]:
-        return {"image": torch.rand(n, 3, 8 * height, 8 * width) * 2 - 1}
-
-    def step(n: int, height: int, width: int) -> dict[str, torch.Tensor]:
-        return graphs.example_of_denoise(base.widths, base.text_channels, n, height, width, with_control)
-
-    def hints(n: int, height: int, width: int) -> dict[str, torch.Tensor]:
-        whole = step(n, height, width)
-        return {
-            "latents": whole["latents"],
-            "timestep": whole["timestep"],
-            "text": whole["text"],
-            "image": torch.rand(n, 3, 8 * height, 8 * width),
-            "strength": torch.tensor([0.7]),
-        }
-
-    def tokens(*_: int) -> dict[str, torch.Tensor]:
-        return {"tokens": torch.randint(0, 400, (1, graphs.CONTEXT), dtype=torch.int32)}
-
-    def remember(n: int, height: int, width: int) -> dict[str, torch.Tensor]:
-        return graphs.example_of_memory(layout, step(n, height, width), n + 2)
-
-    both = {"image": image, "latents": picture}
-
-    def jobs() -> Iterator[tuple[str, Make, Callable[..., dict[str, torch.Tensor]], list[str], graphs.Axes]]:
-        # the denoiser first: most mistakes show there, and then the layout is known
-        yield "denoise", lambda: counted(denoiser()), step, ["next_latents"], {**denoise, **residuals}
-        if request.memory:
-            axes = {**denoise, **residuals, **graphs.memory_axes(layout)}
-            yield graphs.REMEMBER, remembering, remember, graphs.memory_outputs(layout), axes
-        yield "text", text, tokens, ["text"], {}
-        yield "encode", lambda: counted(graphs.Encode(vae()).eval()), images, ["latents"], both
-        yield "decode", lambda: counted(graphs.Decode(vae()).eval()), latents, ["image"], both
-        if with_control:
-            yield "control", control, hints, list(residuals), {"latents": picture, "image": image, **residuals}
+    check_room(request, base)
 
     torch.manual_seed(0)
+    networks = Networks(request, base, loras)
     manifest: dict[str, Any] = {}
     differences = {}
     with model_folder(request.out, manifest) as folder:
-        for name, make, inputs, outputs, axes in jobs():
+        for job in jobs(networks):
             for said in export_graph(
-                make,
-                name=name,
+                job.make,
+                name=job.name,
                 folder=folder,
-                example=inputs(2, 8, 16),
-                other=inputs(3, 16, 8),
-                outputs=outputs,
-                axes=axes,
+                example=job.inputs(2, 8, 16),
+                other=job.inputs(3, 16, 8),
+                outputs=job.outputs,
+                axes=job.axes,
                 precision=request.precision,
-                weights_of=graphs.SHARED.get(name),
+                weights_of=graphs.SHARED.get(job.name),
             ):
                 yield said
-            differences[name] = said.rpartition(" ")[2]
+            differences[job.name] = said.rpartition(" ")[2]
         for name, data in tokenizer.items():
             (folder / name).write_bytes(data)
         yield "hashing the sources"
-        names = ["base", "motion", "lora", *(["controlnet"] if with_control else [])]
-        names += ["vae"] if request.vae or request.tiny_vae else []
-        if strange := request.licences.keys() - set(names):
-            raise AnimupError(f"--licence names {named(strange)}; the parts are {', '.join(names)}")
-        licences = {part: request.licences.get(part, UNKNOWN) for part in names}
-        every = dict.fromkeys([*base.sources, *sources])
-        given_files = (request.base, request.motion, request.lora, *given)
-
-        def named_source(path: Path) -> str:
-            """A component's file has the same name in every folder."""
-            return path.name if path in given_files else f"{path.parent.name}/{path.name}"
-
+        licences = licences_by_part(request)
         manifest.update(
             name=request.out.name,
             kind="animatelcm",
@@ -264,16 +192,16 @@ def export(request: Request) -> Iterator[str]:
             licence=" AND ".join(sorted(set(licences.values()))),
             licences=licences,
             source="exported from the files under sources",
-            sources=[{"name": named_source(path), "sha256": sha256(path)} for path in every],
+            sources=sources_of(request, [*base.sources, *networks.sources]),
             command=called(),
-            parameters=parameters,
+            parameters=networks.parameters,
             animatelcm={
                 "precision": request.precision,
                 "frames": TRAINED_FRAMES,
                 "most_frames": motion_frames,
                 "text_channels": base.text_channels,
-                "control": with_control,
-                "residuals": len(residuals),
+                "control": request.controlnet is not None,
+                "residuals": len(networks.residuals),
                 "autoencoder": "tiny" if request.tiny_vae else "full",
                 "betas": graphs.BETAS,
                 "timesteps": graphs.TIMESTEPS,
@@ -283,11 +211,11 @@ def export(request: Request) -> Iterator[str]:
                 "motion_norm": request.motion_norm,
                 "not_consistency": request.not_consistency,
                 "slices": request.slices,
-                "memory": layout if request.memory else [],
+                "memory": networks.layout if request.memory else [],
                 "differences": differences,
             },
         )
-    yield f"{request.out}: {parameters} parameters, licence {manifest['licence']}"
+    yield f"{request.out}: {networks.parameters} parameters, licence {manifest['licence']}"
 
 
 def licences_of(texts: list[str]) -> dict[str, str]:

@@ -8,15 +8,17 @@ ControlNet and low-rank biases of tasks together, with ``--config '{"rank": 4}'`
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from torch import nn
+from torch import Tensor, nn
 
 from training.lcm import stages
 from training.lcm.data import Crops, TaskCrops
@@ -126,6 +128,86 @@ def scale_latents(tiny: Tiny, crops: Crops, count: int) -> None:
     offset(first).add_((first.weight.sum((2, 3)) * mean).sum(1))
 
 
+class Run:
+    """The networks of a stage in training, their optimizers and their running average."""
+
+    def __init__(self, tiny: Tiny, stage: str, lr: float) -> None:
+        self.tiny = tiny.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.stage = stage
+        self.parameters = trained(self.tiny, stage)
+        for parameter in self.parameters.values():
+            parameter.requires_grad_(True)
+        self.optimizers = optimizers(self.parameters, lr)
+        self.step = 0
+        self.average = self._copied()
+
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+
+    def averaged(self) -> dict[str, Any]:
+        return {**self.tiny.state_dict(), **self.average}
+
+    def evaluated(self) -> Tiny:
+        """The networks with averaged weights, apart."""
+        smooth = Tiny(self.tiny.config)
+        smooth.load_state_dict(self.averaged())
+        return smooth.to(memory_format=torch.channels_last).eval()
+
+    def take_average(self) -> None:
+        self.tiny.load_state_dict(self.averaged())
+
+    def average_again(self) -> None:
+        """Begin the average anew from the weights of now."""
+        self.average = self._copied()
+
+    def save(self, path: Path) -> None:
+        state = {
+            "net": self.tiny.state_dict(),
+            "average": self.averaged(),
+            "step": self.step,
+            "stage": self.stage,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "config": self.tiny.config.to_dict(),
+        }
+        save(path, state)
+
+    def load(self, path: Path) -> None:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self.tiny.load_state_dict(state["net"])
+        self.average = {name: state["average"][name] for name in self.average}
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self.step = state["step"]
+
+    def advance(
+        self, crop: Any, rate: Callable[[float], float], random: torch.Generator, bf16: bool
+    ) -> dict[str, float]:
+        """One step, at the learning rate that ``rate`` makes of each peak; the losses, and the gradient's norm."""
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+            group["lr"] = rate(group["peak"])
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            losses = stages.LOSSES[self.stage](self.tiny, crop, random)
+        parameters = list(self.parameters.values())
+        norm = advance(list(losses.values()), parameters, self.optimizers, CLIP, self.step)
+        self.step += 1
+        follow(list(self.average.values()), parameters, AVERAGE, self.step)
+        return {**{name: float(loss.detach()) for name, loss in losses.items()}, "gradient": norm}
+
+
+def begun(out: Path, stage: str, config: dict[str, Any], data: Path, seed: int) -> Tiny:
+    """Networks that a stage starts from: what the stage before left in the run's folder, or new ones."""
+    if stage in BEFORE:
+        paths = [out / f"{before}.pt" for before in BEFORE[stage]]
+        path = next((path for path in paths if path.exists()), None)
+        if path is None:
+            raise SystemExit(f"--stage {stage} starts from {paths[0]}, which is missing: train that stage first")
+        return following(path, stage, config)
+    tiny = Tiny(TinyConfig(**config))
+    if not (out / f"{stage}.pt").exists():
+        tiny.autoencoder.prepare(Crops(data, windows=32, frames=1, side=64, seed=seed)[0].sharp * 2 - 1)
+    return tiny
+
+
 def main(
     data: Annotated[Path, typer.Option(help="folder of clip files")],
     out: Annotated[Path, typer.Option(help="folder of the run: a checkpoint a stage, and the log")],
@@ -151,17 +233,8 @@ def main(
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint, log = out / f"{stage}.pt", out / "log.jsonl"
-    if stage in BEFORE:
-        paths = [out / f"{before}.pt" for before in BEFORE[stage]]
-        path = next((path for path in paths if path.exists()), None)
-        if path is None:
-            raise SystemExit(f"--stage {stage} starts from {paths[0]}, which is missing: train that stage first")
-        tiny = following(path, stage, json.loads(config))
-    else:
-        tiny = Tiny(TinyConfig(**json.loads(config)))
-        if not checkpoint.exists():
-            tiny.autoencoder.prepare(Crops(data, windows=32, frames=1, side=64, seed=seed)[0].sharp * 2 - 1)
+    checkpoint = out / f"{stage}.pt"
+    tiny = begun(out, stage, json.loads(config), data, seed)
     shape = SHAPES[stage]
     crops = (TaskCrops if stage == "tasks" else Crops)(
         data,
@@ -171,79 +244,40 @@ def main(
         seed=seed,
         small=int(small_until * steps) if stage != "autoencoder" else 0,
     )
-    tiny = tiny.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    parameters = trained(tiny, stage)
-    for parameter in parameters.values():
-        parameter.requires_grad_(True)
-    both = optimizers(parameters, lr or RATES[stage])
-    average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    step = 0
+    run = Run(tiny, stage, lr or RATES[stage])
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        tiny.load_state_dict(state["net"])
-        average = {name: state["average"][name] for name in average}
-        for optimizer, kept in zip(both, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
-        step = state["step"]
-
-    def averaged() -> dict[str, Any]:
-        return {**tiny.state_dict(), **average}
-
-    def keep() -> None:
-        save(
-            checkpoint,
-            {
-                "net": tiny.state_dict(),
-                "average": averaged(),
-                "step": step,
-                "stage": stage,
-                "optimizers": [optimizer.state_dict() for optimizer in both],
-                "config": tiny.config.to_dict(),
-            },
-        )
-
-    def evaluated() -> Tiny:
-        smooth = Tiny(tiny.config)
-        smooth.load_state_dict(averaged())
-        return smooth.to(memory_format=torch.channels_last).eval()
+        run.load(checkpoint)
 
     running: dict[str, float] = defaultdict(float)
-    began, first, kept_at, since = time.monotonic(), step, time.monotonic(), step
+    began, first, kept_at, since = time.monotonic(), run.step, time.monotonic(), run.step
     end = min(steps, stop or steps)
-    while step < end:
-        random = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        for group in (group for optimizer in both for group in optimizer.param_groups):
-            group["lr"] = learning_rate(step, steps, group["peak"])
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            losses = stages.LOSSES[stage](tiny, crops[step], random)
-        norm = advance(list(losses.values()), list(parameters.values()), both, CLIP, step)
-        step += 1
-        follow(list(average.values()), list(parameters.values()), AVERAGE, step)
-        for name, loss in losses.items():
-            running[name] += float(loss.detach())
-        running["gradient"] += norm
-        last = step == end
-        if last and step == steps and stage == "autoencoder":
-            tiny.load_state_dict(averaged())
+    while run.step < end:
+        random = torch.Generator().manual_seed(seed * 1_000_003 + run.step)
+        rate = functools.partial(learning_rate, run.step, steps)
+        for name, loss in run.advance(crops[run.step], rate, random, bf16).items():
+            running[name] += loss
+        last = run.step == end
+        if last and run.step == steps and stage == "autoencoder":
+            run.take_average()
             scale_latents(tiny, crops, 32)
-            average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+            run.average_again()
         if last or time.monotonic() - kept_at > 60 * keep_every:
-            keep()
+            run.save(checkpoint)
             kept_at = time.monotonic()
-        if last or step % every == 0:
-            seconds = (time.monotonic() - began) / (step - first)
+        if last or run.step % every == 0:
+            seconds = (time.monotonic() - began) / (run.step - first)
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                scores = validate(evaluated(), stage, data, val_clips, val_side)
+                scores = validate(run.evaluated(), stage, data, val_clips, val_side)
             entry = {
                 "stage": stage,
-                "step": step,
+                "step": run.step,
                 "seconds_per_step": round(seconds, 3),
-                "loss": {name: round(total / (step - since), 5) for name, total in running.items()},
+                "loss": {name: round(total / (run.step - since), 5) for name, total in running.items()},
                 "scores": scores,
             }
             running.clear()
-            since = step
-            with log.open("a") as file:
+            since = run.step
+            with (out / "log.jsonl").open("a") as file:
                 file.write(json.dumps(entry) + "\n")
             print(json.dumps(entry), flush=True)
 
