@@ -156,6 +156,7 @@ def export(request: Request) -> Iterator[str]:
         yield f"LoRA: {plain} changes have no alpha and are taken at {SHARE:g}, as AnimateLCM's own code takes all"
     motion_frames = parts.most_frames(request.motion)
     check_room(request, base)
+    licences = licences_by_part(request)
 
     torch.manual_seed(0)
     networks = Networks(request, base, loras)
@@ -179,7 +180,6 @@ def export(request: Request) -> Iterator[str]:
         for name, data in tokenizer.items():
             (folder / name).write_bytes(data)
         yield "hashing the sources"
-        licences = licences_by_part(request)
         manifest.update(
             name=request.out.name,
             kind="animatelcm",
