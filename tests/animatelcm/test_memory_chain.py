@@ -182,21 +182,6 @@ def test_engines_are_asked_for_with_the_slots(model):
     assert model.frame_sizes("denoise_memory") == model.frame_sizes("denoise")
 
 
-@pytest.mark.parametrize(
-    ("retention", "spacing", "said"),
-    [
-        (-0.1, 4, r"memory must lie between 0 \(off\) and 1 \(everything\), got -0\.1"),
-        (1.5, 4, "memory must .* got 1.5"),
-        (float("nan"), 4, "memory must .* got nan"),
-        (0.3, 0, "anchor must be 1 to 32 blocks of 24 frames, got 0"),
-        (0.3, 33, "anchor must .* got 33"),
-    ],
-)
-def test_wrong_arguments(retention, spacing, said):
-    with pytest.raises(AnimupError, match=said):
-        Budget.of(retention, spacing)
-
-
 def test_a_model_without_the_graph(tmp_path):
     plain = AnimateLcm.open(write_stub(tmp_path))
     with pytest.raises(AnimupError, match="memory needs a model with a graph for it, which stub has not: export it"):

@@ -104,6 +104,8 @@ def test_engines_are_built_ahead_as_a_filter_cuts_its_frames(tmp_path):
         (["x.onnx", "--dim", "n=4..2..9", "--compute-capability", "any"], "--dim n=4..2..9: the numbers must not fall"),
         (["lite-restore", "--precision", "fp7", "--compute-capability", "any"], "precision must be one of auto, fp32"),
         (["nowhere", "--compute-capability", "any"], "nowhere"),
+        (["nowhere", "--memory", "1.5"], "memory must lie between 0 (off) and 1 (everything), got 1.5"),
+        (["nowhere", "--anchor", "33"], "anchor must lie between 1 and 32 blocks of 24 frames, got 33"),
     ],
 )
 def test_commands_refuse(folder, arguments, message):

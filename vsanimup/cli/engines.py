@@ -118,18 +118,26 @@ def build(
     from vsanimup.engines.cache import Cache
     from vsanimup.engines.tensorrt import library
     from vsanimup.engines.tensorrt.backend import STREAMS
+    from vsanimup.filters.arguments import checked
     from vsanimup.networks.family import Build
     from vsanimup.networks.find import find
     from vsanimup.tiling.budget import memory_of_tile
 
     with plain_errors(), terminable():
+        own = checked("Upscale", {"memory": memory, "anchor": anchor})
         found, cache = library.find(), Cache()
         target = _target(found, compute_capability)
         sizes = [_parse_size(text) for text in size or ["1920x1080"]]
         most = memory_of_tile(_room(target, device_memory), num_streams or STREAMS)
         dimensions = dict(map(_parse_dimension, dimension or ()))
         wanted = Build(
-            sizes=sizes, most=most, precision=precision, scale=scale, task=task, memory=memory, anchor=anchor
+            sizes=sizes,
+            most=most,
+            precision=precision,
+            scale=scale,
+            task=task,
+            memory=own["memory"],
+            anchor=own["anchor"],
         )
         requests = list(_named(model, precision, dimensions) if dimensions else find(model).requests(wanted))
         _build_all(requests, found, target, cache)

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from vsanimup.filters.ranges import ANYTHING, AtLeast, Flag, Pair, Range, Span, Whole, Word
 from vsanimup.networks.animatelcm.colour import COLOURFIXES
-from vsanimup.networks.animatelcm.memory import MOST_SPACING
-from vsanimup.networks.animatelcm.pipeline import MOST_CFG, MOST_CONTROL
 from vsanimup.networks.animatelcm.windows import BLOCK
 from vsanimup.networks.settings import PRECISIONS
 
@@ -38,6 +36,9 @@ class Argument:
 MOST_OVERLAP = 256
 """More than any network sees to one side; beyond, tiles would be mostly overlap."""
 MOST_STREAMS = 64
+MOST_CFG, MOST_CONTROL = 30, 2
+MOST_SPACING = 32
+"""Blocks between two anchors at most: a seek asks for the frames of all of them."""
 THRESHOLD = Span(0, 64, low="0 (off)")
 """Steps of 8-bit luma: beyond, nothing of a drawing is left."""
 GRAIN = Span(0, 1, low="0 (none comes back)", high="1 (all of it)")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from vsanimup.engines import Array
-from vsanimup.errors import unknown
 
 COLOURFIXES = ("wavelet", "adain", "none")
 """What ``colorfix=`` takes."""
@@ -14,19 +13,12 @@ LEVELS = 5
 _SMALL = 1e-5
 
 
-def check(colorfix: str) -> None:
-    """Raises :class:`vsanimup.errors.AnimupError` when there is no such correction."""
-    if colorfix not in COLOURFIXES:
-        raise unknown("colorfix", colorfix, COLOURFIXES)
-
-
 def correct(result: Array, source: Array, colorfix: str) -> None:
     """Change ``result [frames, 3, height, width]`` in place, frame by frame; ``source`` has the same shape.
 
     ``wavelet`` keeps the result's details and takes the source's low band; ``adain`` gives each channel of a frame the
     source's mean and spread; ``none`` does nothing. A frame that equals its source stays as it is, but for rounding.
     """
-    check(colorfix)
     if colorfix == "none":
         return
     for changed, wanted in zip(result, source, strict=True):

@@ -16,11 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsanimup.engines import Array, Result
-from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm.windows import BLOCK, WINDOW
 
-MOST_SPACING = 32
-"""Blocks between two anchors at most: a seek asks for the frames of all of them."""
 RECENT = 1e6
 """Order of what is surely kept, and the negative of what surely is not: no score reaches it."""
 HIDDEN = -10000.0
@@ -50,13 +47,7 @@ class Budget:
 
         As in the paper the recent share α is that of the previous ones, too: retention = α + (1 - α)·α. So 0.19 keeps
         the newest tenth and a tenth of the rest.
-
-        Raises :class:`AnimupError` naming the argument, its value and what would do.
         """
-        if not math.isfinite(retention) or not 0 <= retention <= 1:
-            raise AnimupError(f"memory must lie between 0 (off) and 1 (everything), got {retention:g}")
-        if not 1 <= spacing <= MOST_SPACING:
-            raise AnimupError(f"anchor must be 1 to {MOST_SPACING} blocks of {BLOCK} frames, got {spacing}")
         if retention == 0:
             return None
         whole = everything(spacing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +25,6 @@ LEAST = 16
 """Samples along each axis that a picture must have."""
 APART = -10000.0
 """Added to the attention between frames of different scenes, of which nothing is left then."""
-MOST_CFG, MOST_CONTROL = 30.0, 2.0
 
 Cancelled = Callable[[], bool]
 
@@ -75,26 +73,22 @@ class Enhancer:
         1 to 30, where 1 leaves out the latter and halves the time. ``seed`` is any number of 64 bits, ``colorfix`` one
         of :data:`.colour.COLOURFIXES`, ``control`` the strength of the ControlNet, 0 to 2; it is 1
         unless given where the model has one. ``streams`` is the number of calls that go on at once. With a ``budget``
-        windows hand on a memory of that size. ``mix`` are the model's tasks that are in force.
+        windows hand on a memory of that size. ``mix`` are the model's tasks that are in force. All are in the ranges of
+        the filters' arguments: here is looked only at what depends on the model and the picture.
 
         Encodes the text; the other networks are loaded when they are first used. Raises :class:`AnimupError` naming
         the argument, its value and what would do, or the file that is damaged.
         """
         if width < LEAST or height < LEAST:
             raise AnimupError(f"pictures must be {LEAST}x{LEAST} at least, got {width}x{height}")
-        if not math.isfinite(cfg) or not 1 <= cfg <= MOST_CFG:
-            raise AnimupError(f"cfg must lie between 1 (no negative prompt) and {MOST_CFG:g}, got {cfg:g}")
         if control is not None and not model.control:
             raise AnimupError(
                 f"control needs a model with a ControlNet, which {model.model.name} has not; leave it out"
             )
-        if control is not None and not 0 <= control <= MOST_CONTROL:  # also what is no number
-            raise AnimupError(f"control must lie between 0 and {MOST_CONTROL:g}, got {control:g}")
         model.check_memory(budget)
         self._mix = mix
         if mix:
             model.merged("denoise", mix, builds=False)  # says what is damaged
-        colour.check(colorfix)
         self.budget = budget
         self._model, self._backend, self._device, self._streams = model, backend, device_id, streams
         self._width, self._height = width, height

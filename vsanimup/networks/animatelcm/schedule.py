@@ -57,14 +57,13 @@ class Schedule:
     original_steps: int = 100
 
     def __post_init__(self) -> None:
-        """Raises :class:`AnimupError` naming the argument, its value and what would do."""
-        least = 1 / self.original_steps
-        if not math.isfinite(self.strength) or not 0 <= self.strength <= 1 or not self._grid:
-            raise AnimupError(f"strength must lie between {least:g} and 1, got {self.strength:g}")
-        if not 1 <= self.steps <= self._grid:
+        """Raises :class:`AnimupError` naming the argument, its value and what would do, for what is beyond the grid."""
+        if not self._grid:
+            raise AnimupError(f"strength must lie between {1 / self.original_steps:g} and 1, got {self.strength:g}")
+        if self.steps > self._grid:
             raise AnimupError(
                 f"steps must be 1 to {self._grid} at strength={self.strength:g}, got {self.steps}"
-                + ("; give fewer steps, or a higher strength" if self.steps > self._grid < self.original_steps else "")
+                + ("; give fewer steps, or a higher strength" if self._grid < self.original_steps else "")
             )
 
     @property
