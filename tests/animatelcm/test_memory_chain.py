@@ -26,23 +26,39 @@ def model(tmp_path_factory):
     return AnimateLcm.open(write_stub(tmp_path_factory.mktemp("stub"), memory=[[4, 1]]))
 
 
-class Through:
-    """A clip through the filter, and what that took."""
+class Counted:
+    """What enhances windows, and what it was asked for. It knows nothing of the clip, which holds it."""
 
-    def __init__(self, model, clip, retention=0.35, spacing=SPACING, **kw):
-        self.backend, self.windows, self.carried = StubBackend(), 0, []
-        budget = Budget.of(retention, spacing)
-        self.enhancer: Any = Enhancer(
-            model=model, width=2 * clip.width, height=2 * clip.height, backend=self.backend, budget=budget
-        )
-        memory = Memory(budget=budget, spacing=spacing) if budget else None
-        self.clip = diffusion_clip(clip, 2, clip.format, settings(**{"dedup": False, **kw}), self, memory)
+    def __init__(self, enhancer):
+        self.enhancer, self.windows, self.carried = enhancer, 0, []
 
     def __call__(self, images, scenes, cancelled, memory=None):
         self.windows += 1
         if memory is not None:
             self.carried = [*self.carried[-1:], memory[0]]
         return self.enhancer(images, scenes, cancelled, memory)
+
+
+class Through:
+    """A clip through the filter, and what that took."""
+
+    def __init__(self, model, clip, retention=0.35, spacing=SPACING, **kw):
+        self.backend = StubBackend()
+        budget = Budget.of(retention, spacing)
+        self.enhancer: Any = Enhancer(
+            model=model, width=2 * clip.width, height=2 * clip.height, backend=self.backend, budget=budget
+        )
+        self.counted = Counted(self.enhancer)
+        memory = Memory(budget=budget, spacing=spacing) if budget else None
+        self.clip = diffusion_clip(clip, 2, clip.format, settings(**{"dedup": False, **kw}), self.counted, memory)
+
+    @property
+    def windows(self):
+        return self.counted.windows
+
+    @property
+    def carried(self):
+        return self.counted.carried
 
 
 def film(length=120, cut=40, **kw):
@@ -122,7 +138,7 @@ def test_a_failed_window_is_no_end(model):
 
         return enhancer(images, scenes, soon if left[0] >= 0 else cancelled, memory)
 
-    found.enhancer = failing
+    found.counted.enhancer = failing
     with pytest.raises(vs.Error, match="the clip was closed"):
         found.clip.get_frame(60)
     assert digest(found.clip.get_frame(60)) == linear[60]
