@@ -20,10 +20,10 @@ struct Asked {
 
 }  // namespace
 
-BlockNode::BlockNode(BlockSettings settings, std::shared_ptr<Callback> callback, VSNode *source, VSNode *spans,
-                     VSCore *core, const VSAPI *vsapi)
+BlockNode::BlockNode(BlockSettings settings, Callback callback, VSNode *source, VSNode *spans, VSCore *core,
+                     const VSAPI *vsapi)
     : settings_(std::move(settings)),
-      callback_(std::move(callback)),
+      callback_(callback),
       vsapi_(vsapi),
       core_(core),
       source_(source),
@@ -31,23 +31,24 @@ BlockNode::BlockNode(BlockSettings settings, std::shared_ptr<Callback> callback,
 
 BlockNode::~BlockNode() {
     registry::remove(this);
-    janitor::post([callback = std::move(callback_)]() mutable {
+    Callback callback = callback_;
+    janitor::post([callback] {
         Gil gil;
-        if (!gil.api) {  // no interpreter any more: the references went with it
-            for (PyRef *ref : {&callback->run, &callback->cancel, &callback->close})
-                ref->release();
-            return;
-        }
-        const PythonApi &py = *gil.api;
-        if (!call(py, callback->close, PyRef(py, py.PyTuple_New(0))))
-            py.PyErr_Clear();
-        callback.reset();  // while the GIL is held
+        if (!gil.api)
+            return;  // no interpreter any more: the references went with it
+        PyRef result = gil.api->PyObject_CallObject(callback.close, nullptr);
+        if (result)
+            gil.api->Py_DecRef(result);
+        else
+            gil.api->PyErr_Clear();
+        for (PyRef ref : {callback.run, callback.cancel, callback.close})
+            gil.api->Py_DecRef(ref);
     });
 }
 
-VSNode *BlockNode::create(BlockSettings settings, std::shared_ptr<Callback> callback, VSNode *source, VSNode *spans,
-                          VSCore *core, const VSAPI *vsapi) {
-    Shared node(new BlockNode(std::move(settings), std::move(callback), source, spans, core, vsapi));
+VSNode *BlockNode::create(BlockSettings settings, Callback callback, VSNode *source, VSNode *spans, VSCore *core,
+                          const VSAPI *vsapi) {
+    Shared node(new BlockNode(std::move(settings), callback, source, spans, core, vsapi));
     registry::add(node);
     const BlockSettings &s = node->settings_;
 

@@ -73,15 +73,15 @@ struct BlockSettings {
 // The Python side of a node: run(block, first, inputs, outputs, number, handle) -> None | error text; cancel(number),
 // while that run is going on or later; close().
 struct Callback {
-    PyRef run, cancel, close;
+    PyRef run = nullptr, cancel = nullptr, close = nullptr;  // owned
 };
 
 class BlockNode : public std::enable_shared_from_this<BlockNode> {
   public:
     // Takes over `source`, `spans`, whose frames tell of those of `source` (null: blocks lie on the grid), and the
-    // callback. Returns the filter, or nullptr.
-    static VSNode *create(BlockSettings settings, std::shared_ptr<Callback> callback, VSNode *source, VSNode *spans,
-                          VSCore *core, const VSAPI *vsapi);
+    // callback's references. Returns the filter, or nullptr.
+    static VSNode *create(BlockSettings settings, Callback callback, VSNode *source, VSNode *spans, VSCore *core,
+                          const VSAPI *vsapi);
 
     ~BlockNode();
     void stop(const char *reason);  // waiting requests fail, blocks are dropped, threads end
@@ -113,7 +113,7 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
         int ticket = -1;  // the one that it waits for
     };
 
-    BlockNode(BlockSettings settings, std::shared_ptr<Callback> callback, VSNode *source, VSNode *spans, VSCore *core,
+    BlockNode(BlockSettings settings, Callback callback, VSNode *source, VSNode *spans, VSCore *core,
               const VSAPI *vsapi);
 
     static const VSFrame *VS_CC main_get_frame(int n, int reason, void *instance, void **frame_data,
@@ -157,12 +157,10 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
     void start_prefetch(int n, std::unique_lock<std::mutex> &lock);
     std::string compute(Block &block, int64_t number, const PythonApi &py, void *&thread_state);
     std::vector<VSFrame *> make_outputs(Block &block) const;
-    std::string run_callback(const Block &block, int64_t number, const std::vector<VSFrame *> &outputs,
-                             const PythonApi &py) const;
     PyRef frame_tuple(const PythonApi &py, const VSFrame *frame, int n, bool writable, bool with_planes) const;
 
     const BlockSettings settings_;
-    std::shared_ptr<Callback> callback_;  // never shared but with the janitor, which lets it go
+    Callback callback_;
     const VSAPI *const vsapi_;
     VSCore *const core_;
     VSNode *const source_, *const spans_;         // owned by the fetch filter
@@ -194,7 +192,7 @@ class BlockNode : public std::enable_shared_from_this<BlockNode> {
 // threads have ended. False when some were still computing after `seconds`.
 bool stop_nodes(int64_t group, double seconds, const char *reason);
 
-// The functions that vsanimup.bridge gets from here; see its native.py. Needs the GIL.
+// The functions that vsanimup.bridge gets from here; see its native.py. Needs the GIL. New reference.
 PyRef native_functions(const PythonApi &py);
 
 // Frame properties and frame references are reached without a core.

@@ -165,7 +165,11 @@ void BlockNode::abandon(const BlockPtr &block) {
             if (!gil.api)
                 return;
             const PythonApi &py = *gil.api;
-            call(py, self->callback_->cancel, PyRef(py, py.Py_BuildValue("(L)", static_cast<long long>(number))));
+            PyRef arguments = py.Py_BuildValue("(L)", static_cast<long long>(number));
+            PyRef result = py.PyObject_CallObject(self->callback_.cancel, arguments);
+            for (PyRef ref : {arguments, result})
+                if (ref)
+                    py.Py_DecRef(ref);
             py.PyErr_Clear();
         });
     }
@@ -200,47 +204,41 @@ std::string BlockNode::compute(Block &block, int64_t number, const PythonApi &py
     const std::vector<VSFrame *> outputs = make_outputs(block);
 
     py.PyEval_RestoreThread(thread_state);
-    std::string error = run_callback(block, number, outputs, py);
+    PyRef in = py.PyTuple_New(static_cast<ptrdiff_t>(block.inputs.size()));
+    for (size_t i = 0; i < block.inputs.size(); i++)
+        py.PyTuple_SetItem(in, static_cast<ptrdiff_t>(i),
+                           frame_tuple(py, block.inputs[i].get(), block.from + static_cast<int>(i), false, true));
+    PyRef out = py.PyTuple_New(static_cast<ptrdiff_t>(outputs.size()));
+    for (size_t i = 0; i < outputs.size(); i++)
+        py.PyTuple_SetItem(out, static_cast<ptrdiff_t>(i),
+                           frame_tuple(py, outputs[i], block.first + static_cast<int>(i), true, i == 0 || !spans_));
+    PyRef arguments = py.Py_BuildValue("iiNNLK", block.first / settings_.block, block.first, in, out,
+                                       static_cast<long long>(number), reinterpret_cast<unsigned long long>(&block.unwanted));
+    PyRef result = arguments ? py.PyObject_CallObject(callback_.run, arguments) : nullptr;
+    // run() reports errors as text; it raises only when not even that was possible
+    std::string error = result ? utf8(py, result) : settings_.function + ": internal error: " + take_python_error(py);
+    for (PyRef ref : {arguments, result})
+        if (ref)
+            py.Py_DecRef(ref);
     thread_state = py.PyEval_SaveThread();
     block.inputs.clear();
     return error;
-}
-
-// With the GIL: an error's text, or nothing.
-std::string BlockNode::run_callback(const Block &block, int64_t number, const std::vector<VSFrame *> &outputs,
-                                    const PythonApi &py) const {
-    PyRef in(py, py.PyTuple_New(static_cast<ptrdiff_t>(block.inputs.size())));
-    for (size_t i = 0; i < block.inputs.size(); i++) {
-        PyRef frame = frame_tuple(py, block.inputs[i].get(), block.from + static_cast<int>(i), false, true);
-        py.PyTuple_SetItem(in.get(), static_cast<ptrdiff_t>(i), frame.release());
-    }
-    PyRef out(py, py.PyTuple_New(static_cast<ptrdiff_t>(outputs.size())));
-    for (size_t i = 0; i < outputs.size(); i++) {
-        PyRef frame = frame_tuple(py, outputs[i], block.first + static_cast<int>(i), true, i == 0 || !spans_);
-        py.PyTuple_SetItem(out.get(), static_cast<ptrdiff_t>(i), frame.release());
-    }
-    const PyRef arguments(py, py.Py_BuildValue("iiNNLK", block.first / settings_.block, block.first, in.release(),
-                                               out.release(), static_cast<long long>(number),
-                                               reinterpret_cast<unsigned long long>(&block.unwanted)));
-    const PyRef result = call(py, callback_->run, arguments);
-    // run() reports errors as text; it raises only when not even that was possible
-    return result ? utf8(py, result) : settings_.function + ": internal error: " + take_python_error(py);
 }
 
 // (n, handle, ((memory, height, width in samples, bytes a row), …)); no planes where the frame has another's
 PyRef BlockNode::frame_tuple(const PythonApi &py, const VSFrame *frame, int n, bool writable, bool with_planes) const {
     const VSVideoFormat *format = vsapi_->getVideoFrameFormat(frame);
     const int count = with_planes ? format->numPlanes : 0;
-    PyRef planes(py, py.PyTuple_New(count));
+    PyRef planes = py.PyTuple_New(count);
     for (int p = 0; p < count; p++) {
         const ptrdiff_t stride = vsapi_->getStride(frame, p);
         const int height = vsapi_->getFrameHeight(frame, p), width = vsapi_->getFrameWidth(frame, p);
         // planes are made writable where they are made, and must not be copied now
         const uint8_t *data = vsapi_->getReadPtr(frame, p);
         char *memory = const_cast<char *>(reinterpret_cast<const char *>(data));
-        PyRef view(py, py.PyMemoryView_FromMemory(memory, stride * height, writable ? buffer_write : buffer_read));
-        py.PyTuple_SetItem(planes.get(), p,
-                           py.Py_BuildValue("NiiL", view.release(), height, width, static_cast<long long>(stride)));
+        PyRef view = py.PyMemoryView_FromMemory(memory, stride * height, writable ? buffer_write : buffer_read);
+        py.PyTuple_SetItem(planes, p,
+                           py.Py_BuildValue("NiiL", view, height, width, static_cast<long long>(stride)));
     }
-    return {py, py.Py_BuildValue("iKN", n, reinterpret_cast<unsigned long long>(frame), planes.release())};
+    return py.Py_BuildValue("iKN", n, reinterpret_cast<unsigned long long>(frame), planes);
 }

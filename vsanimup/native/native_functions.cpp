@@ -16,12 +16,12 @@ const PythonApi *g_py = nullptr;  // set before any of the functions can be reac
 
 const VSFrame *frame_of(unsigned long long handle) { return reinterpret_cast<const VSFrame *>(handle); }
 
-PyPointer none() { return g_py->Py_BuildValue(""); }
+PyRef none() { return g_py->Py_BuildValue(""); }
 
-PyPointer text(const char *data, ptrdiff_t size) { return g_py->PyUnicode_DecodeUTF8(data, size, "surrogateescape"); }
+PyRef text(const char *data, ptrdiff_t size) { return g_py->PyUnicode_DecodeUTF8(data, size, "surrogateescape"); }
 
 // frame_prop(handle, name) -> int | float | str | None, the first value
-PyPointer frame_prop(PyPointer, PyPointer args) {
+PyRef frame_prop(PyRef, PyRef args) {
     unsigned long long handle;
     const char *name;
     if (!g_py->PyArg_ParseTuple(args, "Ks", &handle, &name))
@@ -45,7 +45,7 @@ VSMap *writable_props(unsigned long long handle) {
 }
 
 // frame_set_int(handle, name, value), …_float, …_text: True when set
-PyPointer frame_set_int(PyPointer, PyPointer args) {
+PyRef frame_set_int(PyRef, PyRef args) {
     unsigned long long handle;
     const char *name;
     long long value;
@@ -54,7 +54,7 @@ PyPointer frame_set_int(PyPointer, PyPointer args) {
     return g_py->Py_BuildValue("i", !g_vsapi->mapSetInt(writable_props(handle), name, value, maReplace));
 }
 
-PyPointer frame_set_float(PyPointer, PyPointer args) {
+PyRef frame_set_float(PyRef, PyRef args) {
     unsigned long long handle;
     const char *name;
     double value;
@@ -63,7 +63,7 @@ PyPointer frame_set_float(PyPointer, PyPointer args) {
     return g_py->Py_BuildValue("i", !g_vsapi->mapSetFloat(writable_props(handle), name, value, maReplace));
 }
 
-PyPointer frame_set_text(PyPointer, PyPointer args) {
+PyRef frame_set_text(PyRef, PyRef args) {
     unsigned long long handle;
     const char *name, *value;
     if (!g_py->PyArg_ParseTuple(args, "Kss", &handle, &name, &value))
@@ -73,7 +73,7 @@ PyPointer frame_set_text(PyPointer, PyPointer args) {
 }
 
 // frame_keep(handle): never frees the frame's memory
-PyPointer frame_keep(PyPointer, PyPointer args) {
+PyRef frame_keep(PyRef, PyRef args) {
     unsigned long long handle;
     if (!g_py->PyArg_ParseTuple(args, "K", &handle))
         return nullptr;
@@ -82,7 +82,7 @@ PyPointer frame_keep(PyPointer, PyPointer args) {
 }
 
 // block_unwanted(handle) -> bool: nobody wants the block that is being computed
-PyPointer block_unwanted(PyPointer, PyPointer args) {
+PyRef block_unwanted(PyRef, PyRef args) {
     unsigned long long handle;
     if (!g_py->PyArg_ParseTuple(args, "K", &handle))
         return nullptr;
@@ -90,7 +90,7 @@ PyPointer block_unwanted(PyPointer, PyPointer args) {
 }
 
 // stop_nodes(group, seconds) -> bool; group < 0: all, and no thread enters Python afterwards
-PyPointer stop(PyPointer, PyPointer args) {
+PyRef stop(PyRef, PyRef args) {
     long long group;
     double seconds;
     if (!g_py->PyArg_ParseTuple(args, "Ld", &group, &seconds))
@@ -104,13 +104,13 @@ PyPointer stop(PyPointer, PyPointer args) {
 }
 
 // node_counts() -> (nodes, threads)
-PyPointer node_counts(PyPointer, PyPointer) {
+PyRef node_counts(PyRef, PyRef) {
     const BlockNode::Counts counts = BlockNode::counts();
     return g_py->Py_BuildValue("ii", counts.nodes, counts.threads);
 }
 
 // even_out(address, rows, columns, stride, threshold, radius): changes the plane of floats at the address, without the GIL
-PyPointer even_out(PyPointer, PyPointer args) {
+PyRef even_out(PyRef, PyRef args) {
     unsigned long long address;
     long long rows, columns, stride;
     double threshold;
@@ -136,7 +136,7 @@ Passage passage_at(const long long *table) {
 }
 
 // enlarge(table of two planes, left); this and all below without the GIL
-PyPointer enlarge(PyPointer, PyPointer args) {
+PyRef enlarge(PyRef, PyRef args) {
     unsigned long long table;
     int left;
     if (!g_py->PyArg_ParseTuple(args, "Ki", &table, &left))
@@ -149,7 +149,7 @@ PyPointer enlarge(PyPointer, PyPointer args) {
 }
 
 // measure_cells(table of passages, their count, measures)
-PyPointer measure_cells(PyPointer, PyPointer args) {
+PyRef measure_cells(PyRef, PyRef args) {
     unsigned long long table, measures;
     int count;
     if (!g_py->PyArg_ParseTuple(args, "KiK", &table, &count, &measures))
@@ -164,7 +164,7 @@ PyPointer measure_cells(PyPointer, PyPointer args) {
 }
 
 // predict_shares(measures, rows, columns, weights, hidden, hidden, shares)
-PyPointer predict_shares(PyPointer, PyPointer args) {
+PyRef predict_shares(PyRef, PyRef args) {
     unsigned long long measures, weights, shares;
     long long rows, columns;
     int first, second;
@@ -178,7 +178,7 @@ PyPointer predict_shares(PyPointer, PyPointer args) {
 }
 
 // blend_shares(table of a passage, change, evening, rows, columns, cell)
-PyPointer blend_shares(PyPointer, PyPointer args) {
+PyRef blend_shares(PyRef, PyRef args) {
     unsigned long long table, change, evening;
     long long rows, columns, cell;
     if (!g_py->PyArg_ParseTuple(args, "KKKLLL", &table, &change, &evening, &rows, &columns, &cell))
@@ -208,8 +208,8 @@ PyMethodTable methods[] = {
 PyRef native_functions(const PythonApi &py) {
     g_py = &py;
     const ptrdiff_t count = sizeof methods / sizeof methods[0];
-    PyRef result(py, py.PyTuple_New(count));
+    PyRef result = py.PyTuple_New(count);
     for (ptrdiff_t i = 0; i < count; i++)
-        py.PyTuple_SetItem(result.get(), i, py.PyCFunction_NewEx(&methods[i], nullptr, nullptr));
+        py.PyTuple_SetItem(result, i, py.PyCFunction_NewEx(&methods[i], nullptr, nullptr));
     return result;
 }

@@ -43,33 +43,44 @@ struct CallScope {
 
 // sys.executable, for messages
 std::string executable(const PythonApi &py) {
-    const std::string result = utf8(py, attribute(py, imported(py, "sys"), "executable"));
+    PyRef sys = py.PyImport_ImportModule("sys");
+    PyRef path = sys ? py.PyObject_GetAttrString(sys, "executable") : nullptr;
+    std::string result = path ? utf8(py, path) : std::string();
     py.PyErr_Clear();
+    for (PyRef ref : {sys, path})
+        if (ref)
+            py.Py_DecRef(ref);
     return result.empty() ? "this process's Python" : result;
 }
 
-// An attribute of vsanimup.bridge or vsanimup.plugin; the bridge is given the native functions first. None
-// and `error` set when the package cannot be imported. Needs the GIL.
+// An attribute of vsanimup.bridge or vsanimup.plugin; the bridge is given the native functions first. Null
+// and `error` set when the package cannot be imported. New reference; needs the GIL.
 PyRef own_attribute(const PythonApi &py, const char *module, const char *name, std::string &error) {
-    auto unimportable = [&](const std::string &said) {  // taken before: executable() clears what is pending
-        return "cannot import vsanimup into " + executable(py) + ": " + said;
-    };
-    const PyRef bridge = imported(py, "vsanimup.bridge");
+    PyRef bridge = py.PyImport_ImportModule("vsanimup.bridge");
     if (!bridge) {
-        error = unimportable(take_python_error(py));
-        return {};
+        error = "cannot import vsanimup into " + executable(py) + ": " + take_python_error(py);
+        return nullptr;
     }
     static bool attached = false;  // guarded by the GIL
-    if (!attached)
-        attached = bool(call(py, attribute(py, bridge, "attach"), native_functions(py)));
-    const PyRef holder = attached ? imported(py, module) : PyRef();
-    PyRef found = attribute(py, holder, name);
-    if (!found) {
-        const std::string said = take_python_error(py);
-        error = attached && !holder ? unimportable(said)
-                                    : "vsanimup and its plugin do not fit each other, install it anew: " + said;
+    if (!attached) {
+        PyRef attach = py.PyObject_GetAttrString(bridge, "attach");
+        PyRef functions = native_functions(py);
+        PyRef result = attach ? py.PyObject_CallObject(attach, functions) : nullptr;
+        attached = result != nullptr;
+        for (PyRef ref : {attach, functions, result})
+            if (ref)
+                py.Py_DecRef(ref);
     }
-    return found;
+    py.Py_DecRef(bridge);
+    PyRef holder = attached ? py.PyImport_ImportModule(module) : nullptr;
+    PyRef attribute = holder ? py.PyObject_GetAttrString(holder, name) : nullptr;
+    if (!attribute)
+        error = (attached && !holder ? "cannot import vsanimup into " + executable(py) + ": "
+                                     : "vsanimup and its plugin do not fit each other, install it anew: ") +
+                take_python_error(py);
+    if (holder)
+        py.Py_DecRef(holder);
+    return attribute;
 }
 
 void VS_CC call_python(const VSMap *in, VSMap *out, void *data, VSCore *core, const VSAPI *vsapi) {
@@ -86,13 +97,17 @@ void VS_CC call_python(const VSMap *in, VSMap *out, void *data, VSCore *core, co
                                     "vspipe, vsedit, vsview)");
         } else {
             const PythonApi &py = *gil.api;
-            const PyRef invoke = own_attribute(py, "vsanimup.plugin", "invoke", error);
+            PyRef invoke = own_attribute(py, "vsanimup.plugin", "invoke", error);
             if (!invoke) {
                 error = prefix + error;
             } else {
                 CallScope scope(in, out, core);
-                const PyRef result = call(py, invoke, PyRef(py, py.Py_BuildValue("(s)", function->name)));
+                PyRef arguments = py.Py_BuildValue("(s)", function->name);
+                PyRef result = py.PyObject_CallObject(invoke, arguments);
                 error = result ? utf8(py, result) : prefix + "internal error: " + take_python_error(py);
+                for (PyRef ref : {invoke, arguments, result})
+                    if (ref)
+                        py.Py_DecRef(ref);
             }
         }
     }
@@ -128,28 +143,30 @@ void VS_CC internal_result(const VSMap *in, VSMap *out, void *, VSCore *core, co
 }
 
 // The callback is not passed but fetched from the bridge by its key, so that no argument can be an
-// address. Null and `error` set where there is none.
-std::shared_ptr<Callback> take_callback(int64_t key, std::string &error) {
+// address.
+bool take_callback(int64_t key, Callback &callback, std::string &error) {
     Gil gil;
     if (!gil.api) {
         error = "the Python interpreter is shutting down";
-        return nullptr;
+        return false;
     }
     const PythonApi &py = *gil.api;
-    const PyRef take = own_attribute(py, "vsanimup.bridge", "take_callback", error);
+    PyRef take = own_attribute(py, "vsanimup.bridge", "take_callback", error);
     if (!take)
-        return nullptr;
-    const PyRef three = call(py, take, PyRef(py, py.Py_BuildValue("(L)", static_cast<long long>(key))));
-    if (!three) {
+        return false;
+    PyRef arguments = py.Py_BuildValue("(L)", static_cast<long long>(key));
+    PyRef three = py.PyObject_CallObject(take, arguments);
+    if (three) {
+        callback = {py.PyTuple_GetItem(three, 0), py.PyTuple_GetItem(three, 1), py.PyTuple_GetItem(three, 2)};
+        for (PyRef ref : {callback.run, callback.cancel, callback.close})
+            py.Py_IncRef(ref);
+    } else {
         error = take_python_error(py);
-        return nullptr;
     }
-    auto item = [&](ptrdiff_t place) {
-        PyPointer borrowed = py.PyTuple_GetItem(three.get(), place);
-        py.Py_IncRef(borrowed);
-        return PyRef(py, borrowed);
-    };
-    return std::make_shared<Callback>(Callback{item(0), item(1), item(2)});
+    for (PyRef ref : {take, arguments, three})
+        if (ref)
+            py.Py_DecRef(ref);
+    return three != nullptr;
 }
 
 const char internal_block_arguments[] =
@@ -193,13 +210,11 @@ void VS_CC internal_block(const VSMap *in, VSMap *out, void *, VSCore *core, con
     if (error.empty() && (vi.width < 1 || vi.height < 1 || vi.width % (1 << vi.format.subSamplingW) || vi.height % (1 << vi.format.subSamplingH)))
         error = "size " + std::to_string(vi.width) + "x" + std::to_string(vi.height) + " does not fit the format's subsampling";
 
-    std::shared_ptr<Callback> callback;
+    Callback callback;
     VSNode *node = nullptr;
     const std::string function = settings.function;
-    if (error.empty())
-        callback = take_callback(vsapi->mapGetInt(in, "callback", 0, nullptr), error);
-    if (callback) {
-        node = BlockNode::create(std::move(settings), std::move(callback), clip, spans, core, vsapi);
+    if (error.empty() && take_callback(vsapi->mapGetInt(in, "callback", 0, nullptr), callback, error)) {
+        node = BlockNode::create(std::move(settings), callback, clip, spans, core, vsapi);
         clip = spans = nullptr;
         if (!node)
             error = "VapourSynth could not create the filter";

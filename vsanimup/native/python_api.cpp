@@ -92,19 +92,9 @@ const PythonApi *python_api() {
     return found && py.Py_IsInitialized() ? &py : nullptr;
 }
 
-PyRef imported(const PythonApi &py, const char *module) { return {py, py.PyImport_ImportModule(module)}; }
-
-PyRef attribute(const PythonApi &py, const PyRef &holder, const char *name) {
-    return {py, holder ? py.PyObject_GetAttrString(holder.get(), name) : nullptr};
-}
-
-PyRef call(const PythonApi &py, const PyRef &callable, const PyRef &arguments) {
-    return {py, callable && arguments ? py.PyObject_CallObject(callable.get(), arguments.get()) : nullptr};
-}
-
-std::string utf8(const PythonApi &py, const PyRef &text) {
+std::string utf8(const PythonApi &py, PyRef text) {
     ptrdiff_t size = 0;
-    const char *data = text ? py.PyUnicode_AsUTF8AndSize(text.get(), &size) : nullptr;
+    const char *data = text ? py.PyUnicode_AsUTF8AndSize(text, &size) : nullptr;
     if (!data) {
         py.PyErr_Clear();
         return {};
@@ -113,16 +103,26 @@ std::string utf8(const PythonApi &py, const PyRef &text) {
 }
 
 std::string take_python_error(const PythonApi &py) {
-    PyPointer fetched[3] = {};
-    py.PyErr_Fetch(&fetched[0], &fetched[1], &fetched[2]);
-    py.PyErr_NormalizeException(&fetched[0], &fetched[1], &fetched[2]);
-    const PyRef type(py, fetched[0]), value(py, fetched[1]), trace(py, fetched[2]);
+    PyRef type = nullptr, value = nullptr, trace = nullptr;
+    py.PyErr_Fetch(&type, &value, &trace);
+    py.PyErr_NormalizeException(&type, &value, &trace);
     std::string result;
-    if (type)
-        result = utf8(py, attribute(py, type, "__name__"));
-    if (value)
-        result += ": " + utf8(py, PyRef(py, py.PyObject_Str(value.get())));
+    if (type) {
+        PyRef name = py.PyObject_GetAttrString(type, "__name__");
+        result = utf8(py, name);
+        if (name)
+            py.Py_DecRef(name);
+    }
+    if (value) {
+        PyRef text = py.PyObject_Str(value);
+        result += ": " + utf8(py, text);
+        if (text)
+            py.Py_DecRef(text);
+    }
     py.PyErr_Clear();
+    for (PyRef ref : {type, value, trace})
+        if (ref)
+            py.Py_DecRef(ref);
     return result;
 }
 

@@ -4,13 +4,12 @@
 
 #include <cstddef>
 #include <string>
-#include <utility>
 
 struct PyObjectOpaque;
-using PyPointer = PyObjectOpaque *;  // a PyObject* as the interpreter takes and gives it; what is owned is in a PyRef
+using PyRef = PyObjectOpaque *;  // a PyObject*, owned or borrowed as the comment beside it says
 
 extern "C" {
-typedef PyPointer (*PyMethod)(PyPointer self, PyPointer args);
+typedef PyRef (*PyMethod)(PyRef self, PyRef args);
 }
 
 // The layout of PyMethodDef is part of the stable ABI.
@@ -27,64 +26,34 @@ struct PythonApi {
     void (*PyGILState_Release)(int);
     void *(*PyEval_SaveThread)();
     void (*PyEval_RestoreThread)(void *);
-    PyPointer (*PyImport_ImportModule)(const char *);
-    PyPointer (*PyObject_GetAttrString)(PyPointer, const char *);
-    PyPointer (*PyObject_CallObject)(PyPointer, PyPointer);
-    PyPointer (*PyObject_Str)(PyPointer);
-    PyPointer (*PyTuple_New)(ptrdiff_t);
-    int (*PyTuple_SetItem)(PyPointer, ptrdiff_t, PyPointer);
-    PyPointer (*PyTuple_GetItem)(PyPointer, ptrdiff_t);
-    PyPointer (*PyMemoryView_FromMemory)(char *, ptrdiff_t, int);
-    PyPointer (*PyUnicode_DecodeUTF8)(const char *, ptrdiff_t, const char *);
-    const char *(*PyUnicode_AsUTF8AndSize)(PyPointer, ptrdiff_t *);
-    PyPointer (*PyCFunction_NewEx)(PyMethodTable *, PyPointer, PyPointer);
-    PyPointer (*Py_BuildValue)(const char *, ...);
-    int (*PyArg_ParseTuple)(PyPointer, const char *, ...);
-    void (*PyErr_Fetch)(PyPointer *, PyPointer *, PyPointer *);
-    void (*PyErr_NormalizeException)(PyPointer *, PyPointer *, PyPointer *);
+    PyRef (*PyImport_ImportModule)(const char *);
+    PyRef (*PyObject_GetAttrString)(PyRef, const char *);
+    PyRef (*PyObject_CallObject)(PyRef, PyRef);
+    PyRef (*PyObject_Str)(PyRef);
+    PyRef (*PyTuple_New)(ptrdiff_t);
+    int (*PyTuple_SetItem)(PyRef, ptrdiff_t, PyRef);
+    PyRef (*PyTuple_GetItem)(PyRef, ptrdiff_t);
+    PyRef (*PyMemoryView_FromMemory)(char *, ptrdiff_t, int);
+    PyRef (*PyUnicode_DecodeUTF8)(const char *, ptrdiff_t, const char *);
+    const char *(*PyUnicode_AsUTF8AndSize)(PyRef, ptrdiff_t *);
+    PyRef (*PyCFunction_NewEx)(PyMethodTable *, PyRef, PyRef);
+    PyRef (*Py_BuildValue)(const char *, ...);
+    int (*PyArg_ParseTuple)(PyRef, const char *, ...);
+    void (*PyErr_Fetch)(PyRef *, PyRef *, PyRef *);
+    void (*PyErr_NormalizeException)(PyRef *, PyRef *, PyRef *);
     void (*PyErr_Clear)();
-    void (*Py_IncRef)(PyPointer);
-    void (*Py_DecRef)(PyPointer);
+    void (*Py_IncRef)(PyRef);
+    void (*Py_DecRef)(PyRef);
 };
 
 // The interpreter of this process, or nullptr where there is none (yet).
 const PythonApi *python_api();
 
-// Owns a reference and gives it back when it goes, which must be with the GIL held; or none, after a failed call.
-class PyRef {
-  public:
-    PyRef() = default;
-    PyRef(const PythonApi &py, PyPointer owned) : py_(&py), pointer_(owned) {}
-    PyRef(PyRef &&other) noexcept : py_(other.py_), pointer_(other.release()) {}
-    PyRef &operator=(PyRef &&other) noexcept {
-        std::swap(py_, other.py_);
-        std::swap(pointer_, other.pointer_);
-        return *this;
-    }
-    ~PyRef() {
-        if (pointer_)
-            py_->Py_DecRef(pointer_);
-    }
-    explicit operator bool() const { return pointer_ != nullptr; }
-    PyPointer get() const { return pointer_; }
-    // To one who takes the reference over, as PyTuple_SetItem does and the N of Py_BuildValue; or never to be given back.
-    PyPointer release() { return std::exchange(pointer_, nullptr); }
-
-  private:
-    const PythonApi *py_ = nullptr;
-    PyPointer pointer_ = nullptr;
-};
-
-// The steps that most calls are made of; each is none where it or what it is given failed. Need the GIL.
-PyRef imported(const PythonApi &py, const char *module);
-PyRef attribute(const PythonApi &py, const PyRef &holder, const char *name);
-PyRef call(const PythonApi &py, const PyRef &callable, const PyRef &arguments);
-
 // Takes and clears the pending Python exception; "Type: text". Needs the GIL.
 std::string take_python_error(const PythonApi &py);
 
 // A Python str as UTF-8; empty when it is none. Needs the GIL.
-std::string utf8(const PythonApi &py, const PyRef &text);
+std::string utf8(const PythonApi &py, PyRef text);
 
 // Counts the threads that hold or may take the GIL, so that the interpreter can be left in peace
 // before it is finalised: a thread that asks for the GIL afterwards is killed or hangs for ever.
