@@ -132,59 +132,25 @@ def make_film(folder: Path, frames: int = FRAMES, pictures: Sequence[str] | None
     return folder / "film.mkv"
 
 
-def probe(path: Path) -> dict[str, Any]:
-    """All that ffprobe says of a file's container, streams and chapters."""
-    done = subprocess.run(
-        ["ffprobe", "-v", "error", "-of", "json", "-show_format", "-show_streams", "-show_chapters", str(path)],
-        capture_output=True,
-        check=True,
-    )
+def probe(path: Path, *asked: str) -> dict[str, Any]:
+    """What ffprobe says of a file: what is asked for, else all of its container, streams and chapters."""
+    asked = asked or ("-show_format", "-show_streams", "-show_chapters")
+    done = subprocess.run(["ffprobe", "-v", "error", "-of", "json", *asked, str(path)], capture_output=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
 def shown(path: Path) -> list[float]:
     """When frames are shown, in seconds, as ffprobe reads it."""
-    done = subprocess.run(
-        [
-            "ffprobe",
-            "-v",
-            "error",
-            "-of",
-            "json",
-            "-select_streams",
-            "v:0",
-            "-show_entries",
-            "packet=pts_time",
-            str(path),
-        ],
-        capture_output=True,
-        check=True,
-    )
-    return sorted(float(packet["pts_time"]) for packet in json.loads(done.stdout)["packets"])
+    found = probe(path, "-select_streams", "v:0", "-show_entries", "packet=pts_time")
+    return sorted(float(packet["pts_time"]) for packet in found["packets"])
 
 
 def packets(path: Path, stream: int) -> list[tuple[str, str]]:
     """Time and content of a stream's packets, as ffprobe reads them."""
-    done = subprocess.run(
-        [
-            "ffprobe",
-            "-v",
-            "error",
-            "-of",
-            "json",
-            "-select_streams",
-            str(stream),
-            "-show_data_hash",
-            "md5",
-            "-show_entries",
-            "packet=pts_time,data_hash",
-            str(path),
-        ],
-        capture_output=True,
-        check=True,
-    )
-    return [(packet["pts_time"], packet["data_hash"]) for packet in json.loads(done.stdout)["packets"]]
+    entries = ("-show_data_hash", "md5", "-show_entries", "packet=pts_time,data_hash")
+    found = probe(path, "-select_streams", str(stream), *entries)
+    return [(packet["pts_time"], packet["data_hash"]) for packet in found["packets"]]
 
 
 def video_hash(path: Path) -> str:

@@ -187,9 +187,9 @@ def test_interlaced_frames_are_refused(tmp_path, channels, scale, format, height
 SECTION = {"file": "net.onnx", "input": "x", "output": "y", "channels": 3, "tile": 32, "overlap": 8, "batch": 2}
 
 
-def folder_of(path, section, **more):
-    """A model folder around a network of 32x32."""
-    manifest = {
+def image_manifest(**more):
+    """The manifest of a model folder, without the files."""
+    return {
         "name": "net",
         "kind": "image",
         "scale": 1,
@@ -201,11 +201,13 @@ def folder_of(path, section, **more):
         "licence": "MIT",
         "source": "made up",
         "parameters": 1,
-        "image": section,
-        **more,
-    }
+    } | more
+
+
+def folder_of(path, section, **more):
+    """A model folder around a network of 32x32."""
     data = network(path.parent / "net.onnx", sides=(32, 32), batch="batch").read_bytes()
-    write_model(path, {"net.onnx": data}, manifest)
+    write_model(path, {"net.onnx": data}, image_manifest(image=section, **more))
     return path
 
 

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from export.folder import write_model
 from tests.helpers.clips import core, moving
 from tests.helpers.frames import digest, digests, planes_of
-from tests.networks.test_image_files import SECTION, clip_of, run
+from tests.networks.test_image_files import SECTION, clip_of, image_manifest, run
 
 
 def network(path, frames, *, scale=1, sides=("h", "w"), batch=1, out=3, channels=None):
@@ -125,20 +125,8 @@ def test_what_is_no_window_is_refused(tmp_path, kind, said):
 
 def test_folders_may_say_so_too(tmp_path):
     data = network(tmp_path / "net.onnx", 3, sides=(32, 32), batch="n").read_bytes()
-    manifest = {
-        "name": "net",
-        "kind": "image",
-        "scale": 1,
-        "radius": 1,
-        "align": 2,
-        "value_range": "rgb",
-        "tasks": [],
-        "bytes_per_pixel": 100,
-        "licence": "MIT",
-        "source": "made up",
-        "parameters": 1,
-    }
-    write_model(tmp_path / "model", {"net.onnx": data}, manifest | {"image": SECTION | {"frames": 3}})
+    manifest = image_manifest(radius=1, image=SECTION | {"frames": 3})
+    write_model(tmp_path / "model", {"net.onnx": data}, manifest)
     alone = run(clip_of(), tmp_path / "net.onnx", overlap=8)
     assert digests(run(clip_of(), tmp_path / "model")) == digests(alone)
     for frames, channels in ((2, 3), (0, 3), (True, 3), ("3", 3), (33, 3), (3, 1)):
