@@ -2,6 +2,7 @@
 
 import random
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from vsanimup.video.duplicates import CELL, run_of, same_drawing
 HEIGHT, WIDTH = 96, 144
 
 
-def picture(seed=0, shift=0.0, height=HEIGHT, width=WIDTH):
+def picture(seed: int = 0, shift: float = 0.0, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     """Ink on flat colours, in levels, moved ``shift`` samples to the right."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     x = x - np.float32(shift)
@@ -32,7 +33,7 @@ def picture(seed=0, shift=0.0, height=HEIGHT, width=WIDTH):
     return result
 
 
-def noisy(plane, seed, sigma):
+def noisy(plane: np.ndarray, seed: int, sigma: int) -> np.ndarray:
     return np.round(plane + np.random.default_rng(seed).normal(0, sigma, plane.shape)).astype(np.float32)
 
 
@@ -41,7 +42,7 @@ def noisy(plane, seed, sigma):
 
 @pytest.mark.parametrize("sigma", [0, 1, 3, 6])
 @pytest.mark.parametrize("size", [(96, 144), (90, 150), (17, 33), (16, 16), (180, 320)])
-def test_copies_under_noise_are_one_drawing(sigma, size):
+def test_copies_under_noise_are_one_drawing(sigma: int, size: tuple[int, int]) -> None:
     for seed in range(4):
         plane = picture(seed, 0, *size)
         assert same_drawing([noisy(plane, seed, sigma)], [noisy(plane, seed + 100, sigma)])
@@ -49,7 +50,7 @@ def test_copies_under_noise_are_one_drawing(sigma, size):
 
 @pytest.mark.parametrize("sigma", [0, 1, 3])
 @pytest.mark.parametrize("step", [0.25, 0.5, 1, 3])
-def test_pans_are_not(sigma, step):
+def test_pans_are_not(sigma: int, step: float) -> None:
     for seed in range(4):
         before, after = noisy(picture(seed), seed, sigma), noisy(picture(seed, step), seed + 100, sigma)
         assert not same_drawing([before], [after])
@@ -60,7 +61,7 @@ def test_pans_are_not(sigma, step):
 @pytest.mark.parametrize("sigma", [0, 1, 3])
 @given(top=st.integers(0, HEIGHT - 4), left=st.integers(0, WIDTH - 10))
 @settings(max_examples=25)
-def test_a_mouth_that_opens_is_a_new_drawing(sigma, top, left):
+def test_a_mouth_that_opens_is_a_new_drawing(sigma: int, top: int, left: int) -> None:
     closed = picture(1)
     opened = closed.copy()
     mouth = opened[top : top + 4, left : left + 10]
@@ -68,14 +69,14 @@ def test_a_mouth_that_opens_is_a_new_drawing(sigma, top, left):
     assert not same_drawing([noisy(closed, 0, sigma)], [noisy(opened, 1, sigma)])
 
 
-def test_a_line_that_moves_by_one_sample_is_a_new_drawing():
+def test_a_line_that_moves_by_one_sample_is_a_new_drawing() -> None:
     one, other = picture(2), picture(2)
     one[40, 30:50], other[41, 30:50] = 20, 20
     assert not same_drawing([noisy(one, 0, 3)], [noisy(other, 1, 3)])
 
 
 @pytest.mark.parametrize("sigma", [0, 1, 3])
-def test_fades_are_not_one_drawing(sigma):
+def test_fades_are_not_one_drawing(sigma: int) -> None:
     plane = picture(3, height=180, width=320)
     assert not same_drawing([noisy(plane, 0, sigma)], [noisy(plane + 1, 1, sigma)])
     part = plane.copy()
@@ -83,7 +84,7 @@ def test_fades_are_not_one_drawing(sigma):
     assert not same_drawing([noisy(plane, 0, sigma)], [noisy(part, 1, sigma)])
 
 
-def test_colour_counts():
+def test_colour_counts() -> None:
     luma, chroma = picture(4), np.full((HEIGHT // 2, WIDTH // 2), 128, np.float32)
     other = chroma.copy()
     other[20:28, 20:28] += 20
@@ -91,7 +92,7 @@ def test_colour_counts():
     assert not same_drawing([luma, chroma, chroma], [luma, chroma, other])
 
 
-def test_noise_in_which_nothing_can_be_told():
+def test_noise_in_which_nothing_can_be_told() -> None:
     plane = picture(5)
     assert not same_drawing([noisy(plane, 0, 15)], [noisy(plane, 1, 15)])
 
@@ -100,7 +101,7 @@ def test_noise_in_which_nothing_can_be_told():
 
 
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=CELL))
-def test_runs_of_equal_frames(changes):
+def test_runs_of_equal_frames(changes: list[int]) -> None:
     names = np.cumsum(changes).tolist()
     last = len(names) - 1
     runs = [run_of(n, 0, last, lambda a, b: names[a] == names[b]) for n in range(len(names))]
@@ -111,12 +112,12 @@ def test_runs_of_equal_frames(changes):
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=CELL), st.floats(0.1, 1))
-def test_runs_part_a_cell_and_do_not_drift(steps, least):
+def test_runs_part_a_cell_and_do_not_drift(steps: list[float], least: float) -> None:
     values = np.cumsum(steps)
     last = len(values) - 1
 
-    def same(a, b):
-        return values[b] - values[a] < least
+    def same(a: int, b: int) -> bool:
+        return bool(values[b] - values[a] < least)
 
     runs = [run_of(n, 0, last, same) for n in range(len(values))]
     for n, run in enumerate(runs):
@@ -124,20 +125,20 @@ def test_runs_part_a_cell_and_do_not_drift(steps, least):
         assert run[0] == run[1] or same(*run)
 
 
-def test_each_result_is_computed_once_and_failures_are_not_kept():
+def test_each_result_is_computed_once_and_failures_are_not_kept() -> None:
     calls, gate = [], threading.Event()
     once = SingleFlight[int, int](2)
 
-    def compute():
+    def compute() -> int:
         calls.append(1)
         gate.wait(5)
         if len(calls) == 1:
             raise ValueError("not now")
         return 7
 
-    got = []
+    got: list[int | None] = []
 
-    def ask():
+    def ask() -> None:
         try:
             got.append(once.get(1, compute))
         except ValueError:
@@ -166,26 +167,26 @@ class Spy:
     builds = False
     integers = True
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.runs = 0
         self.lock = threading.Lock()
 
-    def unavailable(self):
+    def unavailable(self) -> None:
         return None
 
-    def streams(self):
+    def streams(self) -> int:
         return 2
 
-    def memory(self, device_id):
+    def memory(self, device_id: int) -> None:
         return None
 
-    def load(self, network, *, origin, sizes, device_id, **_):
+    def load(self, network: bytes, *, origin: str, sizes: dict[str, int], device_id: int, **_: Any) -> Any:
         spy, scale = self, 2 if "upscale" in origin else 1
 
         class Engine:
             backend = "spy"
 
-            def run(self, inputs):
+            def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
                 with spy.lock:
                     spy.runs += 1
                 y, uv = inputs["y"], inputs["uv"]
@@ -203,19 +204,18 @@ class Spy:
 
 
 @pytest.fixture
-def spy(monkeypatch):
+def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     backend = Spy()
     monkeypatch.setitem(BACKENDS, "spy", backend)
     return backend
 
 
-def held(holds, sigma=2.0, format=vs.YUV420P8, seeds=None):
+def held(holds: list[int], sigma: float = 2.0, format: int = vs.YUV420P8) -> vs.VideoNode:
     """A clip that shows drawing i for ``holds[i]`` frames, each frame with noise of its own."""
     which = [i for i, hold in enumerate(holds) for _ in range(hold)]
-    seeds = seeds or list(range(len(holds)))
-    pictures = [picture(seed) for seed in seeds]
+    pictures = [picture(seed) for seed in range(len(holds))]
 
-    def plane(n, index, shape):
+    def plane(n: int, index: int, shape: tuple[int, int]) -> np.ndarray:
         if index:
             return np.full(shape, 0.5)
         return np.clip(pictures[which[n]] + np.random.default_rng((n, 9)).normal(0, sigma, shape), 0, 255) / 255
@@ -229,7 +229,7 @@ DENOISE = {"task": "denoise", "gate": 0}
 
 @pytest.mark.parametrize("name", ["Restore", "Upscale"])
 @pytest.mark.parametrize("format", [vs.YUV420P8, vs.YUV420P16, vs.GRAY8, vs.YUV444P8, vs.YUV420PS])
-def test_twos_are_computed_once_each(spy, name, format):
+def test_twos_are_computed_once_each(spy: Spy, name: str, format: int) -> None:
     # what enlarges alone takes more noise for grain
     clip, how = (held([2] * 6, format=format), DENOISE) if name == "Restore" else (held([2] * 6, 0.3, format), {})
     result = digests(getattr(core.animup, name)(clip, backend="spy", **how))
@@ -237,7 +237,7 @@ def test_twos_are_computed_once_each(spy, name, format):
     assert result[::2] == result[1::2] and len(set(result)) == 6
 
 
-def test_copies_are_averaged(spy):
+def test_copies_are_averaged(spy: Spy) -> None:
     clip = held([CELL], sigma=4.0)
     truth = planes_of(held([1], sigma=0).get_frame(0))[0].astype(float)
     before = planes_of(clip.get_frame(3))[0] - truth
@@ -247,13 +247,13 @@ def test_copies_are_averaged(spy):
 
 
 @pytest.mark.parametrize(("sigma", "runs"), [(0.3, 1), (1.5, 4)])
-def test_grain_is_of_each_copy(spy, sigma, runs):
+def test_grain_is_of_each_copy(spy: Spy, sigma: float, runs: int) -> None:
     """What enlarges alone takes frames for copies only where they differ faintly."""
     digests(core.animup.Upscale(held([4], sigma), backend="spy"))
     assert spy.runs == runs
 
 
-def test_equal_copies_give_what_one_frame_gives(spy):
+def test_equal_copies_give_what_one_frame_gives(spy: Spy) -> None:
     one = held([1])
     assert (
         digests(core.animup.Restore(one * 5, task="denoise", backend="spy"))
@@ -261,7 +261,7 @@ def test_equal_copies_give_what_one_frame_gives(spy):
     )
 
 
-def test_equal_copies_among_others_give_what_the_middle_one_gives(spy):
+def test_equal_copies_among_others_give_what_the_middle_one_gives(spy: Spy) -> None:
     clip = held([3] * 4, sigma=0)
     off = digests(core.animup.Restore(clip, task="denoise", backend="spy", scenecut=0, temporal_threshold=0, dedup=0))
     assert len(set(off)) > 4, "the window matters"
@@ -270,17 +270,17 @@ def test_equal_copies_among_others_give_what_the_middle_one_gives(spy):
 
 
 @pytest.mark.parametrize("name", ["Restore", "Upscale"])
-def test_drawings_switched_off(spy, name):
+def test_drawings_switched_off(spy: Spy, name: str) -> None:
     clip = held([2] * 3)
     how = DENOISE if name == "Restore" else {}
     result = digests(getattr(core.animup, name)(clip, backend="spy", dedup=0, **how))
     assert spy.runs == 6 and len(set(result)) == 6
 
 
-def test_frames_keep_their_own_properties(spy):
+def test_frames_keep_their_own_properties(spy: Spy) -> None:
     clip = held([4])
 
-    def mark(n, f):
+    def mark(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
         frame = f.copy()
         frame.props["own"] = n
         return frame
@@ -290,12 +290,12 @@ def test_frames_keep_their_own_properties(spy):
     assert spy.runs == 1
 
 
-def test_runs_end_at_cells_and_at_marked_cuts(spy):
+def test_runs_end_at_cells_and_at_marked_cuts(spy: Spy) -> None:
     clip = held([CELL + 3], 0.3)
     digests(core.animup.Upscale(clip, backend="spy"))
     assert spy.runs == 2
 
-    def mark(n, f):
+    def mark(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
         frame = f.copy()
         frame.props["_SceneChangePrev"] = int(n == 5)
         return frame
@@ -307,10 +307,10 @@ def test_runs_end_at_cells_and_at_marked_cuts(spy):
     assert spy.runs == 7
 
 
-def test_equal_samples_of_different_range_are_no_run(spy):
+def test_equal_samples_of_different_range_are_no_run(spy: Spy) -> None:
     clip = held([4], sigma=0)
 
-    def mark(n, f):
+    def mark(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
         frame = f.copy()
         frame.props["_Range"] = int(n >= 2)
         return frame
@@ -319,7 +319,7 @@ def test_equal_samples_of_different_range_are_no_run(spy):
     assert spy.runs == 2
 
 
-def test_strength_applies_to_each_copy(spy):
+def test_strength_applies_to_each_copy(spy: Spy) -> None:
     clip = held([4], format=vs.YUV420PS)
     whole = core.animup.Restore(clip, backend="spy", temporal_threshold=0, **DENOISE)
     half = core.animup.Restore(clip, backend="spy", strength=0.5, temporal_threshold=0, **DENOISE)
@@ -329,12 +329,12 @@ def test_strength_applies_to_each_copy(spy):
     assert spy.runs == 2
 
 
-def test_any_order_gives_the_same_frames(spy):
+def test_any_order_gives_the_same_frames(spy: Spy) -> None:
     rng = random.Random(3)
     clip = held([2, 1, 3, 2, 2, 4, 1, 3, 2, 5, 2])
     length = clip.num_frames
 
-    def chain(streams):
+    def chain(streams: int) -> vs.VideoNode:
         return core.animup.Upscale(
             core.animup.Restore(clip, backend="spy", num_streams=streams), backend="spy", num_streams=streams
         )
@@ -356,20 +356,21 @@ def test_any_order_gives_the_same_frames(spy):
         assert [digest(future.result(timeout=60)) for future in waiting] == [wanted[n] for n in order]
 
 
-def test_reading_on_reaches_the_next_drawings(monkeypatch):
+def test_reading_on_reaches_the_next_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
     """While one drawing is computed for all who wait for its copies, the next is computed, too."""
     both = threading.Barrier(2)
 
     class Waiting(Spy):
-        def load(self, network, **kw):
+        def load(self, network: bytes, **kw: Any) -> Any:
             inner = super().load(network, **kw)
 
             class Engine:
                 backend = "spy"
 
-                def run(self, inputs):
+                def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
                     both.wait(20)
-                    return inner.run(inputs)
+                    results: dict[str, np.ndarray] = inner.run(inputs)
+                    return results
 
             return Engine()
 
@@ -380,6 +381,6 @@ def test_reading_on_reaches_the_next_drawings(monkeypatch):
 
 
 @pytest.mark.parametrize("function", ["Restore", "Upscale"])
-def test_wrong_argument(function):
+def test_wrong_argument(function: str) -> None:
     with pytest.raises(vs.Error, match=rf"{function}: dedup must be 0 \(off\) or 1 \(on\), got 2"):
         getattr(core.animup, function)(held([1]), dedup=2)

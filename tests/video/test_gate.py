@@ -1,6 +1,8 @@
 """The gate: native parts against their definitions, and what it keeps networks from."""
 
 import itertools
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,14 +20,14 @@ core = vs.core
 
 
 @pytest.fixture(autouse=True, scope="module")
-def loaded():
+def loaded() -> None:
     core.animup.Version()  # hands the native functions over
 
 
-def gray(values):
+def gray(values: np.ndarray) -> vs.VideoNode:
     """A clip of one frame."""
 
-    def fill(n, f):
+    def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
         frame = f.copy()
         np.asarray(frame[0])[:] = values
         return frame
@@ -35,7 +37,7 @@ def gray(values):
 
 
 @given(st.integers(1, 40), st.integers(1, 60), st.booleans(), st.integers(0, 2**32 - 1))
-def test_enlarging_is_lanczos(rows, columns, left, seed):
+def test_enlarging_is_lanczos(rows: int, columns: int, left: bool, seed: int) -> None:
     plane = np.random.default_rng(seed).random((rows, columns)).astype(np.float32)
     size = {"width": 2 * columns, "height": 2 * rows}
     # left-sited chroma lies an eighth of a sample further left in the larger picture
@@ -43,34 +45,34 @@ def test_enlarging_is_lanczos(rows, columns, left, seed):
     np.testing.assert_allclose(gate.enlarge(plane, left=left), wanted, atol=2e-6)
 
 
-def passage(rng, rows, columns, scale, left=False):
+def passage(rng: np.random.Generator, rows: int, columns: int, scale: int, left: bool = False) -> gate.Passage:
     source = rng.random((rows, columns)).astype(np.float32)
     plain = gate.enlarge(source, left=left) if scale == 2 else source
     network = (plain + rng.normal(0, 0.05, plain.shape)).astype(np.float32)
     return gate.Passage(source, plain, network, (network + rng.normal(0, 0.01, plain.shape)).astype(np.float32))
 
 
-def cells(values, cell):
+def cells(values: np.ndarray, cell: int) -> np.ndarray:
     """Means over cells, also over those that are cut off."""
     rows, columns = (np.arange(0, side, cell) for side in values.shape)
     sums = np.add.reduceat(np.add.reduceat(values.astype(np.float64), rows, 0), columns, 1)
     counts = np.add.reduceat(np.add.reduceat(np.ones(values.shape), rows, 0), columns, 1)
-    return sums / counts
+    return np.asarray(sums / counts)
 
 
-def upper_octave(plane):
+def upper_octave(plane: np.ndarray) -> np.ndarray:
     taps = np.array([-1, 0, 9, 16, 9, 0, -1]) / 32
     wide = np.pad(plane.astype(np.float64), 3, mode="edge")
     low = np.apply_along_axis(np.convolve, 0, wide, taps, mode="valid")
-    return plane - np.apply_along_axis(np.convolve, 1, low, taps, mode="valid")
+    return np.asarray(plane - np.apply_along_axis(np.convolve, 1, low, taps, mode="valid"))
 
 
-def logarithm(values):
+def logarithm(values: np.ndarray) -> np.ndarray:
     return np.log2(values + 2.0**-12)
 
 
 @given(st.integers(8, 40), st.integers(8, 40), st.sampled_from([1, 2]), st.integers(0, 2**32 - 1))
-def test_measures_are_as_defined(rows, columns, scale, seed):
+def test_measures_are_as_defined(rows: int, columns: int, scale: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     plane = passage(rng, rows, columns, scale)
     found = gate.measure([plane])
@@ -98,7 +100,7 @@ def test_measures_are_as_defined(rows, columns, scale, seed):
     assert np.all(found[16] == 0)
 
 
-def test_blocks_of_a_codec_show_at_the_edges_of_cells():
+def test_blocks_of_a_codec_show_at_the_edges_of_cells() -> None:
     rng = np.random.default_rng(1)
     blocks = np.kron(rng.random((5, 6)), np.ones((8, 8))).astype(np.float32)
     for moved, more in ((0, True), (3, False)):
@@ -108,7 +110,7 @@ def test_blocks_of_a_codec_show_at_the_edges_of_cells():
 
 
 @given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 2**32 - 1))
-def test_prediction_is_as_defined(rows, columns, seed):
+def test_prediction_is_as_defined(rows: int, columns: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     plane = passage(rng, 8 * rows, 8 * columns, 1)
     sizes = (3 * gate.MEASURES, 5, 4, gate.SHARES)
@@ -131,14 +133,14 @@ def test_prediction_is_as_defined(rows, columns, seed):
     np.testing.assert_allclose(found, value, atol=1e-4)
 
 
-def test_shares_are_interpolated_between_the_middles_of_cells():
+def test_shares_are_interpolated_between_the_middles_of_cells() -> None:
     rng = np.random.default_rng(2)
     plane = passage(rng, 40, 56, 2)
     change, evening = rng.random((2, 5, 7)).astype(np.float32)
     before = plane.evened.copy()
     gate.blend(plane, change, evening, 16)
 
-    def spread(shares):
+    def spread(shares: np.ndarray) -> np.ndarray:
         rows, columns = (np.clip((np.arange(n) + 0.5) / 16 - 0.5, 0, n / 16 - 1) for n in before.shape)
         lines = np.array([np.interp(columns, np.arange(7), row) for row in shares])
         return np.array([np.interp(rows, np.arange(5), column) for column in lines.T]).T
@@ -147,12 +149,12 @@ def test_shares_are_interpolated_between_the_middles_of_cells():
     np.testing.assert_allclose(plane.evened, wanted, atol=2e-6)
 
 
-def test_refuses_other_arrays():
+def test_refuses_other_arrays() -> None:
     with pytest.raises(ValueError, match="float32 planes with samples side by side"):
-        gate.enlarge(np.zeros((4, 4)), left=False)
+        gate.enlarge(np.zeros((4, 4)), left=False)  # type: ignore[arg-type]
 
 
-def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
+def test_a_damaged_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate.predictors.cache_clear()
     monkeypatch.setattr(gate, "FILE", tmp_path / "gate.npz")
     with pytest.raises(AnimupError, match=r"gate\.npz cannot be read"):
@@ -164,10 +166,10 @@ def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
     assert gate.predictors()
 
 
-def painted():
+def painted() -> vs.VideoNode:
     """Soft strokes of all directions, at the size of the result."""
 
-    def plane(n, index, shape):
+    def plane(n: int, index: int, shape: tuple[int, int]) -> np.ndarray:
         rng = np.random.default_rng(3)
         down, across = (np.fft.fftfreq(side)[(slice(None), None)[:: 1 - 2 * k]] for k, side in enumerate(shape))
         low = np.exp(-((down**2 + across**2) / 0.06**2))
@@ -177,12 +179,12 @@ def painted():
     return drawn(core.std.BlankClip(format=vs.YUV420P8, width=384, height=192, length=1, keep=True), plane)
 
 
-def psnr(clip, truth):
+def psnr(clip: vs.VideoNode, truth: vs.VideoNode) -> float:
     a, b = (planes_of(c.get_frame(0))[0][8:-8, 8:-8].astype(float) for c in (clip, truth))
-    return 10 * np.log10(255**2 / np.mean((a - b) ** 2))
+    return float(10 * np.log10(255**2 / np.mean((a - b) ** 2)))
 
 
-def test_what_is_soft_comes_out_no_worse_than_by_interpolation():
+def test_what_is_soft_comes_out_no_worse_than_by_interpolation() -> None:
     truth = painted()
     source = truth.resize.Bicubic(192, 96)
     plain = psnr(source.resize.Lanczos(384, 192), truth)
@@ -190,7 +192,7 @@ def test_what_is_soft_comes_out_no_worse_than_by_interpolation():
     assert psnr(core.animup.Upscale(source, gate=0), truth) < plain - 8
 
 
-def test_what_is_sharp_keeps_the_gain():
+def test_what_is_sharp_keeps_the_gain() -> None:
     truth = inked(384, 192, 1)
     source = truth.resize.Bicubic(192, 96)
     ours, bare = (psnr(core.animup.Upscale(source, gate=g), truth) for g in (1, 0))
@@ -202,11 +204,11 @@ def test_what_is_sharp_keeps_the_gain():
 @pytest.mark.parametrize(
     ("function", "how"), [("Restore", {"task": "destream"}), ("Upscale", {}), ("Upscale", {"task": "deblock"})]
 )
-def test_argument(function, how):
+def test_argument(function: str, how: dict[str, str]) -> None:
     clip = inked(96, 64, 1, noise=0.02)
     make = getattr(core.animup, function)
 
-    def result(**more):
+    def result(**more: Any) -> list[np.ndarray]:
         return planes_of(make(clip, temporal_threshold=0, **how, **more).get_frame(0))
 
     none, half, full, ours = (result(gate=0), result(gate=0.5), result(gate=1), result())
@@ -217,7 +219,7 @@ def test_argument(function, how):
 
 
 @pytest.mark.parametrize("format", [vs.GRAY8, vs.YUV444P16, vs.RGB24, vs.YUV420PS])
-def test_formats_and_odd_sizes(format):
+def test_formats_and_odd_sizes(format: int) -> None:
     side = 46 if format == vs.YUV420PS else 45
     clip = core.std.BlankClip(format=format, width=side, height=side - 10, length=1)
     for function in ("Restore", "Upscale"):
@@ -227,12 +229,12 @@ def test_formats_and_odd_sizes(format):
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
 @pytest.mark.parametrize("function", ["Restore", "Upscale"])
-def test_wrong_argument(function, value):
+def test_wrong_argument(function: str, value: float) -> None:
     with pytest.raises(vs.Error, match=rf"{function}: gate must lie between 0 \(off\) and 1, got"):
         getattr(core.animup, function)(inked(96, 64, 1), gate=value)
 
 
-def test_shares_do_not_depend_on_the_evening_out_asked_for():
+def test_shares_do_not_depend_on_the_evening_out_asked_for() -> None:
     """Predictors were fitted with one threshold; by the others' pictures they would take nothing."""
     clip = moving(vs.YUV420P8, width=96, height=64, length=1, noise=0.03)
     source = planes_of(clip.get_frame(0))[0].astype(float)

@@ -12,20 +12,20 @@ core = vs.core
 
 
 @pytest.fixture(autouse=True, scope="module")
-def loaded():
+def loaded() -> None:
     core.animup.Version()  # hands the native functions over
 
 
-def defined(plane, threshold, radius):
+def defined(plane: np.ndarray, threshold: float, radius: int) -> np.ndarray:
     """The definition, in numpy: rows first, then columns."""
-    threshold = np.float32(threshold)
+    least = np.float32(threshold)
     for axis in (1, 0):
         wide = np.pad(plane, [(radius, radius) if a == axis else (0, 0) for a in range(2)], mode="edge")
-        total, weight = np.zeros_like(plane), np.full_like(plane, threshold)
+        total, weight = np.zeros_like(plane), np.full_like(plane, least)
         for k in range(2 * radius + 1):
             if k != radius:
                 tap = wide[k : k + len(plane)] if axis == 0 else wide[:, k : k + plane.shape[1]]
-                share = np.maximum(0, threshold - np.abs(tap - plane))
+                share = np.maximum(0, least - np.abs(tap - plane))
                 total += share * (tap - plane)
                 weight += share
         plane = plane + total / weight
@@ -33,7 +33,7 @@ def defined(plane, threshold, radius):
 
 
 @given(st.integers(1, 40), st.integers(1, 600), st.integers(1, 6), st.floats(0.01, 2), st.integers(0, 2**32 - 1))
-def test_equals_its_definition_bit_for_bit(rows, columns, radius, threshold, seed):
+def test_equals_its_definition_bit_for_bit(rows: int, columns: int, radius: int, threshold: float, seed: int) -> None:
     around = np.random.default_rng(seed).random((rows + 2, columns + 7)).astype(np.float32)
     before, plane = around.copy(), around[1:-1, 3:-4]
     wanted = defined(plane.copy(), threshold, radius)
@@ -43,7 +43,7 @@ def test_equals_its_definition_bit_for_bit(rows, columns, radius, threshold, see
     np.testing.assert_array_equal(around, before)  # nothing beside the plane is touched
 
 
-def test_edges_stay_and_faint_noise_goes():
+def test_edges_stay_and_faint_noise_goes() -> None:
     rng = np.random.default_rng(1)
     clean = np.where(np.arange(64) < 30, 0.2, 0.8).astype(np.float32) * np.ones((48, 1), np.float32)
     noisy = clean + rng.normal(0, 0.005, clean.shape).astype(np.float32)
@@ -56,15 +56,15 @@ def test_edges_stay_and_faint_noise_goes():
 @pytest.mark.parametrize(
     "plane", [np.zeros((4, 4)), np.zeros((4, 8), np.float32)[:, ::2], np.broadcast_to(np.float32(0), (4, 4))]
 )
-def test_refuses_other_arrays(plane):
+def test_refuses_other_arrays(plane: np.ndarray) -> None:
     with pytest.raises(ValueError, match="writable float32 plane"):
         even_out(plane, 0.1)
 
 
-def noise():
+def noise() -> vs.VideoNode:
     """Gray frames of faint noise around one colour, a little different in each."""
 
-    def fill(n, f):
+    def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
         frame = f.copy()
         rng = np.random.default_rng(n)
         np.asarray(frame[0])[:] = rng.integers(118, 123, (frame.height, frame.width), np.uint8)
@@ -75,7 +75,7 @@ def noise():
 
 
 @pytest.mark.parametrize("function", ["Restore", "Upscale"])
-def test_more_of_it_leaves_less_noise(function):
+def test_more_of_it_leaves_less_noise(function: str) -> None:
     arguments = {"task": "deblock"} if function == "Restore" else {}
     left = []
     for smooth in (0, 1, 4):
@@ -84,7 +84,7 @@ def test_more_of_it_leaves_less_noise(function):
     assert left[0] > left[1] > left[2]
 
 
-def test_every_filter_has_its_own_default():
+def test_every_filter_has_its_own_default() -> None:
     assert (
         core.animup.Upscale(noise()).get_frame(1)[0]
         == core.animup.Upscale(noise(), spatial_threshold=8).get_frame(1)[0]
@@ -98,6 +98,6 @@ def test_every_filter_has_its_own_default():
 
 @pytest.mark.parametrize("value", [-1, 65, float("nan")])
 @pytest.mark.parametrize("function", ["Restore", "Upscale"])
-def test_wrong_argument(function, value):
+def test_wrong_argument(function: str, value: float) -> None:
     with pytest.raises(vs.Error, match=rf"{function}: spatial_threshold must lie between 0 \(off\) and 64, got"):
         getattr(core.animup, function)(noise(), spatial_threshold=value)

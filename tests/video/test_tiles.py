@@ -20,7 +20,9 @@ ALIGN = 32
     st.integers(0, 80),
     st.sampled_from([1, 2]),
 )
-def test_blending_constant_tiles_gives_the_constant(width, height, tile, overlap, scale):
+def test_blending_constant_tiles_gives_the_constant(
+    width: int, height: int, tile: tuple[int, int] | None, overlap: int, scale: int
+) -> None:
     grid = plan(width, height, tile=tile, overlap=(overlap, overlap), align=ALIGN, most=256 * 256)
     for divide in (1, 2):
         blend = Blend(grid, 2, scale, divide)
@@ -33,8 +35,10 @@ def test_blending_constant_tiles_gives_the_constant(width, height, tile, overlap
 
 
 @given(SIDES, SIDES, st.none() | st.integers(32, 300), st.integers(0, 80))
-def test_grid_covers_the_frame_on_aligned_corners(width, height, tile, overlap):
-    grid = plan(width, height, tile=tile and (tile, tile), overlap=(overlap, overlap), align=ALIGN, most=128 * 128)
+def test_grid_covers_the_frame_on_aligned_corners(width: int, height: int, tile: int | None, overlap: int) -> None:
+    grid = plan(
+        width, height, tile=(tile, tile) if tile else None, overlap=(overlap, overlap), align=ALIGN, most=128 * 128
+    )
     for axis, length in ((grid.rows, height), (grid.columns, width)):
         starts = axis.starts()
         assert all(start % ALIGN == 0 for start in starts) and axis.tile % ALIGN == 0
@@ -43,7 +47,7 @@ def test_grid_covers_the_frame_on_aligned_corners(width, height, tile, overlap):
         assert all(b - a == axis.tile - axis.overlap for a, b in itertools.pairwise(starts))
 
 
-def test_without_a_tile_size_the_limit_is_kept_and_small_frames_stay_whole():
+def test_without_a_tile_size_the_limit_is_kept_and_small_frames_stay_whole() -> None:
     assert len(plan(640, 360, tile=None, overlap=(32, 32), align=ALIGN, most=640 * 384)) == 1
     whole = plan(642, 364, tile=None, overlap=(32, 32), align=48, multiple=8, most=1000 * 1000)
     assert (whole.columns.padded, whole.rows.padded) == (648, 368)
@@ -52,7 +56,7 @@ def test_without_a_tile_size_the_limit_is_kept_and_small_frames_stay_whole():
     assert grid.rows.tile * grid.columns.tile <= 1280 * 736
 
 
-def test_a_ramp_crosses_over_smoothly():
+def test_a_ramp_crosses_over_smoothly() -> None:
     grid = plan(200, 64, tile=(128, 64), overlap=(32, 32), align=ALIGN, most=1)
     blend = Blend(grid, 1, 1, 1)
     for row, column in grid:
@@ -64,7 +68,7 @@ def test_a_ramp_crosses_over_smoothly():
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (17, 31), (1, 40), (33, 64)])
-def test_pictures_are_continued_by_reflection(height, width):
+def test_pictures_are_continued_by_reflection(height: int, width: int) -> None:
     planes = np.arange(2 * height * width, dtype=np.float32).reshape(2, height, width)
     whole = np.full((2, 80, 72), np.nan, np.float32)
     whole[:, 4 : 4 + height, 4 : 4 + width] = planes
