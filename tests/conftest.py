@@ -41,7 +41,7 @@ def threads() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """AnimateLCM's checkpoints, tiny, in every layout."""
     from benchmarks import animatelcm_files
 

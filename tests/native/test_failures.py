@@ -4,6 +4,9 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 import vapoursynth as vs
@@ -12,12 +15,13 @@ from tests.helpers.clips import core, moving
 from tests.helpers.frames import digests
 from tests.helpers.places import ROOT
 from vsanimup import engines
+from vsanimup.engines.base import DeviceArray, Engine, Feed, Result
 from vsanimup.errors import AnimupError
 from vsanimup.networks.lite.inference import INT8
 from vsanimup.networks.manifest import SHIPPED
 
 
-def run(script, timeout=250):
+def run(script: str, timeout: int = 250) -> subprocess.CompletedProcess[str]:
     """Run a Python script that has ``core`` and ``moving`` at hand; its finished process."""
     head = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom tests.helpers.clips import core, moving, vs\n"
     return subprocess.run(
@@ -29,8 +33,8 @@ def run(script, timeout=250):
     )
 
 
-def test_a_source_error_passes_through():
-    def fail(n, f):
+def test_a_source_error_passes_through() -> None:
+    def fail(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
         if n == 3:
             raise ValueError("tape torn here")
         return f
@@ -52,10 +56,10 @@ class FailingOnce:
 
     backend = "cpu"
 
-    def __init__(self, engine):
+    def __init__(self, engine: Engine) -> None:
         self.engine, self.failed = engine, False
 
-    def run(self, inputs):
+    def run(self, inputs: Mapping[str, Feed | DeviceArray]) -> dict[str, Result]:
         if not self.failed:
             self.failed = True
             raise AnimupError("the device is on fire")
@@ -63,14 +67,14 @@ class FailingOnce:
 
 
 @pytest.fixture
-def failing(monkeypatch):
+def failing(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = engines.BACKENDS["cpu"]
     load = cpu.load
     monkeypatch.setattr(cpu, "load", lambda *a, **k: FailingOnce(load(*a, **k)))
 
 
 @pytest.mark.usefixtures("failing")
-def test_an_engine_error_is_reported_and_not_remembered():
+def test_an_engine_error_is_reported_and_not_remembered() -> None:
     clip = moving(length=4)
     result = core.animup.Restore(clip, task="denoise", num_streams=1)
     with pytest.raises(vs.Error, match=r"^Restore: the device is on fire"):
@@ -78,8 +82,8 @@ def test_an_engine_error_is_reported_and_not_remembered():
     assert digests(result)
 
 
-def test_any_other_exception_names_its_type(monkeypatch):
-    def load(*args, **kwargs):
+def test_any_other_exception_names_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*args: bytes, **kwargs: Any) -> None:
         raise KeyError("inner secret")
 
     monkeypatch.setattr(engines.BACKENDS["cpu"], "load", load)
@@ -88,24 +92,24 @@ def test_any_other_exception_names_its_type(monkeypatch):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     return shutil.copytree(SHIPPED / "lite-upscale", tmp_path / "mine")
 
 
-def test_a_model_folder_works(folder):
+def test_a_model_folder_works(folder: Path) -> None:
     clip = moving(length=2)
     assert digests(core.animup.Upscale(clip, model=str(folder))) == digests(core.animup.Upscale(clip))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
-def test_a_damaged_network_is_refused_at_create(folder, damage):
+def test_a_damaged_network_is_refused_at_create(folder: Path, damage: str) -> None:
     network = folder / INT8
     network.unlink() if damage == "missing" else network.write_bytes(network.read_bytes()[:1000])
     with pytest.raises(vs.Error, match=r"Upscale: model file .*network\.int8\.onnx.*get the model again"):
         core.animup.Upscale(moving(length=1), model=str(folder))
 
 
-def test_a_network_that_is_no_network(folder):
+def test_a_network_that_is_no_network(folder: Path) -> None:
     import hashlib
     import json
 
@@ -119,7 +123,7 @@ def test_a_network_that_is_no_network(folder):
         clip.get_frame(0)
 
 
-def test_without_onnxruntime_the_remedy_is_named():
+def test_without_onnxruntime_the_remedy_is_named() -> None:
     done = run("""
         import importlib.util
         find = importlib.util.find_spec
@@ -134,7 +138,7 @@ def test_without_onnxruntime_the_remedy_is_named():
     assert done.stdout.count("Restore: backend='") == 2, done
 
 
-def test_core_freed_with_frames_in_flight():
+def test_core_freed_with_frames_in_flight() -> None:
     done = run("""
         clip = core.animup.Upscale(core.animup.Restore(moving(length=30, width=320, height=240)))
         waiting = [clip.get_frame_async(n) for n in range(30)]
@@ -145,7 +149,7 @@ def test_core_freed_with_frames_in_flight():
     assert (done.returncode, done.stdout) == (0, "left\n"), done
 
 
-def test_the_run_time_needs_no_torch():
+def test_the_run_time_needs_no_torch() -> None:
     done = run("""
         core.animup.Upscale(core.animup.Restore(moving(length=1))).get_frame(0)
         print({"torch", "diffusers", "onnx"} & sys.modules.keys())

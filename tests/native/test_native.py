@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -346,7 +347,7 @@ def test_frames_are_valid_only_during_the_call() -> None:
         ({"cached_blocks": 0}, "at least 1"),
     ],
 )
-def test_impossible_outputs_are_refused(options: dict[str, int], told: str) -> None:
+def test_impossible_outputs_are_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(AnimupError, match=f"^T: .*{told}"):
         block_node(numbered(), Sum(), function="T", **options)
 

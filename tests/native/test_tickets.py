@@ -3,6 +3,7 @@
 import gc
 import random
 import threading
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import vapoursynth as vs
 
 from tests.helpers.clips import core
 from vsanimup.bridge import SPAN, block_node
+from vsanimup.bridge.frames import Job
 from vsanimup.errors import AnimupError
 from vsanimup.stop import current
 
@@ -18,7 +20,7 @@ ENDLESS = 2**31 - 1
 
 
 @pytest.fixture
-def small_cache():
+def small_cache() -> Iterator[None]:
     """VapourSynth throws frames away at once."""
     before = core.max_cache_size
     core.max_cache_size = 1
@@ -26,10 +28,10 @@ def small_cache():
     core.max_cache_size = before
 
 
-def numbered(length, spans=None):
+def numbered(length: int, spans: Callable[[int], tuple[int, ...]] | None = None) -> vs.VideoNode:
     """A clip whose samples are the frame's number, modulo 65536, and which shows the drawings ``spans(n)``."""
 
-    def stamp(n, f):
+    def stamp(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
         frame = f.copy()
         np.asarray(frame[0])[:] = n % 65536
         for name, number in zip(SPAN, spans(n) if spans else (), strict=False):
@@ -40,7 +42,7 @@ def numbered(length, spans=None):
     return blank.std.ModifyFrame(blank, stamp)
 
 
-def total(job):
+def total(job: Job) -> None:
     """The sum of the source frames, modulo 65536, into each output frame."""
     value = sum(int(frame.planes[0][0, 0]) for frame in job.inputs) % 65536
     for frame in job.outputs:
@@ -48,14 +50,14 @@ def total(job):
             plane[:] = value
 
 
-def value(frame):
+def value(frame: vs.VideoFrame) -> int:
     with frame:
         plane = np.asarray(frame[0])
         assert (plane == plane[0, 0]).all()
         return int(plane[0, 0])
 
 
-def runs_of(lengths, around=2):
+def runs_of(lengths: list[int], around: int = 2) -> list[tuple[int, int, int, int]]:
     """Spans of drawings of so many frames, whose surroundings are ``around`` frames on each side."""
     first, spans = 0, []
     for length in lengths:
@@ -65,7 +67,7 @@ def runs_of(lengths, around=2):
     return spans
 
 
-def chain(clip, streams, drawings):
+def chain(clip: vs.VideoNode, streams: int, drawings: bool) -> vs.VideoNode:
     """Two nodes with windows, one after the other, that keep hardly any block."""
     for block, reach in ((1, 2), (3, 1)):
         how = {"spans": clip} if drawings and block == 1 else {"block": block}
@@ -75,7 +77,7 @@ def chain(clip, streams, drawings):
 
 @pytest.mark.parametrize("drawings", [False, True])
 @pytest.mark.parametrize("threads", ["many", "taken away"])
-def test_random_requests_at_once_while_blocks_leave_the_cache(small_cache, threads, drawings):
+def test_random_requests_at_once_while_blocks_leave_the_cache(small_cache: None, threads: str, drawings: bool) -> None:
     """Seeks drop what was prefetched, while requests are on their way for earlier blocks of its frames."""
     rng = random.Random(drawings)
     lengths = [rng.randint(1, 4) for _ in range(40)]
@@ -99,11 +101,13 @@ class Gated:
     """Frame 2 waits at a gate, and what is computed ahead of it (3 or 4, whose source comes first) until somebody gives
     it up; remembers which were begun."""
 
-    def __init__(self):
-        self.begun, self.lock, self.ahead = [], threading.Lock(), None
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.ahead: int | None = None
+        self.lock = threading.Lock()
         self.gate, self.waits, self.given_up = threading.Event(), threading.Event(), threading.Event()
 
-    def __call__(self, job):
+    def __call__(self, job: Job) -> None:
         with self.lock:
             self.begun.append(job.first)
             held = job.first in (3, 4) and self.ahead is None
@@ -119,7 +123,7 @@ class Gated:
         total(job)
 
 
-def test_what_was_prefetched_is_given_up_at_a_seek():
+def test_what_was_prefetched_is_given_up_at_a_seek() -> None:
     """Queued blocks are never computed, running ones are told; what somebody waits for goes on."""
     process = Gated()
     clip = block_node(numbered(400), process, function="T", streams=2, cached_blocks=8)
@@ -136,7 +140,7 @@ def test_what_was_prefetched_is_given_up_at_a_seek():
     assert value(clip.get_frame(ahead)) == ahead and process.begun.count(ahead) == 2
 
 
-def test_what_was_prefetched_and_is_waited_for_is_not_given_up():
+def test_what_was_prefetched_and_is_waited_for_is_not_given_up() -> None:
     process = Gated()
     clip = block_node(numbered(400), process, function="T", streams=2, cached_blocks=8)
     for n in range(2):
@@ -152,7 +156,7 @@ def test_what_was_prefetched_and_is_waited_for_is_not_given_up():
     assert "AssertionError" in str(ahead.exception(PATIENCE))
 
 
-def test_freeing_a_clip_ends_what_runs():
+def test_freeing_a_clip_ends_what_runs() -> None:
     process, freed = Gated(), threading.Event()
     clip = block_node(numbered(400), process, function="T", streams=2, cached_blocks=8, on_free=freed.set)
     process.gate.set()
@@ -165,16 +169,16 @@ def test_freeing_a_clip_ends_what_runs():
 
 
 @pytest.mark.parametrize("drawings", [False, True])
-def test_endless_clips(drawings):
+def test_endless_clips(drawings: bool) -> None:
     """The longest clip that VapourSynth has: nothing goes over its end, and nothing takes time by its length."""
     last = ENDLESS - 1
     seen = {}
 
-    def process(job):
+    def process(job: Job) -> None:
         seen[job.first] = [frame.n for frame in job.inputs]
         total(job)
 
-    def spans(n):
+    def spans(n: int) -> tuple[int, int, int, int]:
         return max(0, n - 9), n, n, min(last, n + 9)
 
     source = numbered(ENDLESS, spans)
@@ -189,14 +193,14 @@ def test_endless_clips(drawings):
         assert inputs == list(range(max(0, begin - 2), min(last, begin + cell - 1 + 3) + 1))
 
 
-def test_one_frame_is_a_clip():
+def test_one_frame_is_a_clip() -> None:
     source = numbered(1, lambda n: (0, 0, 0, 0))
     for how in ({"block": 5, "grid": 2}, {"spans": source}, {}):
         clip = block_node(source, total, function="T", before=3, after=3, streams=3, **how)
         assert [value(clip.get_frame(0)) for _ in range(3)] == [0, 0, 0]
 
 
-def test_properties_that_contradict_each_other():
+def test_properties_that_contradict_each_other() -> None:
     """Each frame still comes: with the drawing that holds it, or as one of its own."""
     wild = random.Random(4)
     told = [tuple(wild.randint(-2, 40) for _ in SPAN) for _ in range(20)] + [(0, 20, 39, 39), (21, 21, 21, 21)] * 10
@@ -208,12 +212,12 @@ def test_properties_that_contradict_each_other():
         assert all(value(future.result(PATIENCE)) >= 0 for future in waiting)
 
 
-def test_filters_that_write_to_one_copy_of_a_drawing_leave_the_others():
+def test_filters_that_write_to_one_copy_of_a_drawing_leave_the_others() -> None:
     spans = runs_of([6])
     clip = numbered(6, spans.__getitem__)
     result = block_node(clip, total, function="T", spans=clip)
 
-    def write(n, f):
+    def write(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
         frame = f.copy()
         np.asarray(frame[0])[:] += n
         return frame
@@ -226,10 +230,10 @@ def test_filters_that_write_to_one_copy_of_a_drawing_leave_the_others():
     assert [value(frame) for frame in held] == [15] * 6
 
 
-def test_a_source_that_fails_while_it_is_read_ahead():
+def test_a_source_that_fails_while_it_is_read_ahead() -> None:
     """Frames whose sources are there come, whatever else is asked for; errors are those of the source."""
 
-    def fail(n):
+    def fail(n: int) -> vs.VideoNode:
         if n % 10 == 9:
             raise ValueError(f"no frame {n}")
         return good

@@ -1,6 +1,9 @@
 """Networks of other projects: one picture in, one out, as ``model="file.onnx"``."""
 
 import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +20,18 @@ from tests.helpers.frames import digest, digests, planes_of
 from vsanimup.networks.image.operators import operators
 
 
-def network(path, *, scale=1, channels=3, sides=("h", "w"), batch=1, half=False, multiple=1, out=None, inputs=1):
+def network(
+    path: Path,
+    *,
+    scale: int = 1,
+    channels: int = 3,
+    sides: tuple[int | str | None, int | str | None] = ("h", "w"),
+    batch: int | str = 1,
+    half: bool = False,
+    multiple: int = 1,
+    out: int | None = None,
+    inputs: int = 1,
+) -> Path:
     """A convolution, a detour at 1/multiple of the size, and a pixel shuffle."""
     rng = np.random.default_rng(scale * 10 + channels)
     kind, dtype = (T.FLOAT16, np.float16) if half else (T.FLOAT, np.float32)
@@ -43,16 +57,16 @@ def network(path, *, scale=1, channels=3, sides=("h", "w"), batch=1, half=False,
     return path
 
 
-def clip_of(format=vs.RGBS, width=70, height=52, length=3):
+def clip_of(format: int = vs.RGBS, width: int = 70, height: int = 52, length: int = 3) -> vs.VideoNode:
     return moving(format=format, width=width, height=height, length=length)
 
 
-def direct(path, planes):
+def direct(path: Path, planes: list[np.ndarray]) -> np.ndarray:
     """What the network makes of planes, without tiles."""
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     given = session.get_inputs()[0]
     kind = np.float16 if "16" in given.type else np.float32
-    return session.run(None, {given.name: np.stack(planes)[None].astype(kind)})[0][0].astype(np.float32)
+    return np.asarray(session.run(None, {given.name: np.stack(planes)[None].astype(kind)})[0][0], np.float32)
 
 
 KINDS = [
@@ -71,14 +85,14 @@ KINDS = [
 ]
 
 
-def run(clip, path, scale=1, **more):
+def run(clip: vs.VideoNode, path: Path, scale: int = 1, **more: Any) -> vs.VideoNode:
     if scale == 1:
         return core.animup.Restore(clip, model=str(path), **more)
     return core.animup.Upscale(clip, scale=scale, model=str(path), **more)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_every_kind_gives_what_onnxruntime_gives(tmp_path, kind):
+def test_every_kind_gives_what_onnxruntime_gives(tmp_path: Path, kind: dict[str, Any]) -> None:
     path = network(tmp_path / "net.onnx", **kind)
     whole = network(tmp_path / "whole.onnx", **{**kind, "sides": ("h", "w"), "batch": 1, "multiple": 1})
     clip = clip_of()
@@ -96,7 +110,7 @@ def test_every_kind_gives_what_onnxruntime_gives(tmp_path, kind):
 
 @pytest.mark.parametrize("format", [vs.YUV420P8, vs.YUV422P10, vs.RGB24, vs.GRAY8, vs.GRAYS, vs.YUV444PS])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_formats_and_random_access(tmp_path, format, channels):
+def test_formats_and_random_access(tmp_path: Path, format: int, channels: int) -> None:
     path = network(tmp_path / "net.onnx", scale=2, channels=channels)
     clip = clip_of(format, 64, 48, 14)
     result = run(clip, path, 2)
@@ -108,7 +122,7 @@ def test_formats_and_random_access(tmp_path, format, channels):
     assert [digest(again.get_frame(n)) for n in order] == [linear[n] for n in order]
 
 
-def test_gray_networks_keep_chroma(tmp_path):
+def test_gray_networks_keep_chroma(tmp_path: Path) -> None:
     path = network(tmp_path / "net.onnx", channels=1)
     clip = clip_of(vs.YUV420P8, 64, 48)
     before, after = planes_of(clip.get_frame(0)), planes_of(run(clip, path).get_frame(0))
@@ -118,7 +132,7 @@ def test_gray_networks_keep_chroma(tmp_path):
     assert np.abs(after[0] - wanted).max() <= 1
 
 
-def test_doubling_networks_reach_3_and_4_and_strength_mixes(tmp_path):
+def test_doubling_networks_reach_3_and_4_and_strength_mixes(tmp_path: Path) -> None:
     path = network(tmp_path / "net.onnx", scale=2)
     for scale in (3, 4):
         assert run(clip_of(), path, scale).get_frame(0).width == 70 * scale
@@ -148,7 +162,9 @@ def test_doubling_networks_reach_3_and_4_and_strength_mixes(tmp_path):
     ],
     ids=str,
 )
-def test_what_cannot_be_used_is_named(tmp_path, kind, scale, more, said):
+def test_what_cannot_be_used_is_named(
+    tmp_path: Path, kind: dict[str, Any], scale: int, more: dict[str, Any], said: str
+) -> None:
     path = network(tmp_path / "net.onnx", **kind)
     with pytest.raises(vs.Error, match=said):
         run(clip_of(), path, scale, **more)
@@ -160,7 +176,9 @@ def test_what_cannot_be_used_is_named(tmp_path, kind, scale, more, said):
     [(vs.YUV420P8, 62, 46), (vs.YUV420P8, 18, 16), (vs.YUV422P8, 66, 45), (vs.RGB24, 53, 37), (vs.GRAY8, 17, 19)],
 )
 @pytest.mark.parametrize("kind", [{}, {"multiple": 8}, {"sides": (32, 48)}], ids=str)
-def test_sizes_that_divide_by_nothing(tmp_path, kind, format, width, height, channels, scale):
+def test_sizes_that_divide_by_nothing(
+    tmp_path: Path, kind: dict[str, Any], format: int, width: int, height: int, channels: int, scale: int
+) -> None:
     path = network(tmp_path / "net.onnx", channels=channels, scale=scale, **kind)
     clip = clip_of(format, width, height, 1)
     frame = run(clip, path, scale).get_frame(0)
@@ -174,7 +192,7 @@ def test_sizes_that_divide_by_nothing(tmp_path, kind, format, width, height, cha
 
 @pytest.mark.parametrize(("channels", "scale"), [(1, 1), (1, 2), (3, 1), (3, 2)])
 @pytest.mark.parametrize(("format", "height"), [(vs.YUV420P8, 48), (vs.YUV420P8, 46), (vs.RGB24, 45)])
-def test_interlaced_frames_are_refused(tmp_path, channels, scale, format, height):
+def test_interlaced_frames_are_refused(tmp_path: Path, channels: int, scale: int, format: int, height: int) -> None:
     path = network(tmp_path / "net.onnx", channels=channels, scale=scale)
     clip = clip_of(format, 64, height, 2).std.SetFrameProps(_FieldBased=2)
     with pytest.raises(vs.Error, match=r"frame 1 is interlaced \(_FieldBased=2\); deinterlace first"):
@@ -187,7 +205,7 @@ def test_interlaced_frames_are_refused(tmp_path, channels, scale, format, height
 SECTION = {"file": "net.onnx", "input": "x", "output": "y", "channels": 3, "tile": 32, "overlap": 8, "batch": 2}
 
 
-def image_manifest(**more):
+def image_manifest(**more: Any) -> dict[str, Any]:
     """The manifest of a model folder, without the files."""
     return {
         "name": "net",
@@ -204,7 +222,7 @@ def image_manifest(**more):
     } | more
 
 
-def folder_of(path, section, **more):
+def folder_of(path: Path, section: object, **more: Any) -> Path:
     """A model folder around a network of 32x32."""
     data = network(path.parent / "net.onnx", sides=(32, 32), batch="batch").read_bytes()
     write_model(path, {"net.onnx": data}, image_manifest(image=section, **more))
@@ -232,12 +250,12 @@ def folder_of(path, section, **more):
     ],
     ids=str,
 )
-def test_a_damaged_section_of_a_manifest(tmp_path, section, said):
+def test_a_damaged_section_of_a_manifest(tmp_path: Path, section: object, said: str) -> None:
     with pytest.raises(vs.Error, match="(?s)" + said):
         run(clip_of(), folder_of(tmp_path / "model", section)).get_frame(0)
 
 
-def test_folders_and_altered_files(tmp_path):
+def test_folders_and_altered_files(tmp_path: Path) -> None:
     path = folder_of(tmp_path / "model", SECTION)
     alone = network(tmp_path / "alone.onnx", sides=(32, 32), batch="n")
     assert digest(run(clip_of(), path).get_frame(0)) == digest(run(clip_of(), alone, overlap=8).get_frame(0))
@@ -251,7 +269,7 @@ def test_folders_and_altered_files(tmp_path):
         run(clip_of(), path).get_frame(0)
 
 
-def test_damaged_missing_and_folders_without_a_manifest(tmp_path):
+def test_damaged_missing_and_folders_without_a_manifest(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(network(tmp_path / "net.onnx").read_bytes()[:100])
     for path, said in (
         (tmp_path / "broken.onnx", "can load"),
@@ -265,7 +283,9 @@ def test_damaged_missing_and_folders_without_a_manifest(tmp_path):
 # --- what is no network for pictures
 
 
-def enlarging(path, nodes, *, functions=(), **tensors):
+def enlarging(
+    path: Path, nodes: list[onnx.NodeProto], *, functions: Sequence[onnx.FunctionProto] = (), **tensors: Any
+) -> Path:
     """``nodes`` make ``r`` of ``x``, which is then doubled."""
     nodes = [*nodes, h.make_node("Resize", ["r", "", "sizes"], ["y"], mode="nearest")]
     tensors["sizes"] = np.array([1, 1, 2, 2], np.float32)
@@ -281,11 +301,11 @@ def enlarging(path, nodes, *, functions=(), **tensors):
     return path
 
 
-def by(factor):
+def by(factor: float) -> tuple[list[onnx.NodeProto], dict[str, np.float32]]:
     return [h.make_node("Mul", ["x", "factor"], ["r"])], {"factor": np.float32(factor)}
 
 
-def in_a_branch():
+def in_a_branch() -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
     """Chance in a branch that no trial takes."""
     value = h.make_tensor_value_info("out", T.FLOAT, None)
     branches = {
@@ -295,7 +315,7 @@ def in_a_branch():
     return [h.make_node("If", ["no"], ["r"], **branches)], {"no": np.array(False)}
 
 
-ODD = {
+ODD: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], str]] = {
     "nan": (*by(np.nan), "gives NaN or infinity"),
     "infinity": (*by(np.inf), "gives NaN or infinity"),
     "bytes": (*by(255), "gives values from .* to 255 .*0..1 is needed"),
@@ -317,14 +337,14 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_what_makes_no_picture_is_refused(tmp_path, name):
+def test_what_makes_no_picture_is_refused(tmp_path: Path, name: str) -> None:
     nodes, tensors, said = ODD[name]
     path = enlarging(tmp_path / "odd.onnx", nodes, **tensors)
     with pytest.raises(vs.Error, match=f"^Upscale: model='.*odd.onnx' .*{said}"):
         run(clip_of(), path, 2)
 
 
-def test_chance_in_a_function_is_found(tmp_path):
+def test_chance_in_a_function_is_found(tmp_path: Path) -> None:
     draw = h.make_node("RandomUniformLike", ["a"], ["b"])
     function = h.make_function("own", "Draw", ["a"], ["b"], [draw], [h.make_opsetid("", 17)])
     node = h.make_node("Draw", ["x"], ["r"], domain="own")
@@ -334,7 +354,7 @@ def test_chance_in_a_function_is_found(tmp_path):
         run(clip_of(), path, 2)
 
 
-def test_networks_that_overshoot_a_little_are_taken(tmp_path):
+def test_networks_that_overshoot_a_little_are_taken(tmp_path: Path) -> None:
     sharp = np.zeros((3, 3, 3, 3), np.float32)
     for i in range(3):
         sharp[i, i] = [[0, -1, 0], [-1, 5, -1], [0, -1, 0]]
@@ -342,7 +362,7 @@ def test_networks_that_overshoot_a_little_are_taken(tmp_path):
     assert run(clip_of(), path, 2).get_frame(0).width == 140
 
 
-def test_a_result_that_is_no_number_fails_its_frame(tmp_path):
+def test_a_result_that_is_no_number_fails_its_frame(tmp_path: Path) -> None:
     """Past the trial: 1 / (x - 0.3) is one but for a single value."""
     nodes = [
         h.make_node("Sub", ["x", "level"], ["d"]),
@@ -362,7 +382,7 @@ def test_a_result_that_is_no_number_fails_its_frame(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [{"batch": 1000, "sides": (16, 16)}, {"sides": (10**5, 10**5)}], ids=str)
-def test_networks_of_absurd_sizes_are_refused_at_once(tmp_path, shape):
+def test_networks_of_absurd_sizes_are_refused_at_once(tmp_path: Path, shape: dict[str, Any]) -> None:
     path = network(tmp_path / "net.onnx", **shape)
     with pytest.raises(vs.Error, match="64 pictures with sides of 8192 at most are possible"):
         run(clip_of(), path)

@@ -1,6 +1,8 @@
 """Networks of others that take a few frames in a row: 3·k channels in, the middle one of k pictures out."""
 
 import random
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +19,16 @@ from tests.helpers.frames import digest, digests, planes_of
 from tests.networks.test_image_files import SECTION, clip_of, image_manifest, run
 
 
-def network(path, frames, *, scale=1, sides=("h", "w"), batch=1, out=3, channels=None):
+def network(
+    path: Path,
+    frames: int,
+    *,
+    scale: int = 1,
+    sides: tuple[int | str, int | str] = ("h", "w"),
+    batch: int | str = 1,
+    out: int = 3,
+    channels: int | None = None,
+) -> Path:
     """A convolution that takes unlike shares of k frames of RGB, and a pixel shuffle."""
     rng = np.random.default_rng(frames)
     channels = 3 * frames if channels is None else channels
@@ -40,16 +51,16 @@ def network(path, frames, *, scale=1, sides=("h", "w"), batch=1, out=3, channels
     return path
 
 
-def direct(path, frames):
+def direct(path: Path, frames: list[vs.VideoFrame]) -> np.ndarray:
     """What the network makes of pictures in a row."""
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     row = np.concatenate([np.stack(planes_of(frame)) for frame in frames])
-    return np.clip(session.run(None, {"x": row[None]})[0][0], 0, 1)
+    return np.asarray(np.clip(session.run(None, {"x": row[None]})[0][0], 0, 1))
 
 
 @pytest.mark.parametrize(("frames", "scale"), [(3, 1), (7, 1), (5, 2)])
 @pytest.mark.parametrize("marked", [True, False])
-def test_the_window_stays_in_its_scene_and_clip(tmp_path, frames, scale, marked):
+def test_the_window_stays_in_its_scene_and_clip(tmp_path: Path, frames: int, scale: int, marked: bool) -> None:
     path = network(tmp_path / "net.onnx", frames, scale=scale)
     clip = moving(format=vs.RGBS, width=48, height=40, length=10, cut=6, noise=0.05)
     if marked:  # properties rule over what is seen: here a scene starts at frame 4
@@ -68,7 +79,7 @@ def test_the_window_stays_in_its_scene_and_clip(tmp_path, frames, scale, marked)
     assert np.abs(np.stack(planes_of(without)) - direct(path, around)).max() < 2e-4
 
 
-def test_drawings_stand_in_the_middle(tmp_path):
+def test_drawings_stand_in_the_middle(tmp_path: Path) -> None:
     """A run of frames that show one drawing is averaged and computed once; around it are its neighbours."""
     path = network(tmp_path / "net.onnx", 3)
     clip = moving(format=vs.RGBS, width=64, height=48, length=4, noise=0)
@@ -82,7 +93,7 @@ def test_drawings_stand_in_the_middle(tmp_path):
 
 @pytest.mark.parametrize("format", [vs.YUV420P8, vs.RGB24, vs.GRAY8])
 @pytest.mark.parametrize("kind", [{}, {"sides": (32, 32), "batch": "n"}, {"scale": 2}], ids=str)
-def test_formats_tiles_and_random_access(tmp_path, format, kind):
+def test_formats_tiles_and_random_access(tmp_path: Path, format: int, kind: dict[str, Any]) -> None:
     path = network(tmp_path / "net.onnx", 5, **kind)
     scale = kind.get("scale", 1)
     clip = moving(format=format, width=64, height=48, length=14, cut=8)
@@ -98,7 +109,7 @@ def test_formats_tiles_and_random_access(tmp_path, format, kind):
     assert digests(late) == linear[9:12]
 
 
-def test_behind_restore_and_doubled_twice(tmp_path):
+def test_behind_restore_and_doubled_twice(tmp_path: Path) -> None:
     path = network(tmp_path / "net.onnx", 3, scale=2)
     clip = moving(width=48, height=32, length=5)
     result = core.animup.Upscale(core.animup.Restore(clip, task="denoise"), scale=4, model=str(path))
@@ -117,13 +128,13 @@ def test_behind_restore_and_doubled_twice(tmp_path):
     ],
     ids=str,
 )
-def test_what_is_no_window_is_refused(tmp_path, kind, said):
+def test_what_is_no_window_is_refused(tmp_path: Path, kind: dict[str, Any], said: str) -> None:
     path = network(tmp_path / "net.onnx", **kind)
     with pytest.raises(vs.Error, match=said):
         run(clip_of(), path)
 
 
-def test_folders_may_say_so_too(tmp_path):
+def test_folders_may_say_so_too(tmp_path: Path) -> None:
     data = network(tmp_path / "net.onnx", 3, sides=(32, 32), batch="n").read_bytes()
     manifest = image_manifest(radius=1, image=SECTION | {"frames": 3})
     write_model(tmp_path / "model", {"net.onnx": data}, manifest)

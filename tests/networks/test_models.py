@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,16 +22,16 @@ from vsanimup.networks.modulation import Modulation
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     return shutil.copytree(SHIPPED / "lite-restore", tmp_path / "mine")
 
 
-def change(folder, **fields):
+def change(folder: Path, **fields: Any) -> None:
     path = folder / MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
-def test_shipped_models_are_whole_and_described():
+def test_shipped_models_are_whole_and_described() -> None:
     models = {model.name: model for model in shipped()}
     assert {"lite-restore", "lite-upscale"} <= models.keys()
     for model in models.values():
@@ -39,7 +40,7 @@ def test_shipped_models_are_whole_and_described():
             assert model.read(name)
 
 
-def test_find_by_name_and_by_folder(folder):
+def test_find_by_name_and_by_folder(folder: Path) -> None:
     for name, wanted in (("lite", SHIPPED / "lite-restore"), ("lite-upscale", SHIPPED / "lite-upscale")):
         found = find(name, "restore")
         assert isinstance(found, LiteNetwork) and found.model.folder == wanted
@@ -48,18 +49,18 @@ def test_find_by_name_and_by_folder(folder):
 
 
 @pytest.mark.parametrize("model", ["", "lit", "no/such/folder", "../models"])
-def test_unknown_model_lists_what_there_is(model):
+def test_unknown_model_lists_what_there_is(model: str) -> None:
     with pytest.raises(AnimupError, match=r"model.*(lite-restore|manifest)"):
         find(model, "restore")
 
 
-def test_model_for_the_other_filter(folder):
+def test_model_for_the_other_filter(folder: Path) -> None:
     with pytest.raises(vs.Error, match=r"restores.*needs one that enlarges by 2"):
         core.animup.Upscale(moving(length=1), model=str(folder))
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "altered", "empty"])
-def test_damaged_network_is_named(folder, damage):
+def test_damaged_network_is_named(folder: Path, damage: str) -> None:
     path = folder / "network.onnx"
     data = bytearray(path.read_bytes())
     if damage == "missing":
@@ -92,7 +93,7 @@ def test_damaged_network_is_named(folder, damage):
         ({"licence": None}, "licence"),
     ],
 )
-def test_damaged_manifest_is_named(folder, fields, said):
+def test_damaged_manifest_is_named(folder: Path, fields: dict[str, Any], said: str) -> None:
     change(folder, **fields)
     with pytest.raises(AnimupError, match=said) as caught:
         open_model(folder)
@@ -100,13 +101,13 @@ def test_damaged_manifest_is_named(folder, fields, said):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\xff", "[" * 100_000, '{"a":' * 100_000, "1" * 5000])
-def test_manifest_that_is_no_object(folder, text):
+def test_manifest_that_is_no_object(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_bytes(text.encode("latin-1"))
     with pytest.raises(AnimupError, match=r"manifest\.json"):
         open_model(folder)
 
 
-def test_unknown_kind_and_range(folder):
+def test_unknown_kind_and_range(folder: Path) -> None:
     change(folder, kind="diffusion")
     with pytest.raises(AnimupError, match="diffusion"):
         find(str(folder))
@@ -115,12 +116,12 @@ def test_unknown_kind_and_range(folder):
         find(str(folder))
 
 
-def test_sections_of_other_kinds_are_kept(folder):
+def test_sections_of_other_kinds_are_kept(folder: Path) -> None:
     change(folder, kind="other", other={"steps": 4})
     assert open_model(folder).sections["other"] == {"steps": 4}
 
 
-def test_verify_says_what_read_says(folder):
+def test_verify_says_what_read_says(folder: Path) -> None:
     model = open_model(folder)
     assert model.verify("network.onnx") == folder / "network.onnx"
     (folder / "network.onnx").write_bytes(b"x")
@@ -135,7 +136,7 @@ def test_verify_says_what_read_says(folder):
 
 
 @pytest.mark.parametrize("place", ["folder", "loop", "pipe", "none"])
-def test_a_manifest_that_is_no_file(folder, place):
+def test_a_manifest_that_is_no_file(folder: Path, place: str) -> None:
     path = folder / MANIFEST
     path.unlink()
     if place == "folder":
@@ -150,11 +151,11 @@ def test_a_manifest_that_is_no_file(folder, place):
         find(str(folder))
 
 
-def test_what_may_not_be_looked_at_is_named(folder, monkeypatch):
+def test_what_may_not_be_looked_at_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As an ordinary user sees it, whoever runs the tests."""
     look, read = Path.stat, Path.read_text
 
-    def denied(self, *args, **kwargs):
+    def denied(self: Path, *args: Any, **kwargs: Any) -> os.stat_result:
         if folder in (self, *self.parents):
             raise PermissionError(errno.EACCES, "Permission denied", str(self))
         return look(self, *args, **kwargs)
@@ -173,7 +174,7 @@ def test_what_may_not_be_looked_at_is_named(folder, monkeypatch):
         find(str(folder))
 
 
-def weights_of(folder, content):
+def weights_of(folder: Path, content: bytes) -> Modulation:
     """Replace a model's file of weights, with a digest that fits: another author's model, not a damaged one."""
     (folder / "tasks.npz").write_bytes(content)
     files = json.loads((folder / MANIFEST).read_text())["files"]
@@ -181,13 +182,13 @@ def weights_of(folder, content):
     return Modulation(open_model(folder))
 
 
-def saved(**arrays):
+def saved(**arrays: Any) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, **arrays)
     return stream.getvalue()
 
 
-def test_odd_weights_are_refused(folder):
+def test_odd_weights_are_refused(folder: Path) -> None:
     whole = dict(np.load(folder / "tasks.npz"))
     single = io.BytesIO()
     np.save(single, np.zeros(3))
@@ -205,16 +206,14 @@ def test_odd_weights_are_refused(folder):
         ({name: value.astype(np.float32) * np.float32(1e30) for name, value in whole.items()}, "are no finite numbers"),
     ):
         odd = weights_of(folder, saved(**values))
-        for use in (
-            lambda odd=odd: odd.weights({"denoise": 1.0}),
-            lambda odd=odd: odd.merge("network.onnx", network, {"denoise": 1.0}),
-        ):
-            with pytest.raises(AnimupError, match=words):
-                use()
+        with pytest.raises(AnimupError, match=words):
+            odd.weights({"denoise": 1.0})
+        with pytest.raises(AnimupError, match=words):
+            odd.merge("network.onnx", network, {"denoise": 1.0})
 
 
 @pytest.mark.parametrize("layers", [5, [1], {"head.conv": 3}])
-def test_odd_layers_are_refused(folder, layers):
+def test_odd_layers_are_refused(folder: Path, layers: dict[str, int] | int | list[int]) -> None:
     change(folder, modulation={"file": "tasks.npz", "layers": layers})
     with pytest.raises(AnimupError, match=r"modulation\.layers must be objects"):
         Modulation(open_model(folder))

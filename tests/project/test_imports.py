@@ -6,7 +6,7 @@ import sys
 from tests.helpers.places import ROOT
 
 
-def test_contracts():
+def test_contracts() -> None:
     code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     done = subprocess.run(
         [sys.executable, "-c", code, "--no-cache"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import batched
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_probe_refuses_variable_clips() -> None:
         probe(core.std.Splice(clips, mismatch=True))
 
 
-def test_damaged_file(tmp_path, monkeypatch) -> None:
+def test_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "decision.npz"
     copy.write_bytes(decision.FILE.read_bytes()[:-1] + b"x")
     with pytest.raises(AnimupError, match=r"damaged.*install the package again"):

@@ -1,6 +1,7 @@
 """Tasks: mixes, prompts and diagnosis, from the filter's arguments to the picture."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from vsanimup.tasks import CLEAN, TASKS, TaskMix
 
 
 @given(st.dictionaries(st.sampled_from(TASKS), st.integers(1, 100), min_size=1))
-def test_any_written_mix_is_read_back(weights):
+def test_any_written_mix_is_read_back(weights: dict[str, int]) -> None:
     text = " + ".join(name if weight == 100 else f"{weight / 100}*{name}" for name, weight in weights.items())
     mix = TaskMix.parse(text)
     assert mix == {name: pytest.approx(weight / 100) for name, weight in weights.items()}
@@ -27,14 +28,14 @@ def test_any_written_mix_is_read_back(weights):
 
 
 @given(st.permutations(["denoise", "deblock", "lite-restore"]))
-def test_a_mix_is_the_same_in_whichever_order_it_is_written(names):
+def test_a_mix_is_the_same_in_whichever_order_it_is_written(names: list[str]) -> None:
     one, other = TaskMix(dict.fromkeys(names, 0.5)), TaskMix({"deblock": 0.5, "denoise": 0.5, "lite-restore": 0.5})
     assert one == other and hash(one) == hash(other) and list(one) == list(other)
     assert one != TaskMix(dict.fromkeys(names, 0.25)) and TaskMix({"denoise": 0.0}) == CLEAN
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.01, float("nan"), float("inf")])
-def test_a_weight_that_is_none_is_refused(weight):
+def test_a_weight_that_is_none_is_refused(weight: float) -> None:
     with pytest.raises(AnimupError, match="the weight of denoise must lie between 0 and 1, got"):
         TaskMix({"denoise": weight})
 
@@ -53,12 +54,12 @@ def test_a_weight_that_is_none_is_refused(weight):
         ("0*deblock", "leave something to do"),
     ],
 )
-def test_a_bad_mix_is_explained(text, words):
+def test_a_bad_mix_is_explained(text: str, words: str) -> None:
     with pytest.raises(AnimupError, match=words):
         TaskMix.parse(text)
 
 
-def test_the_mix_in_force_stands_on_every_frame():
+def test_the_mix_in_force_stands_on_every_frame() -> None:
     clip = moving(length=3)
     frame = core.animup.Restore(clip, task="0.5*denoise+deblock").get_frame(1)
     assert frame.props["AnimupMix"] == "deblock+0.5*denoise"
@@ -67,14 +68,14 @@ def test_the_mix_in_force_stands_on_every_frame():
     assert digest(spoken.get_frame(1)) == digest(frame)
 
 
-def test_tasks_differ_and_so_do_their_weights():
+def test_tasks_differ_and_so_do_their_weights() -> None:
     clip = moving(length=5, noise=0.05)
     tasks = ["deblock", "denoise", "0.5*denoise", "deblock+denoise", "desnow"]
     seen = {task: digest(core.animup.Restore(clip, task=task).get_frame(2)) for task in tasks}
     assert len(set(seen.values())) == len(tasks)
 
 
-def test_diagnosis_and_tasks_keep_random_access():
+def test_diagnosis_and_tasks_keep_random_access() -> None:
     clip = moving(length=30, cut=17)
     for arguments in ({}, {"precision": "fp32"}, {"task": "deblock+0.5*dehalo"}):
         linear = digests(core.animup.Restore(clip, **arguments))
@@ -92,12 +93,12 @@ def test_diagnosis_and_tasks_keep_random_access():
         ({"precision": "int4"}, "precision must be one of auto, int8, fp32"),
     ],
 )
-def test_what_cannot_be_done_is_refused(arguments, words):
+def test_what_cannot_be_done_is_refused(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(vs.Error, match=words):
         core.animup.Restore(moving(length=2), **arguments)
 
 
-def test_merging_nothing_gives_the_file_and_something_another_of_its_length():
+def test_merging_nothing_gives_the_file_and_something_another_of_its_length() -> None:
     model = open_model(SHIPPED / "lite-restore")
     modulation = Modulation(model)
     for file in (FLOAT, INT8):
@@ -109,7 +110,7 @@ def test_merging_nothing_gives_the_file_and_something_another_of_its_length():
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_quantised_weights_lie_within_half_a_step(seed):
+def test_quantised_weights_lie_within_half_a_step(seed: int) -> None:
     rng = np.random.default_rng(seed)
     weight = (rng.standard_normal((5, 3, 3, 3)) * np.exp(rng.normal(0, 3, (5, 1, 1, 1)))).astype(np.float32)
     levels, scale = quantise_weight(weight)
