@@ -46,6 +46,7 @@ def make_video(
     """A small file without colour tags; ``times`` are those of its frames in milliseconds."""
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=Fraction(24000, 1001), options=options or {"crf": "20"})
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         if times:
             stream.codec_context.time_base = Fraction(1, 1000)

@@ -39,6 +39,7 @@ def make_video(
     """A moving gradient, tagged BT.709 unless it is RGB or told otherwise."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=24, options={"flags": "+ildct+ilme"} if interlaced else {})
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
         context = stream.codec_context
         if tagged and pixels.startswith("yuv"):
@@ -124,7 +125,7 @@ def test_compare_interleaves_source_and_result(source: Path, tmp_path: Path) -> 
 
 def test_both_pictures_of_an_untagged_source_have_one_matrix(tmp_path: Path) -> None:
     make_video(tmp_path / "untagged.mkv", tagged=False)
-    options = ["-a", f"source={tmp_path / 'untagged.mkv'}", "-a", "task=deblock", "-j", tmp_path / "props.json"]
+    options = ["-a", f"source={tmp_path / 'untagged.mkv'}", "-a", "task=deblock", "-j", str(tmp_path / "props.json")]
     assert vspipe(*options, demo.script_path(demo.COMPARE), "--").returncode == 0
     assert {p["_Matrix"] for p in json.loads((tmp_path / "props.json").read_text())} == {6}
 

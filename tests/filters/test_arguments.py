@@ -1,13 +1,14 @@
 """One table of arguments: signatures, checks, reference and types agree with it."""
 
 from dataclasses import MISSING, fields
+from typing import Any
 
 import pytest
 import vapoursynth as vs
 
 from vsanimup.errors import AnimupError
 from vsanimup.filters import arguments, generate, table
-from vsanimup.filters.ranges import AtLeast, Flag, Pair, Span, Whole, Word
+from vsanimup.filters.ranges import AtLeast, Flag, Pair, Range, Span, Whole, Word
 from vsanimup.networks.find import FAMILIES
 from vsanimup.networks.settings import Settings
 
@@ -15,11 +16,11 @@ ROWS = [(function, row) for function, rows in table.FUNCTIONS.items() for row in
 
 
 @pytest.mark.parametrize("function", table.FUNCTIONS)
-def test_the_plugin_registers_what_the_table_says(function):
+def test_the_plugin_registers_what_the_table_says(function: str) -> None:
     assert getattr(vs.core.animup, function).signature == "".join(generate.signature(function))
 
 
-def test_what_is_made_from_the_table_is_up_to_date():
+def test_what_is_made_from_the_table_is_up_to_date() -> None:
     run = "run python -m vsanimup.filters.generate"
     reference = generate.REFERENCE.read_text("utf-8")
     assert reference == generate.with_tables(reference), run
@@ -30,18 +31,18 @@ def test_what_is_made_from_the_table_is_up_to_date():
 
 
 @pytest.mark.parametrize(("function", "row"), ROWS, ids=lambda value: getattr(value, "name", value))
-def test_defaults_and_families_are_possible(function, row):
+def test_defaults_and_families_are_possible(function: str, row: table.Argument) -> None:
     if row.default is not None:
         assert row.range.checked(row.name, row.default) == row.default
     assert set(row.families) <= FAMILIES.keys()
 
 
-def test_settings_are_arguments_of_both_filters():
+def test_settings_are_arguments_of_both_filters() -> None:
     shared = {row.name for row in table.SHARED}
     assert {field.name for field in fields(Settings)} == shared | {"share"}
 
 
-def test_settings_left_out_are_what_the_table_says():
+def test_settings_left_out_are_what_the_table_says() -> None:
     rows = {row.name: row for row in table.SHARED}
     own = {field.name: field.default for field in fields(Settings) if field.default is not MISSING}
     said = {name: row.default for name, row in rows.items() if name in own and row.default is not None}
@@ -49,7 +50,7 @@ def test_settings_left_out_are_what_the_table_says():
 
 
 @pytest.mark.parametrize("function", table.FUNCTIONS)
-def test_what_is_left_out_is_what_the_table_says(function):
+def test_what_is_left_out_is_what_the_table_says(function: str) -> None:
     values = arguments.checked(function, {"tilesize": [64], "tta": 1})
     assert values == {row.name: row.default for row in table.FUNCTIONS[function]} | {"tilesize": (64, 64), "tta": True}
 
@@ -73,7 +74,7 @@ def test_what_is_left_out_is_what_the_table_says(function):
     ],
     ids=str,
 )
-def test_ranges(range, right, wrong, said):
+def test_ranges(range: Range, right: list[Any], wrong: list[Any], said: str) -> None:
     for value in right:
         assert range.checked("x", value) == (tuple(value) if isinstance(value, list) else value)
     for value in wrong:
@@ -81,5 +82,5 @@ def test_ranges(range, right, wrong, said):
             range.checked("x", value)
 
 
-def test_steps_too_small_to_change_anything_are_none():
+def test_steps_too_small_to_change_anything_are_none() -> None:
     assert Span(0, 64).checked("x", 1e-9) == 0 and Span(0, 64).checked("x", 1e-5) == 1e-5

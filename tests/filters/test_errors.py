@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,12 +23,12 @@ from vsanimup.video.formats import output_format
 FILTERS = ("Restore", "Upscale")
 
 
-def blank(format=vs.YUV420P8, **kw):
+def blank(format: int = vs.YUV420P8, **kw: Any) -> vs.VideoNode:
     return core.std.BlankClip(**({"width": 64, "height": 48, "length": 1, "format": format} | kw))
 
 
-def wide(bits):
-    return core.query_video_format(vs.YUV, vs.INTEGER, bits, 1, 1).id
+def wide(bits: int) -> int:
+    return int(core.query_video_format(vs.YUV, vs.INTEGER, bits, 1, 1).id)
 
 
 BOTH = [
@@ -60,7 +61,7 @@ BOTH = [
 
 @pytest.mark.parametrize("function", FILTERS)
 @pytest.mark.parametrize(("arguments", "said"), BOTH, ids=lambda value: repr(value)[:40])
-def test_mistakes_in_arguments(function, arguments, said):
+def test_mistakes_in_arguments(function: str, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(vs.Error, match=f"^{function}: .*{said}") as caught:
         getattr(core.animup, function)(blank(), **arguments)
     assert len(str(caught.value)) < 600
@@ -73,18 +74,18 @@ def test_mistakes_in_arguments(function, arguments, said):
         ({"steps": 4, "seed": 1}, "steps=4, seed=1 go with AnimateLCM models, .*: leave them out"),
     ],
 )
-def test_arguments_of_another_kind_of_model(arguments, said):
+def test_arguments_of_another_kind_of_model(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(vs.Error, match=f"^Upscale: {said}$"):
         core.animup.Upscale(blank(), **arguments)
 
 
 @pytest.mark.parametrize("format", [wide(24), wide(32), vs.GRAY32])
-def test_formats_of_more_than_16_bits_cannot_be_asked_for(format):
+def test_formats_of_more_than_16_bits_cannot_be_asked_for(format: int) -> None:
     with pytest.raises(AnimupError, match="format must have 8 to 16 bits a sample, or be float, got "):
         output_format(blank(), int(format))
 
 
-def test_long_arguments_are_cut():
+def test_long_arguments_are_cut() -> None:
     for word in ("a" * 5000, "deblock+" * 3000):
         for argument in ("task", "model", "backend", "precision", "prompt"):
             with pytest.raises(vs.Error) as caught:
@@ -102,7 +103,7 @@ def test_long_arguments_are_cut():
     | st.binary(max_size=12)
     | st.sampled_from(["\0", "/dev/zero", "/dev/null", ".onnx", "~"]),
 )
-def test_no_text_is_an_internal_error(argument, value):
+def test_no_text_is_an_internal_error(argument: str, value: bytes | str) -> None:
     try:
         core.animup.Upscale(blank(), **{argument: value})
     except vs.Error as error:
@@ -110,7 +111,7 @@ def test_no_text_is_an_internal_error(argument, value):
 
 
 @pytest.mark.parametrize("function", FILTERS)
-def test_tiny_numbers_are_none(function):
+def test_tiny_numbers_are_none(function: str) -> None:
     clip = moving(length=2)
     make = getattr(core.animup, function)
     tiny = make(clip, task="denoise", temporal_threshold=1e-46, spatial_threshold=1e-300)
@@ -125,7 +126,7 @@ def test_tiny_numbers_are_none(function):
     [{"_Matrix": 1}, {"_Matrix": -5}, {"_Transfer": 3}, {"_Primaries": 999}],
     ids=str,
 )
-def test_rgb_may_carry_what_is_left_of_its_yuv(function, wrong):
+def test_rgb_may_carry_what_is_left_of_its_yuv(function: str, wrong: dict[str, Any]) -> None:
     clip = moving(vs.RGB24, width=32, height=32, length=1)
     odd = clip.std.SetFrameProps(**wrong)
     make = getattr(core.animup, function)
@@ -136,7 +137,7 @@ def test_rgb_may_carry_what_is_left_of_its_yuv(function, wrong):
 
 @pytest.mark.parametrize("function", FILTERS)
 @pytest.mark.parametrize("format", [vs.YUV420P8, vs.YUV444P16, vs.GRAY8, vs.RGB24])
-def test_properties_that_no_conversion_can_go_by_are_named(function, format):
+def test_properties_that_no_conversion_can_go_by_are_named(function: str, format: int) -> None:
     make = getattr(core.animup, function)
     for name, value in (("_Range", 7), ("_Range", -1), ("_ChromaLocation", 99)):
         odd = blank(format, length=3).std.SetFrameProps(**{name: value})
@@ -148,8 +149,8 @@ def test_properties_that_no_conversion_can_go_by_are_named(function, format):
             clip.get_frame(5)
 
 
-def test_the_filter_that_was_called_is_named(monkeypatch):
-    def fail(frames):
+def test_the_filter_that_was_called_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(frames: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
         raise AnimupError("the decision is damaged")
 
     monkeypatch.setattr(graph, "state_probabilities", fail)
@@ -158,8 +159,8 @@ def test_the_filter_that_was_called_is_named(monkeypatch):
             getattr(core.animup, function)(blank(), task="auto").get_frame(0)
 
 
-def test_too_little_memory_is_no_internal_error(monkeypatch):
-    def fail(frames):
+def test_too_little_memory_is_no_internal_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(frames: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
         np.empty((1 << 40, 1 << 20), np.float32)
 
     monkeypatch.setattr(graph, "state_probabilities", fail)
@@ -167,7 +168,7 @@ def test_too_little_memory_is_no_internal_error(monkeypatch):
         core.animup.Restore(blank()).get_frame(0)
 
 
-def test_bars_around_a_picture_stay_black():
+def test_bars_around_a_picture_stay_black() -> None:
     picture = inked(width=96, height=48, length=2)
     for bars in ({"top": 24, "bottom": 24}, {"left": 24, "right": 24}):
         clip = picture.std.AddBorders(**bars, color=[16, 128, 128])
@@ -187,7 +188,7 @@ core.animup.Upscale(core.animup.Restore(clip), scale=2, task="denoise").get_fram
 """
 
 
-def test_the_log_is_quiet_where_all_is_well():
+def test_the_log_is_quiet_where_all_is_well() -> None:
     done = subprocess.run([sys.executable, "-c", TELLING], capture_output=True, text=True, timeout=100, check=True)
     lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
     told = [text for kind, text in lines if int(kind) >= int(vs.MESSAGE_TYPE_INFORMATION)]
@@ -198,7 +199,7 @@ def test_the_log_is_quiet_where_all_is_well():
     assert any(text == "Upscale: lite-one-pass, denoise" for text in quiet)
 
 
-def test_only_the_first_message_of_a_process_is_information(monkeypatch):
+def test_only_the_first_message_of_a_process_is_information(monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
     monkeypatch.setattr(logs, "_informed", threading.Lock())
@@ -220,12 +221,12 @@ def test_only_the_first_message_of_a_process_is_information(monkeypatch):
         ({"tilesize": 0}, "tilesize must be one or two numbers .* of at least 32, got 0; leave it out"),
     ],
 )
-def test_what_was_taken_for_something_else(arguments, said):
+def test_what_was_taken_for_something_else(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(vs.Error, match=f"^Upscale: {said}"):
         vs.core.std.BlankClip(format=vs.YUV420P8, width=64, height=64, length=1).animup.Upscale(**arguments)
 
 
-def test_a_matrix_that_is_none():
+def test_a_matrix_that_is_none() -> None:
     clip = vs.core.std.BlankClip(format=vs.YUV420P8, width=64, height=64, length=1)
     for matrix in (3, 99, -1):
         with pytest.raises(

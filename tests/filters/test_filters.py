@@ -1,6 +1,8 @@
 """Restore and Upscale on every kind of input: format, size, colours and properties of what comes out."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,13 +40,13 @@ FORMATS = [
 SCALES = [1, 2, 3, 4]
 
 
-def apply(clip, scale, **arguments):
+def apply(clip: vs.VideoNode, scale: int, **arguments: Any) -> vs.VideoNode:
     if scale == 1:
         return core.animup.Restore(clip, **arguments)
     return core.animup.Upscale(clip, scale=scale, **arguments)
 
 
-def bars(format, width, height):
+def bars(format: int, width: int, height: int) -> vs.VideoNode:
     """Seven colour bars, 75 %, as a clip of ``format`` with its colours given through RGB."""
     colours = [
         (0.75, 0.75, 0.75),
@@ -57,7 +59,7 @@ def bars(format, width, height):
     ]
     blank = core.std.BlankClip(format=vs.RGBS, width=width, height=height, length=2, keep=True)
 
-    def plane(n, index, shape):
+    def plane(n: int, index: int, shape: tuple[int, int]) -> np.ndarray:
         which = np.minimum(np.arange(shape[1]) * 7 // shape[1], 6)
         return np.tile(np.array([colours[i][index] for i in which]), (shape[0], 1))
 
@@ -68,13 +70,13 @@ def bars(format, width, height):
     return clip.resize.Bicubic(format=format, matrix_s="709")
 
 
-def one_colour(luma, n, index, shape):
+def one_colour(luma: float, n: int, index: int, shape: tuple[int, int]) -> np.ndarray:
     return np.full(shape, luma if index == 0 else 0.5)
 
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", FORMATS)
-def test_flat_and_bar_colours_come_back(name, scale):
+def test_flat_and_bar_colours_come_back(name: str, scale: int) -> None:
     format = int(getattr(vs, name))
     info = core.get_video_format(format)
     unit = 1 if info.sample_type == vs.FLOAT else (1 << info.bits_per_sample) - 1
@@ -111,7 +113,7 @@ def test_flat_and_bar_colours_come_back(name, scale):
         ("YUV420P8", 130, 66),
     ],
 )
-def test_odd_and_tiny_sizes(name, width, height, scale):
+def test_odd_and_tiny_sizes(name: str, width: int, height: int, scale: int) -> None:
     clip = moving(int(getattr(vs, name)), width, height, 3)
     result = apply(clip, scale)
     assert (result.width, result.height, result.format.id) == (width * scale, height * scale, clip.format.id)
@@ -140,14 +142,14 @@ PROPS = {
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", ["YUV420P8", "YUV420P16", "YUV411P8", "YUV410P8"])
 @pytest.mark.parametrize("full", [0, 1])
-def test_every_property_is_kept(name, scale, full):
+def test_every_property_is_kept(name: str, scale: int, full: int) -> None:
     wanted = PROPS | {"_Range": full}
     clip = moving(int(getattr(vs, name)), length=2).std.SetFrameProps(**wanted)
     props = apply(clip, scale).get_frame(1).props
     assert {key: props.get(key) for key in wanted} == wanted
 
 
-def test_matrix_is_written_down_when_it_was_only_implied():
+def test_matrix_is_written_down_when_it_was_only_implied() -> None:
     sd = moving(width=64, height=48, length=1).std.RemoveFrameProps("_Matrix")
     assert core.animup.Upscale(sd).get_frame(0).props["_Matrix"] == 6
     hd = moving(width=64, height=600, length=1).std.RemoveFrameProps("_Matrix")
@@ -157,10 +159,10 @@ def test_matrix_is_written_down_when_it_was_only_implied():
 
 @pytest.mark.parametrize("location", [0, 1, 2, 3])
 @pytest.mark.parametrize("scale", [1, 2])
-def test_chroma_stays_in_place_whatever_its_siting(location, scale):
+def test_chroma_stays_in_place_whatever_its_siting(location: int, scale: int) -> None:
     """A coloured disc's chroma must lie where its luma lies, as after plain resizing of the same clip."""
 
-    def plane(n, index, shape):
+    def plane(n: int, index: int, shape: tuple[int, int]) -> np.ndarray:
         y, x = np.mgrid[: shape[0], : shape[1]] / shape[0]
         return np.where((y - 0.5) ** 2 + (x - 0.75) ** 2 < 0.09, (0.7, 0.7, 0.35)[index], (0.3, 0.45, 0.6)[index])
 
@@ -179,14 +181,14 @@ def test_chroma_stays_in_place_whatever_its_siting(location, scale):
             assert abs(centres[0] - centres[1]) < 0.3 * scale, f"plane {index} axis {axis}: {centres}"
 
 
-def test_other_output_format():
+def test_other_output_format() -> None:
     clip = moving(length=1)
     assert core.animup.Upscale(clip, format=vs.YUV444P16).format.id == vs.YUV444P16
     assert core.animup.Restore(clip, format=vs.YUV420P10).get_frame(0).format.id == vs.YUV420P10
     assert core.animup.Restore(clip, strength=0, format=vs.YUV420P10).get_frame(0).format.id == vs.YUV420P10
 
 
-def test_strength():
+def test_strength() -> None:
     clip = moving(length=3, format=vs.YUV420PS)
     assert digests(core.animup.Restore(clip, strength=0)) == digests(clip)
     none, half, whole = (
@@ -197,10 +199,10 @@ def test_strength():
     np.testing.assert_allclose(half, (none + whole) / 2, atol=1e-6)
 
 
-def test_upscaled_still_is_sharper_than_bicubic():
+def test_upscaled_still_is_sharper_than_bicubic() -> None:
     """Ink on a flat ground, halved and doubled again: the network must come nearer to it than bicubic does."""
 
-    def plane(n, index, shape):
+    def plane(n: int, index: int, shape: tuple[int, int]) -> np.ndarray:
         if index:
             return np.full(shape, 0.5)
         y, x = np.mgrid[: 4 * shape[0], : 4 * shape[1]] / 4
@@ -219,12 +221,12 @@ def test_upscaled_still_is_sharper_than_bicubic():
     assert ((ours - wanted)[inner] ** 2).mean() < 0.75 * ((plain - wanted)[inner] ** 2).mean()
 
 
-def test_restore_removes_noise():
+def test_restore_removes_noise() -> None:
     still = moving(vs.YUV420PS, 128, 96, 5, noise=0).std.FreezeFrames([0], [4], [0])
     noisy = drawn(still, lambda n, index, shape: np.zeros(shape))
     source = [planes_of(still.get_frame(n)) for n in range(5)]
 
-    def plane(n, index, shape):
+    def plane(n: int, index: int, shape: tuple[int, int]) -> np.ndarray:
         return source[n][index] + (0.5 if index else 0) + np.random.default_rng((n, index)).normal(0, 0.04, shape)
 
     noisy = drawn(still, plane)
@@ -236,10 +238,13 @@ def test_restore_removes_noise():
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize(("tilesize", "overlap"), [(64, 32), ([96, 64], [32, 32]), (64, 16), (128, 64)])
 @pytest.mark.parametrize("scale", [1, 2])
-def test_tiles_leave_no_seam_on_a_smooth_clip(tilesize, overlap, scale, precision):
-    def plane(n, index, shape):
+def test_tiles_leave_no_seam_on_a_smooth_clip(
+    tilesize: int | list[int], overlap: int | list[int], scale: int, precision: str
+) -> None:
+    def plane(n: int, index: int, shape: tuple[int, int]) -> np.ndarray:
         y, x = np.mgrid[: shape[0], : shape[1]]
-        return 0.5 + 0.3 * np.sin(3 * y / shape[0] + n) * np.cos(4 * x / shape[1]) * (1 if index == 0 else 0.3)
+        wave = np.sin(3 * y / shape[0] + n) * np.cos(4 * x / shape[1])
+        return np.asarray(0.5 + 0.3 * wave * (1 if index == 0 else 0.3))
 
     clip = drawn(core.std.BlankClip(format=vs.YUV420PS, width=224, height=160, length=2, keep=True), plane)
     arguments = {"precision": precision} | ({"task": "deblock"} if scale == 1 else {})
@@ -275,19 +280,19 @@ BAD = [
 
 
 @pytest.mark.parametrize(("function", "arguments", "said"), BAD, ids=lambda value: str(value)[:40])
-def test_wrong_arguments_are_named_with_value_and_remedy(function, arguments, said):
+def test_wrong_arguments_are_named_with_value_and_remedy(function: str, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(vs.Error, match=said):
         getattr(core.animup, function)(moving(length=1), **arguments)
 
 
 @pytest.mark.parametrize(("function", "size"), [("Restore", "33x17"), ("Upscale", "99x51")])
-def test_formats_that_cannot_hold_the_size(function, size):
+def test_formats_that_cannot_hold_the_size(function: str, size: str) -> None:
     clip, more = blank(width=33, height=17, format=vs.YUV444P8), {"scale": 3} if function == "Upscale" else {}
     with pytest.raises(vs.Error, match=f"{function}: format=YUV420P8 cannot hold a picture of {size}; choose another"):
         getattr(core.animup, function)(clip, format=int(vs.YUV420P8), **more)
 
 
-def blank(**kw):
+def blank(**kw: Any) -> vs.VideoNode:
     return core.std.BlankClip(**({"width": 64, "height": 64, "length": 2, "format": vs.YUV420P8} | kw))
 
 
@@ -302,7 +307,9 @@ def blank(**kw):
         (lambda: blank(length=1), None),
     ],
 )
-def test_unusable_clips_are_refused_at_create(function, clip, said):
+def test_unusable_clips_are_refused_at_create(
+    function: str, clip: Callable[[], vs.VideoNode], said: str | None
+) -> None:
     create = getattr(core.animup, function)
     if said is None:
         assert create(clip()).get_frame(0)
@@ -322,7 +329,7 @@ def test_unusable_clips_are_refused_at_create(function, clip, said):
         (2, vs.RGB24, 45, 0),
     ],
 )
-def test_interlaced_frames_are_refused(function, order, format, height, location):
+def test_interlaced_frames_are_refused(function: str, order: int, format: int, height: int, location: int) -> None:
     source = moving(format=format, height=height, length=2)
     clip = getattr(core.animup, function)(source.std.SetFrameProps(_FieldBased=order, _ChromaLocation=location))
     with pytest.raises(vs.Error, match=f"{function}: frame 0 is interlaced .*deinterlace first"):

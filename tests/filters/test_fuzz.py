@@ -9,7 +9,7 @@ RUNS = 4
 
 
 @pytest.mark.parametrize("cases", [12, pytest.param(75, marks=pytest.mark.slow)])
-def test_any_way_of_asking_gives_the_same_bytes(monkeypatch, cases):
+def test_any_way_of_asking_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch, cases: int) -> None:
     monkeypatch.setitem(BACKENDS, MadeUp.name, MadeUp())
     tally = Tally()
     for seed in range(cases):

@@ -7,7 +7,7 @@ from tests.helpers.clips import core, moving
 from tests.helpers.frames import digests
 
 
-def test_filters_take_and_give_frames_in_main_memory():
+def test_filters_take_and_give_frames_in_main_memory() -> None:
     """``vnode:gpu`` or ``vnode:all`` would mean frames without planes that the plugin could read."""
     functions = {function.name: function for function in core.animup.functions()}
     assert functions.keys() >= {"Restore", "Upscale"} and "clip:vnode" in functions["Restore"].signature
@@ -16,7 +16,7 @@ def test_filters_take_and_give_frames_in_main_memory():
             assert ":gpu" not in part and ":all" not in part, (function.name, part)
 
 
-def test_gpu_clips_give_the_same_bytes():
+def test_gpu_clips_give_the_same_bytes() -> None:
     clip = moving(width=48, height=32, length=3)
     try:
         on_gpu = core.std.GPUUpload(clip)

@@ -6,9 +6,12 @@ import subprocess
 import sys
 import sysconfig
 from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import vapoursynth as vs
 
 from tests.helpers.clips import core, drawn, moving
 from tests.helpers.frames import digest, digests, planes_of
@@ -18,13 +21,13 @@ RUNS = [60, pytest.param(500, marks=pytest.mark.slow)]
 """Randomised access runs; each has its own filters, thread count and order."""
 
 
-def chain(clip, **arguments):
+def chain(clip: vs.VideoNode, **arguments: Any) -> vs.VideoNode:
     return core.animup.Upscale(core.animup.Restore(clip, **arguments), **arguments)
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("runs", RUNS)
-def test_randomised_access(runs):
+def test_randomised_access(runs: int) -> None:
     """Linear, backward, random, jumping and concurrent requests, 1 to 8 threads, several streams and clips."""
     rng = random.Random(1)
     clips = [
@@ -50,12 +53,12 @@ def test_randomised_access(runs):
         if rng.random() < 0.5:
             got = [digest(clip.get_frame(n)) for n in order]
         else:
-            waiting: list[Future] = [clip.get_frame_async(n) for n in order]
+            waiting: list[Future[Any]] = [clip.get_frame_async(n) for n in order]
             got = [digest(future.result(timeout=60)) for future in waiting]
         assert got == [wanted[run % 3 == 0][which][n] for n in order], f"run {run}: order {order}"
 
 
-def test_two_filters_at_once_do_not_disturb_each_other():
+def test_two_filters_at_once_do_not_disturb_each_other() -> None:
     a, b = moving(length=8), moving(length=8, cut=3)
     alone = digests(chain(a)), digests(chain(b))
     first, second = chain(a), chain(b)
@@ -67,12 +70,12 @@ def test_two_filters_at_once_do_not_disturb_each_other():
     assert all(digest(future.result(timeout=60)) == expected for future, expected in waiting)
 
 
-def restored(clip, **arguments):
+def restored(clip: vs.VideoNode, **arguments: Any) -> vs.VideoNode:
     """With one task throughout, for what is chosen depends on a whole cell of frames, and one that looks around."""
     return core.animup.Restore(clip, task="denoise", **arguments)
 
 
-def test_a_trimmed_clip_inside_a_scene_differs_only_where_the_window_is_cut():
+def test_a_trimmed_clip_inside_a_scene_differs_only_where_the_window_is_cut() -> None:
     """The result depends on the source frames of the windows alone: two for the network, one for what is evened out."""
     clip = moving(length=18)
     whole, part = digests(restored(clip)), digests(restored(clip[4:16]))
@@ -80,7 +83,7 @@ def test_a_trimmed_clip_inside_a_scene_differs_only_where_the_window_is_cut():
     assert part[2] != whole[6]
 
 
-def test_windows_do_not_cross_a_detected_cut():
+def test_windows_do_not_cross_a_detected_cut() -> None:
     clip = moving(length=12, cut=6)
     parts = digests(restored(clip[:6])) + digests(restored(clip[6:]))
     assert digests(restored(clip)) == parts
@@ -88,11 +91,11 @@ def test_windows_do_not_cross_a_detected_cut():
 
 
 @pytest.mark.parametrize("prop", ["_SceneChangePrev", "_SceneChangeNext"])
-def test_scene_properties_rule(prop):
+def test_scene_properties_rule(prop: str) -> None:
     clip = moving(length=10)
     marked = 5 if prop == "_SceneChangePrev" else 4
 
-    def mark(n, f):
+    def mark(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
         frame = f.copy()
         frame.props[prop] = int(n == marked)
         return frame
@@ -104,7 +107,7 @@ def test_scene_properties_rule(prop):
     assert digests(restored(never)) != digests(restored(moving(length=10, cut=5)))
 
 
-def test_the_window_is_used():
+def test_the_window_is_used() -> None:
     """A static noisy picture comes out nearer to the truth with its neighbours than alone."""
     still = moving(length=1, noise=0, width=128, height=96)
     truth = planes_of(still.get_frame(0))[0].astype(float)
@@ -124,7 +127,7 @@ core.animup.Upscale(core.animup.Restore(moving(width=64, height=48, length=12, c
 """
 
 
-def vspipe(tmp_path, *arguments, threads=2):
+def vspipe(tmp_path: Path, *arguments: str, threads: int = 2) -> bytes:
     script = tmp_path / f"script{threads}.vpy"
     script.write_text(SCRIPT.format(root=str(ROOT), threads=threads))
     program = os.path.join(sysconfig.get_path("scripts"), "vspipe")
@@ -134,7 +137,7 @@ def vspipe(tmp_path, *arguments, threads=2):
     ).stdout
 
 
-def test_vspipe_parts_join_to_the_whole(tmp_path):
+def test_vspipe_parts_join_to_the_whole(tmp_path: Path) -> None:
     whole = vspipe(tmp_path)
     assert len(whole) == 12 * 128 * 96 * 3 // 2
     parts = [

@@ -2,9 +2,13 @@
 
 import gc
 import logging
+import math
 import threading
 import weakref
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,15 +20,17 @@ from tests.helpers.frames import digests, planes_of
 from tests.helpers.lcm_stub import StubBackend, StubEngine, write_stub
 from vsanimup import engines
 from vsanimup.engines import DeviceMemory
+from vsanimup.engines.base import DeviceArray, Engine, Feed, Result
 from vsanimup.errors import AnimupError, OutOfMemory
 from vsanimup.networks.animatelcm.model import AnimateLcm
 from vsanimup.networks.animatelcm.pipeline import Enhancer
 from vsanimup.networks.lite.inference import Inference
 from vsanimup.networks.manifest import SHIPPED, open_model
 from vsanimup.tiling.fallback import LOG, Fallback
-from vsanimup.tiling.tiles import plan
+from vsanimup.tiling.tiles import Grid, plan
 
 MB = 1 << 20
+Limit = Callable[[int], list[tuple[int, int]]]
 
 
 class Tight:
@@ -32,50 +38,55 @@ class Tight:
 
     backend = "cpu"
 
-    def __init__(self, engine, most):
+    def __init__(self, engine: Engine, most: Callable[[], int]) -> None:
         self.engine, self.most = engine, most
 
-    def run(self, inputs, *, keep=()):
-        if inputs["y"][0, 0].size > self.most():
+    def run(self, inputs: Mapping[str, Feed | DeviceArray], *, keep: Collection[str] = ()) -> dict[str, Result]:
+        height, width = inputs["y"].shape[2:]
+        if height * width > self.most():
             raise OutOfMemory("cudaMalloc failed: out of memory")
         return self.engine.run(inputs, keep=keep)
 
 
 @pytest.fixture
-def told():
+def told() -> Iterator[list[str]]:
     """What was logged about memory."""
     messages: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: messages.append(record.getMessage())
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    handler = Handler()
     LOG.addHandler(handler)
     yield messages
     LOG.removeHandler(handler)
 
 
 @pytest.fixture
-def tight(monkeypatch):
+def tight(monkeypatch: pytest.MonkeyPatch) -> Limit:
     """Makes the cpu backend's engines refuse larger tiles; what it was asked to make."""
     cpu = engines.BACKENDS["cpu"]
     load, made, limit = cpu.load, [], {"most": 0}
 
-    def tight_load(*args, sizes, **kwargs):
+    def tight_load(*args: bytes, sizes: dict[str, int], **kwargs: Any) -> Tight:
         made.append((sizes["width"], sizes["height"]))
         return Tight(load(*args, sizes=sizes, **kwargs), lambda: limit["most"])
 
     monkeypatch.setattr(cpu, "load", tight_load)
 
-    def set_limit(most):
+    def set_limit(most: int) -> list[tuple[int, int]]:
         limit["most"] = most
         return made
 
     return set_limit
 
 
-def test_half_the_tile_once(tight, told):
+def test_half_the_tile_once(tight: Limit, told: list[str]) -> None:
     """The frames are those of a clip that was cut into such tiles from the start, and those of one piece but for
     what tiles change."""
     clip = moving(width=190, height=130, length=4)
-    whole = tight(1 << 30) and None
+    tight(1 << 30)
     whole = [planes_of(f) for f in core.animup.Restore(clip, task="denoise", num_streams=2).frames()]
     made = tight(150 * 150)
     del made[:]
@@ -92,7 +103,7 @@ def test_half_the_tile_once(tight, told):
             assert change.max() <= 8 and change.mean() < 0.6
 
 
-def test_twice_is_an_error(tight):
+def test_twice_is_an_error(tight: Limit) -> None:
     tight(1000)
     clip = moving(width=190, height=130, length=2)
     result = core.animup.Restore(clip, task="denoise", num_streams=1)
@@ -101,13 +112,13 @@ def test_twice_is_an_error(tight):
             result.get_frame(0)
 
 
-def test_tiles_that_cannot_be_smaller(tight):
+def test_tiles_that_cannot_be_smaller(tight: Limit) -> None:
     tight(1000)
     with pytest.raises(vs.Error, match=r"tiles of .* do not fit: give a smaller tilesize or num_streams"):
         core.animup.Upscale(moving(width=40, height=32, length=1)).get_frame(0)
 
 
-def test_networks_from_one_picture_to_one(tmp_path, monkeypatch, told):
+def test_networks_from_one_picture_to_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str]) -> None:
     """As the user's own files are; pointwise, so that tiles change nothing."""
     graph = helper.make_graph(
         [helper.make_node("Mul", ["x", "half"], ["y"])],
@@ -126,10 +137,10 @@ def test_networks_from_one_picture_to_one(tmp_path, monkeypatch, told):
     load, areas = cpu.load_file, []
 
     class Small:
-        def __init__(self, engine):
+        def __init__(self, engine: Engine) -> None:
             self.engine = engine
 
-        def run(self, inputs, **how):
+        def run(self, inputs: Mapping[str, Feed], **how: Any) -> dict[str, Result]:
             (value,) = inputs.values()
             areas.append(value[0, 0].size)
             if areas[-1] > 100 * 100:
@@ -147,24 +158,33 @@ class Device:
 
     name, builds, integers = "cpu", False, False
 
-    def __init__(self, total, free):
+    def __init__(self, total: int, free: int) -> None:
         self.room = DeviceMemory(total=total, free=free)
 
-    def memory(self, device_id):
+    def memory(self, device_id: int) -> DeviceMemory:
         return self.room
 
-    def load(self, *args, **kwargs):
+    def unavailable(self) -> None:
+        return None
+
+    def streams(self) -> int:
+        return 1
+
+    def load(self, *args: Any, **kwargs: Any) -> Engine:
         return engines.BACKENDS["cpu"].load(*args, **kwargs)
 
+    def load_file(self, *args: Any, **kwargs: Any) -> Engine:
+        return engines.BACKENDS["cpu"].load_file(*args, **kwargs)
 
-def inference(total, free, streams=1, tilesize=None):
+
+def inference(total: int, free: int, streams: int = 1) -> Inference:
     model = open_model(SHIPPED / "lite-restore")
     return Inference(
         model,
         width=1920,
         height=1080,
         has_chroma=True,
-        tilesize=tilesize,
+        tilesize=None,
         overlap=(48, 48),
         backend=Device(total, free),
         device_id=0,
@@ -172,7 +192,7 @@ def inference(total, free, streams=1, tilesize=None):
     )
 
 
-def test_tiles_are_chosen_by_what_the_device_has(told):
+def test_tiles_are_chosen_by_what_the_device_has(told: list[str]) -> None:
     """And not by what happens to be free, unless that is too little."""
     large, small = inference(64 << 30, 64 << 30).grid, inference(1 << 30, 1 << 30).grid
     assert len(large) == 1 and len(small) > 1
@@ -190,17 +210,18 @@ def test_tiles_are_chosen_by_what_the_device_has(told):
 class StubOutOfMemory(StubBackend):
     """Runs one network of AnimateLCM on tiles of so many samples and no more."""
 
-    def __init__(self, network, most):
+    def __init__(self, network: str, most: int) -> None:
         super().__init__()
-        self.network, self.most, self.engines = network, most, weakref.WeakSet()
+        self.network, self.most = network, most
+        self.engines: weakref.WeakSet[StubEngine] = weakref.WeakSet()
 
-    def load_file(self, path, **how):
+    def load_file(self, path: Path, **how: Any) -> Any:
         backend = self
 
         class Engine(StubEngine):
-            def run(self, inputs, *, keep=()):
-                value = inputs.get("latents", inputs.get("image"))
-                if self.name == backend.network and value[0, 0].size > backend.most:
+            def run(self, inputs: Mapping[str, Feed | DeviceArray], *, keep: Collection[str] = ()) -> dict[str, Result]:
+                value = inputs["latents"] if "latents" in inputs else inputs.get("image")
+                if self.name == backend.network and value is not None and math.prod(value.shape[2:]) > backend.most:
                     raise OutOfMemory("execution failed: OutOfMemory")
                 return super().run(inputs, keep=keep)
 
@@ -211,11 +232,11 @@ class StubOutOfMemory(StubBackend):
 
 @pytest.mark.parametrize("network", ["encode", "denoise", "decode", "control"])
 @pytest.mark.parametrize("tilesize", [None, (640, 512)])
-def test_diffusion(tmp_path, told, network, tilesize):
+def test_diffusion(tmp_path: Path, told: list[str], network: str, tilesize: tuple[int, int] | None) -> None:
     model = AnimateLcm.open(write_stub(tmp_path, control=True))
     images = np.random.default_rng(0).random((2, 3, 448, 576), np.float32)
 
-    def enhance(backend):
+    def enhance(backend: StubBackend) -> tuple[Enhancer, np.ndarray]:
         made = Enhancer(
             model=model, width=576, height=448, backend=backend, tilesize=tilesize, colorfix="none", strength=0.5
         )
@@ -234,13 +255,13 @@ def test_diffusion(tmp_path, told, network, tilesize):
     assert not isinstance(caught.value, OutOfMemory)
 
 
-def test_threads_go_over_together():
+def test_threads_go_over_together() -> None:
     """One halves; the others' work on larger tiles ends before anything is tried with smaller ones."""
     grids = [plan(256, 256, tile=(size, size), overlap=(16, 16), align=16, most=0) for size in (256, 128)]
     halving = Fallback(grids[0], lambda: grids[1], lambda grid: grid)
     large, barrier, seen = set(), threading.Barrier(4), []
 
-    def work(grid):
+    def work(grid: Grid) -> Grid:
         me = threading.get_ident()
         if grid is grids[0]:
             large.add(me)
@@ -258,7 +279,7 @@ def test_threads_go_over_together():
     assert grids[1] in found and not any(seen) and halving.tiled is grids[1]
 
 
-def test_whole_frames_are_the_same_in_any_order(tight):
+def test_whole_frames_are_the_same_in_any_order(tight: Limit) -> None:
     """With the halved tiles too."""
     tight(150 * 150)
     clip = moving(width=190, height=130, length=4)

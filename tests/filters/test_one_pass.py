@@ -1,5 +1,7 @@
 """Restoring and enlarging in one pass: ``Upscale(task=…)``."""
 
+from typing import Any
+
 import pytest
 import vapoursynth as vs
 
@@ -8,7 +10,7 @@ from tests.helpers.frames import digest, digests
 from vsanimup.networks.manifest import SHIPPED, open_model
 
 
-def test_words_do_as_well():
+def test_words_do_as_well() -> None:
     clip = moving(length=3)
     spoken = core.animup.Upscale(clip, prompt="remove the blocking and a bit of noise").get_frame(1)
     named = core.animup.Upscale(clip, task="deblock+0.5*denoise").get_frame(1)
@@ -16,7 +18,7 @@ def test_words_do_as_well():
 
 
 @pytest.mark.parametrize("arguments", [{"task": "auto"}, {"task": "destream", "precision": "fp32"}])
-def test_random_access(arguments):
+def test_random_access(arguments: dict[str, Any]) -> None:
     clip = moving(length=30, cut=17)
     linear = digests(core.animup.Upscale(clip, **arguments))
     result = core.animup.Upscale(clip, **arguments)
@@ -25,7 +27,7 @@ def test_random_access(arguments):
 
 
 @pytest.mark.parametrize("format", [vs.YUV444P16, vs.GRAY8, vs.RGB24])
-def test_other_formats(format):
+def test_other_formats(format: int) -> None:
     matrix = {"matrix_in_s": "709"} if format == vs.RGB24 else {}
     clip = moving(length=2).resize.Bicubic(format=format, **matrix)
     frame = core.animup.Upscale(clip, task="deblock").get_frame(1)
@@ -47,12 +49,12 @@ def test_other_formats(format):
         ({"task": "deblock", "model": "lite-restore"}, "restores, but this filter needs one that enlarges by 2"),
     ],
 )
-def test_what_cannot_be_done_is_refused(arguments, words):
+def test_what_cannot_be_done_is_refused(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(vs.Error, match=words):
         core.animup.Upscale(moving(length=2), **arguments)
 
 
-def test_the_model_named_is_the_model_of_a_task():
+def test_the_model_named_is_the_model_of_a_task() -> None:
     clip = moving(length=2)
     named = core.animup.Upscale(clip, model="lite-one-pass", task="deblur").get_frame(1)
     assert digest(named) == digest(core.animup.Upscale(clip, task="deblur").get_frame(1))

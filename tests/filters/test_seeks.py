@@ -25,7 +25,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_seek_computes_three_frames_of_each_filter(monkeypatch, way):
+def test_a_seek_computes_three_frames_of_each_filter(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     """The frame, and the one on each side that it is evened out with."""
     backend = MadeUp(0)
     monkeypatch.setitem(BACKENDS, "cpu", backend)

@@ -1,5 +1,7 @@
 """The argument tta: the mean over a picture's four mirror images."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import vapoursynth as vs
@@ -16,17 +18,17 @@ WAYS = [
 ]
 
 
-def luma(clip):
+def luma(clip: vs.VideoNode) -> np.ndarray:
     return planes_of(clip.get_frame(2))[0]
 
 
 @pytest.mark.parametrize(("function", "arguments"), WAYS)
-def test_is_the_mean_over_mirror_images(function, arguments):
+def test_is_the_mean_over_mirror_images(function: str, arguments: dict[str, Any]) -> None:
     """A gray clip, whose chroma has no site to mirror, of 40 + 8 samples each way, which fill whole tiles."""
     clip = moving(vs.GRAYS, width=88, height=40, length=5)
     make = getattr(core.animup, function)
 
-    def run(source, **more):
+    def run(source: vs.VideoNode, **more: Any) -> vs.VideoNode:
         return make(source, **arguments, **BARE, **more)
 
     sides = [
@@ -40,7 +42,7 @@ def test_is_the_mean_over_mirror_images(function, arguments):
 
 
 @pytest.mark.parametrize(("function", "arguments"), WAYS)
-def test_works_with_tiles_and_colour(function, arguments):
+def test_works_with_tiles_and_colour(function: str, arguments: dict[str, Any]) -> None:
     clip = moving(length=3, width=192, height=128)
     make = getattr(core.animup, function)
     once = digests(make(clip, tta=1, tilesize=[96], **arguments))
@@ -52,6 +54,6 @@ def test_works_with_tiles_and_colour(function, arguments):
 
 @pytest.mark.parametrize("value", [-1, 2])
 @pytest.mark.parametrize("function", ["Restore", "Upscale"])
-def test_wrong_argument(function, value):
+def test_wrong_argument(function: str, value: int) -> None:
     with pytest.raises(vs.Error, match=rf"{function}: tta must be 0 \(off\) or 1 \(on\), got {value}"):
         getattr(core.animup, function)(moving(length=1), tta=value)

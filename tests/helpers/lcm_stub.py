@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.tokenizer_files import write_tokenizer
-from vsanimup.engines import Array, Feed, Size
+from vsanimup.engines import Array, DeviceMemory, Feed, Size
+from vsanimup.engines.base import DeviceArray, Result
 from vsanimup.networks.manifest import FORMAT, MANIFEST
 
 FACTOR = 8
@@ -76,17 +77,19 @@ class StubEngine:
     def __init__(self, backend: StubBackend, name: str, sizes: Mapping[str, Size]) -> None:
         self.backend_, self.name, self.sizes = backend, name, sizes
 
-    def run(self, inputs: Mapping[str, Feed], *, keep: Collection[str] = ()) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Feed | DeviceArray], *, keep: Collection[str] = ()) -> dict[str, Result]:
         with self.backend_.lock:
             self.backend_.runs.append(self.name)
-        for name, value in inputs.items():
+        arrays = {name: value for name, value in inputs.items() if isinstance(value, np.ndarray)}
+        assert arrays.keys() == inputs.keys()
+        for name, value in arrays.items():
             assert value.flags.c_contiguous and value.dtype == (np.int32 if name == "tokens" else np.float32), name
         for name in ("image", "latents"):
-            if self.sizes and name in inputs:
+            if self.sizes and name in arrays:
                 prefix = "image_" if name == "image" else ""
                 wanted = (self.sizes[f"{prefix}height"], self.sizes[f"{prefix}width"])
-                assert inputs[name].shape[2:] == wanted
-        found: dict[str, Array] = getattr(self, self.name)(**inputs)
+                assert arrays[name].shape[2:] == wanted
+        found: dict[str, Result] = getattr(self, self.name)(**arrays)
         return found
 
     def text(self, tokens: Array) -> dict[str, Array]:
@@ -172,8 +175,17 @@ class StubBackend:
         self.loads: list[str] = []
         self.lock = threading.Lock()
 
-    def memory(self, device_id: int) -> int | None:
+    def unavailable(self) -> None:
         return None
+
+    def streams(self) -> int:
+        return 1
+
+    def memory(self, device_id: int) -> DeviceMemory | None:
+        return None
+
+    def load(self, *args: Any, **kwargs: Any) -> StubEngine:
+        raise NotImplementedError("AnimateLCM's networks are files")
 
     def load_file(self, path: Path, *, sizes: Mapping[str, Size], device_id: int, **_: Any) -> StubEngine:
         self.loads.append(path.name)

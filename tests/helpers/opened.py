@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,19 +20,20 @@ open_anew = CpuBackend._open
 
 
 @functools.lru_cache(MOST)
-def opened(network: bytes, origin: str, sizes: tuple[tuple[str, Size], ...], others: tuple[Any, ...]) -> Engine:
-    """An engine as the backend opens it."""
+def opened(
+    network: bytes | str, written: int, origin: str, sizes: tuple[tuple[str, Size], ...], others: tuple[Any, ...]
+) -> Engine:
+    """An engine as the backend opens it; a file that was ``written`` anew is another."""
     return open_anew(CpuBackend(), network, origin, dict(sizes), *others)
 
 
 def open_once(
     backend: CpuBackend, network: bytes | str, origin: str, sizes: Mapping[str, Size], *others: Any
 ) -> Engine:
-    """In place of the backend's own way of opening bytes; files and what cannot be opened are opened anew."""
-    if isinstance(network, str):
-        return open_anew(backend, network, origin, sizes, *others)
+    """In place of the backend's own way; what cannot be opened is asked for anew."""
+    written = Path(network).stat().st_mtime_ns if isinstance(network, str) and Path(network).is_file() else 0
     with LOCK:
-        return opened(network, origin, tuple(sizes.items()), others)
+        return opened(network, written, origin, tuple(sizes.items()), others)
 
 
 @pytest.fixture(autouse=True)

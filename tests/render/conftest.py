@@ -8,7 +8,7 @@ from vsanimup.cli.main import app
 
 
 @pytest.fixture(scope="session")
-def film(tmp_path_factory):
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film to be encoded; beside it ``script.vpy`` that doubles it, and ``slow.vpy`` that takes its time."""
     path = render_files.make_film(tmp_path_factory.mktemp("film"))
     path.with_name("script.vpy").write_text(render_files.SCRIPT)
@@ -17,7 +17,7 @@ def film(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def whole(film, tmp_path_factory):
+def whole(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That film doubled by one process in chunks of 12 frames."""
     out = tmp_path_factory.mktemp("whole") / "whole.mkv"
     given = ["-a", f"source={film}", "-o", str(out), "--chunk", "12"]

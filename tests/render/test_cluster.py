@@ -94,7 +94,12 @@ def test_without_a_shared_folder(
     """The film's folder is where this process stands, and the workers stand elsewhere: chunks come through Dask."""
     monkeypatch.chdir(tmp_path)
     received = []
-    monkeypatch.setattr(cluster, "receive", lambda *given: (received.append(given[1].index), receive(*given)))
+
+    def counted(*given: Any) -> None:
+        received.append(given[1].index)
+        receive(*given)
+
+    monkeypatch.setattr(cluster, "receive", counted)
     (copies / film.name).write_bytes(film.read_bytes())
     arguments = (film.with_name("script.vpy"), "-a", f"source={film}", "-o", "/proc/self/cwd/film.mkv")
     run(*arguments, "--chunk", 12, "--dask", address, "--source-root", film.parent)

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -48,7 +49,7 @@ def check(path: Path, look: Look) -> None:
         assert path.suffix != ".mkv" or stream.average_rate == 24
         frames = list(container.decode(stream))
     assert len(frames) == 2
-    assert Fraction(stream.codec_context.sample_aspect_ratio or 1) == Fraction(*look.sar)
+    assert (stream.codec_context.sample_aspect_ratio or 1) == Fraction(*look.sar)
     first = frames[0]
     assert (int(first.colorspace), int(first.color_trc), int(first.color_primaries)) == (
         look.matrix,
@@ -84,7 +85,7 @@ COMMANDS = {
     "x264": "x264 --quiet --demuxer y4m {} -o out.mkv -",
     "ffmpeg": "ffmpeg -v error -i - {} out.mkv",
 }
-CANNOT = {"ffmpeg": {"mastering": None, "light": None}, "svtav1": {"sar": (1, 1)}}
+CANNOT: dict[str, dict[str, Any]] = {"ffmpeg": {"mastering": None, "light": None}, "svtav1": {"sar": (1, 1)}}
 
 
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
@@ -109,6 +110,7 @@ def test_flags_are_taken_by_the_encoders_library(tmp_path: Path, encoder: str, l
     out = tmp_path / "out.mkv"
     with av.open(str(out), "w") as container:
         stream = container.add_stream(f"lib{encoder}", rate=24, options={f"{encoder}-params": told})
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = 128, 96
         stream.pix_fmt = "yuv420p10le" if look.bits == 10 else "yuv420p"
         for index in range(2):
