@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,15 +20,15 @@ from tests.helpers.places import ROOT
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lcm_model.export_parts(lcm_model.write_parts(tmp_path_factory.mktemp("animatelcm")))
 
 
-def enlarged(clip, model, **kw):
+def enlarged(clip: vs.VideoNode, model: Path, **kw: Any) -> vs.VideoNode:
     return core.animup.Upscale(clip, model=str(model), **kw)
 
 
-def test_any_order_gives_the_bytes_of_the_linear_run(model):
+def test_any_order_gives_the_bytes_of_the_linear_run(model: Path) -> None:
     clip = moving(width=48, height=32, length=30, cut=13)
     linear = digests(enlarged(clip, model))
     order = [29, 3, 13, 24, 0, 12, 23, 25]
@@ -46,7 +48,7 @@ core.animup.Upscale(moving(width=48, height=32, length=27, cut=13), model={model
 """
 
 
-def vspipe(model, tmp_path, *arguments, threads):
+def vspipe(model: Path, tmp_path: Path, *arguments: str, threads: int) -> bytes:
     script = tmp_path / f"script{threads}.vpy"
     script.write_text(SCRIPT.format(root=str(ROOT), threads=threads, model=str(model)))
     program = os.path.join(sysconfig.get_path("scripts"), "vspipe")
@@ -56,7 +58,7 @@ def vspipe(model, tmp_path, *arguments, threads):
     ).stdout
 
 
-def test_vspipe_parts_join_to_the_whole(model, tmp_path):
+def test_vspipe_parts_join_to_the_whole(model: Path, tmp_path: Path) -> None:
     whole = vspipe(model, tmp_path, threads=2)
     assert len(whole) == 27 * 96 * 64 * 3 // 2
     pieces = (0, 9, 1), (10, 26, 4)  # a cut and a block's border in the second
@@ -66,15 +68,15 @@ def test_vspipe_parts_join_to_the_whole(model, tmp_path):
     assert b"".join(parts) == whole
 
 
-def test_still_pictures_stay_still(model):
+def test_still_pictures_stay_still(model: Path) -> None:
     still = moving(width=48, height=32, length=1, noise=0) * 50
     result = enlarged(still, model)
     assert len(set(digests(result))) == 1
 
 
-def test_arguments_matter(model):
+def test_arguments_matter(model: Path) -> None:
     clip = moving(width=48, height=32, length=2)
-    changes = (
+    changes: tuple[dict[str, Any], ...] = (
         {},
         {"seed": 1},
         {"steps": 1},
@@ -90,18 +92,18 @@ def test_arguments_matter(model):
     )
 
 
-def test_no_strength_is_plain_enlargement(model):
+def test_no_strength_is_plain_enlargement(model: Path) -> None:
     clip = moving(width=48, height=32, length=2)
     plain = clip.resize.Bicubic(96, 64, filter_param_a=0, filter_param_b=0.5)
     assert digests(enlarged(clip, model, strength=0)) == digests(plain)
 
 
-def test_tiles_have_no_seams(model):
+def test_tiles_have_no_seams(model: Path) -> None:
     """A smooth picture in tiles and in one piece: what tiles do not see may differ, but not in steps."""
     rows = np.linspace(0.3, 0.6, 96)[:, None]
     source = core.std.BlankClip(format=vs.YUV444PS, width=160, height=96, length=1)
 
-    def fill(n, f):
+    def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
         frame = f.copy()
         np.asarray(frame[0])[:] = rows + np.linspace(0, 0.2, 160)
         return frame
@@ -140,12 +142,12 @@ def test_tiles_have_no_seams(model):
         ({"device_id": 3}, "Upscale: device_id must be 0"),
     ],
 )
-def test_what_cannot_work_is_said_at_create(model, arguments, words):
+def test_what_cannot_work_is_said_at_create(model: Path, arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(vs.Error, match=words):
         enlarged(moving(width=48, height=32, length=1), model, **arguments)
 
 
-def test_what_belongs_elsewhere_is_said(model):
+def test_what_belongs_elsewhere_is_said(model: Path) -> None:
     clip = moving(width=48, height=32, length=1)
     with pytest.raises(vs.Error, match="Upscale: steps=2 goes with AnimateLCM models, which model='lite' is not"):
         core.animup.Upscale(clip, steps=2, prompt="a cat")
@@ -154,7 +156,7 @@ def test_what_belongs_elsewhere_is_said(model):
 
 
 @pytest.mark.parametrize("file", ["denoise.onnx", "vocab.json"])
-def test_a_damaged_model_is_refused_at_create(model, tmp_path, file):
+def test_a_damaged_model_is_refused_at_create(model: Path, tmp_path: Path, file: str) -> None:
     folder = shutil.copytree(model, tmp_path / "mine")
     (folder / file).write_bytes((folder / file).read_bytes()[:-100])
     with pytest.raises(vs.Error, match=rf"Upscale: model file .*{file} is damaged.*get the model again"):
@@ -164,7 +166,7 @@ def test_a_damaged_model_is_refused_at_create(model, tmp_path, file):
         enlarged(moving(width=48, height=32, length=1), folder)
 
 
-def test_too_little_memory_is_said_at_create(model, monkeypatch):
+def test_too_little_memory_is_said_at_create(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = moving(width=48, height=32, length=1)
     size = sum(path.stat().st_size for path in model.iterdir())
     monkeypatch.setattr("vsanimup.networks.animatelcm.family.total_memory", lambda: size + 128 * 64 * 12000)

@@ -1,20 +1,25 @@
 """A window through the pipeline, with tiny random networks, is what diffusers' own pipelines make of it."""
 
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
-import diffusers  # its classes are loaded when they are used
 import numpy as np
 import pytest
 import torch
 import transformers
+from numpy.typing import NDArray
 
 from tests.helpers.lcm_model import export_parts, write_parts
+from vsanimup.engines import Engine, Size
 from vsanimup.engines.cpu import CpuBackend
 from vsanimup.networks.animatelcm.model import AnimateLcm
 from vsanimup.networks.animatelcm.noise import field
 from vsanimup.networks.animatelcm.pipeline import Enhancer
 
+diffusers: Any = importlib.import_module("diffusers")  # its types say nothing
 FRAMES, HEIGHT, WIDTH, SEED = 4, 64, 128, 5
 PROMPT, NEGATIVE = "the cat!!", "anime"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -23,10 +28,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 class Keeping(CpuBackend):
     """Loads each network once for each size."""
 
-    def __init__(self):
-        self.known = {}
+    def __init__(self) -> None:
+        self.known: dict[Any, Engine] = {}
 
-    def load_file(self, path, *, sizes, device_id, **_):
+    def load_file(self, path: Path, *, sizes: Mapping[str, Size], device_id: int, **_: Any) -> Engine:
         key = path, tuple(sorted(sizes.items()))
         if key not in self.known:
             self.known[key] = super().load_file(path, sizes=sizes, device_id=device_id)
@@ -34,7 +39,7 @@ class Keeping(CpuBackend):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield write_parts(tmp_path_factory.mktemp("lcm"), control=True)
@@ -42,24 +47,29 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(folder):
+def model(folder: Path) -> AnimateLcm:
     return AnimateLcm.open(export_parts(folder, control=True))
 
 
 @pytest.fixture(scope="module")
-def made(model):
+def made(model: AnimateLcm) -> Callable[..., Enhancer]:
     """An enhancer with some arguments."""
     backend = Keeping()
 
-    def make(width=WIDTH, height=HEIGHT, **changed):
-        given = {"prompt": PROMPT, "negative_prompt": NEGATIVE, "seed": SEED, "colorfix": "none"} | changed
-        return Enhancer(model=model, width=width, height=height, backend=backend, **given)
+    def make(width: int = WIDTH, height: int = HEIGHT, **changed: Any) -> Enhancer:
+        given: dict[str, Any] = {
+            "prompt": PROMPT,
+            "negative_prompt": NEGATIVE,
+            "seed": SEED,
+            "colorfix": "none",
+        } | changed
+        return Enhancer(model=model, width=width, height=height, backend=backend, **(given | changed))
 
     return make
 
 
 @pytest.fixture(scope="module")
-def parts(folder):
+def parts(folder: Path) -> dict[str, Any]:
     """Components of diffusers' pipelines."""
     return {
         "vae": diffusers.AutoencoderKL.from_pretrained(folder / "base" / "vae"),
@@ -70,18 +80,27 @@ def parts(folder):
     }
 
 
-def window(width=WIDTH, height=HEIGHT, seed=0):
+def window(width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
     blocks = np.kron(rng.random((FRAMES, 3, height // 8, width // 8)), np.ones((8, 8)))
     return (0.1 + 0.8 * blocks).astype(np.float32)
 
 
-def run(enhancer, images, scenes=(0,) * FRAMES):
+def run(enhancer: Enhancer, images: NDArray[np.float32], scenes: Sequence[int] = (0,) * FRAMES) -> NDArray[np.float32]:
     return enhancer(images, np.array(scenes), lambda: False)
 
 
 @torch.no_grad()
-def wanted(parts, model, monkeypatch, images, *, cfg, control, timesteps):
+def wanted(
+    parts: dict[str, Any],
+    model: AnimateLcm,
+    monkeypatch: pytest.MonkeyPatch,
+    images: NDArray[np.float32],
+    *,
+    cfg: float,
+    control: float,
+    timesteps: list[int],
+) -> NDArray[np.float32]:
     """What diffusers makes of the window, with our noise."""
     vae, text = parts["vae"], parts["text_encoder"]
     scheduler: Any = diffusers.LCMScheduler(
@@ -121,14 +140,23 @@ def wanted(parts, model, monkeypatch, images, *, cfg, control, timesteps):
         **more,
     ).frames[0]
     assert not left
-    return video.numpy()
+    return np.asarray(video, np.float32)
 
 
 @pytest.mark.parametrize(
     ("cfg", "control", "steps", "timesteps"),
     [(1.0, 0.0, 2, [299, 149]), (1.7, 0.0, 3, [299, 199, 99]), (1.7, 0.8, 2, [299, 149]), (1.0, 1.0, 1, [299])],
 )
-def test_a_window_is_that_of_diffusers(made, parts, model, monkeypatch, cfg, control, steps, timesteps):
+def test_a_window_is_that_of_diffusers(
+    made: Callable[..., Enhancer],
+    parts: dict[str, Any],
+    model: AnimateLcm,
+    monkeypatch: pytest.MonkeyPatch,
+    cfg: float,
+    control: float,
+    steps: int,
+    timesteps: list[int],
+) -> None:
     images = window()
     found = run(made(cfg=cfg, control=control, steps=steps), images)
     reference = wanted(parts, model, monkeypatch, images, cfg=cfg, control=control, timesteps=timesteps)
@@ -139,7 +167,7 @@ def test_a_window_is_that_of_diffusers(made, parts, model, monkeypatch, cfg, con
         assert np.abs(run(made(cfg=1.0, control=control, steps=steps), images) - reference).max() > 1e-3
 
 
-def test_scenes_do_not_see_each_other(made):
+def test_scenes_do_not_see_each_other(made: Callable[..., Enhancer]) -> None:
     images, other = window(), window(seed=1)
     other[:2] = images[:2]
     enhancer = made()
@@ -149,7 +177,7 @@ def test_scenes_do_not_see_each_other(made):
     assert np.abs(run(enhancer, images)[:2] - found[:2]).max() > 1e-3
 
 
-def test_tiles_and_threads(made):
+def test_tiles_and_threads(made: Callable[..., Enhancer]) -> None:
     """192 samples in tiles of 128: as the picture in one piece where the others have no say, and the same bytes."""
     images = window(192)
     tiled, whole = made(192, tilesize=(128, 64)), made(192)

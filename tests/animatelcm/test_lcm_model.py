@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +14,11 @@ from vsanimup.networks.manifest import MANIFEST, SHIPPED, open_model
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     return write_stub(tmp_path)
 
 
-def change(folder, **fields):
+def change(folder: Path, **fields: Any) -> None:
     path = folder / MANIFEST
     manifest = json.loads(path.read_text())
     for name, value in fields.items():
@@ -25,7 +27,7 @@ def change(folder, **fields):
     path.write_text(json.dumps(manifest))
 
 
-def test_open(folder):
+def test_open(folder: Path) -> None:
     model = AnimateLcm.open(folder)
     assert (model.factor, model.latent_channels, model.align) == (8, 4, 64)
     assert (model.frames, model.most_frames, model.betas) == (16, 32, (0.00085, 0.012))
@@ -37,21 +39,21 @@ def test_open(folder):
     assert (model.factor, model.latent_channels, model.align, model.precision) == (16, 16, 128, "fp16")
 
 
-def test_a_controlnet_is_a_network_more(tmp_path):
+def test_a_controlnet_is_a_network_more(tmp_path: Path) -> None:
     assert AnimateLcm.open(write_stub(tmp_path, control=True)).networks[-1] == "control"
     (tmp_path / "control.weights").unlink()
     with pytest.raises(AnimupError, match=r"control\.weights is missing; get the model again"):
         AnimateLcm.open(tmp_path)
 
 
-def test_another_kind(tmp_path):
+def test_another_kind(tmp_path: Path) -> None:
     folder = shutil.copytree(SHIPPED / "lite-restore", tmp_path / "mine")
     with pytest.raises(AnimupError, match="is of kind 'lite'; this needs one of kind 'animatelcm'"):
         AnimateLcm.open(folder)
 
 
 @pytest.mark.parametrize("name", ["text.onnx", "denoise.onnx", "denoise.weights", "vocab.json", "merges.txt"])
-def test_a_missing_file_is_named(folder, name):
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(AnimupError, match="get the model again") as caught:
         AnimateLcm.open(folder)
@@ -59,7 +61,7 @@ def test_a_missing_file_is_named(folder, name):
 
 
 @pytest.mark.parametrize("name", ["decode.onnx", "encode.weights"])
-def test_a_file_that_the_manifest_does_not_name(folder, name):
+def test_a_file_that_the_manifest_does_not_name(folder: Path, name: str) -> None:
     manifest = json.loads((folder / MANIFEST).read_text())
     del manifest["files"][name]
     (folder / MANIFEST).write_text(json.dumps(manifest))
@@ -68,7 +70,7 @@ def test_a_file_that_the_manifest_does_not_name(folder, name):
 
 
 @pytest.mark.parametrize("name", ["decode.onnx", "vocab.json"])
-def test_a_small_damaged_file_is_found_at_once(folder, name):
+def test_a_small_damaged_file_is_found_at_once(folder: Path, name: str) -> None:
     with (folder / name).open("ab") as file:
         file.write(b"x")
     with pytest.raises(AnimupError, match=r"is damaged: its \d+ bytes .*get the model again") as caught:
@@ -76,7 +78,7 @@ def test_a_small_damaged_file_is_found_at_once(folder, name):
     assert str(folder / name) in str(caught.value)
 
 
-def test_damaged_weights_are_found_before_they_are_loaded(folder):
+def test_damaged_weights_are_found_before_they_are_loaded(folder: Path) -> None:
     (folder / "denoise.weights").write_bytes(b"weights of another")
     model, backend = AnimateLcm.open(folder), StubBackend()
     model.load("encode", backend, sizes={}, device_id=0)
@@ -108,7 +110,7 @@ def test_damaged_weights_are_found_before_they_are_loaded(folder):
         ({"latent_channels": "4"}, "animatelcm.latent_channels"),
     ],
 )
-def test_a_damaged_manifest_is_named(folder, fields, said):
+def test_a_damaged_manifest_is_named(folder: Path, fields: dict[str, Any], said: str) -> None:
     change(folder, **fields)
     with pytest.raises(AnimupError, match=said) as caught:
         AnimateLcm.open(folder)

@@ -2,6 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,29 +17,29 @@ from vsanimup.networks.animatelcm.pipeline import Enhancer, even_grid
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(tmp_path_factory: pytest.TempPathFactory) -> AnimateLcm:
     return AnimateLcm.open(write_stub(tmp_path_factory.mktemp("stub")))
 
 
 @pytest.fixture(scope="module")
-def controlled(tmp_path_factory):
+def controlled(tmp_path_factory: pytest.TempPathFactory) -> AnimateLcm:
     return AnimateLcm.open(write_stub(tmp_path_factory.mktemp("stub"), control=True))
 
 
-def enhancer(model, width=96, height=72, **changed):
+def enhancer(model: AnimateLcm, width: int = 96, height: int = 72, **changed: Any) -> pipeline.Enhancer:
     return Enhancer(model=model, width=width, height=height, **({"backend": StubBackend()} | changed))
 
 
-def window(frames=3, width=96, height=72, seed=0):
+def window(frames: int = 3, width: int = 96, height: int = 72, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random((frames, 3, height, width), np.float32)
 
 
-def run(made, images, scenes=None):
+def run(made: pipeline.Enhancer, images: np.ndarray, scenes: list[int] | None = None) -> np.ndarray:
     return made(images, np.array(scenes or [0] * len(images)), lambda: False)
 
 
 @pytest.mark.parametrize(("width", "height"), [(96, 72), (64, 64), (16, 16), (17, 211), (201, 130)])
-def test_every_size(model, width, height):
+def test_every_size(model: AnimateLcm, width: int, height: int) -> None:
     images = window(2, width, height)
     before = images.copy()
     found = run(enhancer(model, width, height), images)
@@ -45,7 +47,7 @@ def test_every_size(model, width, height):
     assert np.array_equal(images, before) and not np.allclose(found, images, atol=0.1)
 
 
-def test_steps_are_those_of_the_contract(model):
+def test_steps_are_those_of_the_contract(model: AnimateLcm) -> None:
     """Against the formulas written out, for a picture in one piece."""
     images, tokenizer = window(2, 64, 64), model.tokenizer()
     made = enhancer(model, 64, 64, colorfix="none", prompt="the cat", negative_prompt="anime", cfg=1.5, seed=3)
@@ -64,7 +66,9 @@ def test_steps_are_those_of_the_contract(model):
 
 
 @pytest.mark.parametrize("size", [(203, 141), (256, 128), (640, 80)])
-def test_tiles_change_nothing_but_rounding(model, controlled, monkeypatch, size):
+def test_tiles_change_nothing_but_rounding(
+    model: AnimateLcm, controlled: AnimateLcm, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
     images = window(2, *size)
     for each in (model, controlled):
         whole = run(enhancer(each, *size, tilesize=size, colorfix="none"), images)
@@ -76,7 +80,7 @@ def test_tiles_change_nothing_but_rounding(model, controlled, monkeypatch, size)
         assert np.abs(whole - tiled).max() < 1e-5
 
 
-def test_grid():
+def test_grid() -> None:
     assert len(even_grid(512, 512, (64, 64), 64)) == 1
     grid = even_grid(1280, 720, (64, 64), 64)
     assert (grid.columns.count, grid.rows.count) == (3, 2) and (grid.columns.tile, grid.rows.tile) == (512, 448)
@@ -86,7 +90,7 @@ def test_grid():
             assert axis.tile <= 512 and axis.padded >= length and axis.padded - length < axis.count * align
 
 
-def test_a_still_scene_stays_still_and_scenes_are_apart(model, controlled):
+def test_a_still_scene_stays_still_and_scenes_are_apart(model: AnimateLcm, controlled: AnimateLcm) -> None:
     images = window(5)
     images[1:3] = images[0]
     for each in (model, controlled):
@@ -100,11 +104,12 @@ def test_a_still_scene_stays_still_and_scenes_are_apart(model, controlled):
         assert not np.allclose(run(made, images)[:3], found[:3], atol=1e-3)
 
 
-def test_what_is_asked_for_is_used(controlled):
+def test_what_is_asked_for_is_used(controlled: AnimateLcm) -> None:
     images = window(2)
 
-    def result(**changed):
-        return run(enhancer(controlled, **({"prompt": "the cat", "seed": 1, "colorfix": "none"} | changed)), images)
+    def result(**changed: Any) -> np.ndarray:
+        given: dict[str, Any] = {"prompt": "the cat", "seed": 1, "colorfix": "none"}
+        return run(enhancer(controlled, **(given | changed)), images)
 
     first = result()
     assert np.array_equal(first, result(control=1.0, cfg=1.0, steps=2, strength=0.3, negative_prompt="anime"))
@@ -122,7 +127,7 @@ def test_what_is_asked_for_is_used(controlled):
     assert np.abs(result(cfg=2.0, negative_prompt="anime") - result(cfg=2.0)).max() > 1e-3
 
 
-def test_runs_of_networks(model, controlled):
+def test_runs_of_networks(model: AnimateLcm, controlled: AnimateLcm) -> None:
     backend = StubBackend()
     made = enhancer(controlled, backend=backend, steps=3, cfg=2.0)
     assert backend.runs == ["text", "text"] and backend.loads == ["text.onnx"]
@@ -136,7 +141,7 @@ def test_runs_of_networks(model, controlled):
     assert backend.runs == ["text", "encode", "denoise", "decode"]
 
 
-def test_any_number_of_threads(model):
+def test_any_number_of_threads(model: AnimateLcm) -> None:
     backend = StubBackend()
     made = enhancer(model, backend=backend, tilesize=(64, 64), overlap=(0, 0))
     images = [window(seed=i) for i in range(4)]
@@ -148,7 +153,7 @@ def test_any_number_of_threads(model):
 
 
 @pytest.mark.parametrize("after", [0, 1, 4, 6])
-def test_a_closed_clip_ends_the_work(model, after):
+def test_a_closed_clip_ends_the_work(model: AnimateLcm, after: int) -> None:
     backend = StubBackend()
     made = enhancer(model, backend=backend)
     before = len(backend.runs)
@@ -166,12 +171,12 @@ def test_a_closed_clip_ends_the_work(model, after):
         ({"control": 1.0}, "control needs a model with a ControlNet, which stub has not; leave it out"),
     ],
 )
-def test_wrong_arguments(model, changed, said):
+def test_wrong_arguments(model: AnimateLcm, changed: dict[str, Any], said: str) -> None:
     with pytest.raises(AnimupError, match=said):
         enhancer(model, **changed)
 
 
-def test_wrong_windows(model):
+def test_wrong_windows(model: AnimateLcm) -> None:
     made = enhancer(model)
     with pytest.raises(AnimupError, match="a window must have 1 to 32 frames, got 33"):
         run(made, window(33))
@@ -181,7 +186,7 @@ def test_wrong_windows(model):
         made(window(3), np.zeros(2, int), lambda: False)
 
 
-def test_damaged_weights_are_reported_where_they_are_needed(tmp_path):
+def test_damaged_weights_are_reported_where_they_are_needed(tmp_path: Path) -> None:
     folder = write_stub(tmp_path)
     made = enhancer(AnimateLcm.open(folder))
     (folder / "denoise.weights").write_bytes(b"")
@@ -190,7 +195,7 @@ def test_damaged_weights_are_reported_where_they_are_needed(tmp_path):
             run(made, window())
 
 
-def test_what_is_no_number_is_no_picture(model, monkeypatch):
+def test_what_is_no_number_is_no_picture(model: AnimateLcm, monkeypatch: pytest.MonkeyPatch) -> None:
     made = enhancer(model)
     monkeypatch.setattr(
         "tests.helpers.lcm_stub.StubEngine.encode", lambda self, image: {"latents": np.full((1, 4, 16, 16), np.nan)}

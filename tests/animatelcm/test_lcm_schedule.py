@@ -1,8 +1,10 @@
 """Schedules are those of diffusers; noise is Gaussian and depends on its place alone."""
 
+import importlib
+from typing import Any
+
 import numpy as np
 import pytest
-from diffusers import LCMScheduler
 
 from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm.noise import field
@@ -10,20 +12,20 @@ from vsanimup.networks.animatelcm.schedule import Schedule
 
 
 @pytest.fixture(scope="module")
-def scheduler():
-    return LCMScheduler(
+def scheduler() -> Any:
+    return importlib.import_module("diffusers").LCMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="linear", original_inference_steps=100, clip_sample=False
     )
 
 
-def test_known_schedules():
+def test_known_schedules() -> None:
     assert Schedule(2, 0.3).timesteps == (299, 149)
     assert Schedule(4, 1.0).timesteps == (999, 749, 499, 249)
     assert Schedule(1, 0.01).timesteps == (9,)
 
 
 @pytest.mark.parametrize("strength", [0.01, 0.07, 0.25, 0.29, 0.3, 0.57, 0.58, 0.6, 0.99, 1.0])
-def test_schedule_is_that_of_diffusers(scheduler, strength):
+def test_schedule_is_that_of_diffusers(scheduler: Any, strength: float) -> None:
     alphas = scheduler.alphas_cumprod.double().numpy()
     for steps in range(1, 101):
         try:
@@ -55,12 +57,12 @@ def test_schedule_is_that_of_diffusers(scheduler, strength):
         (2, 0.009, "strength"),
     ],
 )
-def test_wrong_schedule(steps, strength, said):
+def test_wrong_schedule(steps: int, strength: float, said: str) -> None:
     with pytest.raises(AnimupError, match=said):
         Schedule(steps, strength)
 
 
-def test_noise_is_gaussian():
+def test_noise_is_gaussian() -> None:
     noise = field(7, 0, (4, 256, 256)).astype(np.float64)
     count = noise.size
     assert abs(noise.mean()) < 4 / count**0.5 and abs(noise.var() - 1) < 4 * (2 / count) ** 0.5
@@ -73,7 +75,7 @@ def test_noise_is_gaussian():
     assert spectrum.max() < 25
 
 
-def test_noise_depends_on_its_place_alone():
+def test_noise_depends_on_its_place_alone() -> None:
     noise = field(7, 1, (4, 9, 5))
     assert noise.dtype == np.float32 and noise.shape == (4, 9, 5) and np.isfinite(noise).all()
     assert np.array_equal(noise, field(7, 1, (4, 9, 5)))
@@ -83,7 +85,7 @@ def test_noise_depends_on_its_place_alone():
     assert np.array_equal(field(-1, 0, (1, 2, 2)), field((1 << 64) - 1, 0, (1, 2, 2)))
 
 
-def test_noise_stays_the_same_in_other_versions():
+def test_noise_stays_the_same_in_other_versions() -> None:
     """Written down once: a saved film must be computable again."""
     wanted = [2.2844415, -1.5494508, 1.9245853, -0.6637518]
     assert np.allclose(field(0, 0, (1, 1, 4)).ravel(), wanted, atol=1e-6)

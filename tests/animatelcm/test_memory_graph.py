@@ -1,22 +1,29 @@
 """The denoiser with memory: what its motion modules see, what it keeps, and that nothing else changed."""
 
+from typing import Any
+
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("diffusers")
+from vsanimup.architectures.animatelcm import graphs
+from vsanimup.architectures.animatelcm.layers import paid
+from vsanimup.architectures.animatelcm.memory import Memory
+from vsanimup.architectures.lcm_tiny import MovingDenoiser, Tiny, TinyConfig
 
-from vsanimup.architectures.animatelcm import graphs  # noqa: E402
-from vsanimup.architectures.animatelcm.layers import paid  # noqa: E402
-from vsanimup.architectures.animatelcm.memory import Memory  # noqa: E402
-from vsanimup.architectures.lcm_tiny import Tiny, TinyConfig  # noqa: E402
-
-SMALL = {"half": 12, "quarter": 48, "latent_channels": 4, "widths": [16, 16, 16, 16], "text": 8, "groups": 4}
+SMALL: dict[str, Any] = {
+    "half": 12,
+    "quarter": 48,
+    "latent_channels": 4,
+    "widths": [16, 16, 16, 16],
+    "text": 8,
+    "groups": 4,
+}
 HEIGHT, WIDTH = 8, 16
 FAR = -10000.0
 
 
 @pytest.fixture(scope="module")
-def nets():
+def nets() -> tuple[MovingDenoiser, graphs.Remembering]:
     """A denoiser whose motion modules do something, and the same with memory, both without positions."""
     torch.manual_seed(0)
     plain = Tiny(TinyConfig(**SMALL)).requires_grad_(False).eval().denoiser
@@ -31,12 +38,18 @@ def nets():
     return plain, remembering
 
 
-def inputs(frames):
+def inputs(frames: int) -> dict[str, torch.Tensor]:
     given = graphs.example_of_denoise((16,) * 4, 8, frames, HEIGHT, WIDTH, False, channels=4, layers=1)
     return given | {"mask": torch.zeros(frames, frames)}
 
 
-def with_memory(given, mask, slots, frames, kept):
+def with_memory(
+    given: dict[str, torch.Tensor],
+    mask: torch.Tensor,
+    slots: torch.Tensor,
+    frames: torch.Tensor,
+    kept: dict[str, torch.Tensor],
+) -> dict[str, torch.Tensor]:
     """Those of the denoiser with memory; ``kept`` by name."""
     names = list(given)
     behind = names.index("mask") + 1
@@ -44,19 +57,19 @@ def with_memory(given, mask, slots, frames, kept):
     return {n: given[n] for n in names[:behind]} | more | {n: given[n] for n in names[behind:]} | kept
 
 
-def nothing(layout, slots):
+def nothing(layout: list[tuple[int, int]], slots: int) -> dict[str, torch.Tensor]:
     kept = graphs.example_of_memory(layout, inputs(1), slots)
     return {name: torch.zeros_like(kept[name]) for name in kept if name.split("_")[0] in graphs.MEMORY}
 
 
-def run(net, given):
+def run(net: graphs.Remembering, given: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     layout = net.motion_layout
     found = dict(zip(graphs.memory_outputs(layout), net(*given.values()), strict=True))
     kept = {name.removeprefix("next_"): value for name, value in found.items() if name != "next_latents"}
     return found["next_latents"], kept
 
 
-def test_an_empty_memory_changes_nothing(nets):
+def test_an_empty_memory_changes_nothing(nets: tuple[MovingDenoiser, graphs.Remembering]) -> None:
     plain, remembering = nets
     given = inputs(3)
     kept = nothing(plain.motion_layout, 4)
@@ -66,7 +79,7 @@ def test_an_empty_memory_changes_nothing(nets):
     torch.testing.assert_close(found, plain(*given.values()), atol=1e-5, rtol=1e-5)
 
 
-def test_two_windows_are_one_whose_second_half_sees_the_first(nets):
+def test_two_windows_are_one_whose_second_half_sees_the_first(nets: tuple[MovingDenoiser, graphs.Remembering]) -> None:
     """Keys and values of a window are all that a later one needs of it."""
     plain, remembering = nets
     given = inputs(5)
@@ -74,7 +87,7 @@ def test_two_windows_are_one_whose_second_half_sees_the_first(nets):
     causal[:2, 2:] = FAR
     wanted = plain(*(given | {"mask": causal}).values())
 
-    def part(frames):
+    def part(frames: slice) -> dict[str, torch.Tensor]:
         cut = {name: value[frames] if name in ("latents", "noise") else value for name, value in given.items()}
         count = len(cut["latents"])
         return cut | {"mask": torch.zeros(count, count)}
@@ -95,7 +108,7 @@ def test_two_windows_are_one_whose_second_half_sees_the_first(nets):
     torch.testing.assert_close(torch.cat([first, second]), wanted, atol=1e-5, rtol=1e-5)
 
 
-def test_scores_choose_the_same_slots_of_keys_and_values(nets):
+def test_scores_choose_the_same_slots_of_keys_and_values(nets: tuple[MovingDenoiser, graphs.Remembering]) -> None:
     _, remembering = nets
     layout = remembering.motion_layout
     slots, frames = 4, 3
@@ -119,7 +132,7 @@ def test_scores_choose_the_same_slots_of_keys_and_values(nets):
         assert found[f"keys_{i}"].shape[-1] == 2 * channels
 
 
-def test_what_a_text_pays(nets):
+def test_what_a_text_pays(nets: tuple[MovingDenoiser, graphs.Remembering]) -> None:
     """Softmax over the places of all frames of a scene, mean over tokens and heads; other scenes do not matter."""
     torch.manual_seed(2)
     query, key = torch.randn(3, 6, 8), torch.randn(1, 5, 8)
@@ -135,14 +148,14 @@ def test_what_a_text_pays(nets):
     assert found[:2].mean() == pytest.approx(1, abs=1e-5)
 
 
-def test_layers_without_text_go_by_the_middle_block(nets):
+def test_layers_without_text_go_by_the_middle_block(nets: tuple[MovingDenoiser, graphs.Remembering]) -> None:
     """In the small model all but one: its scores, enlarged."""
     plain, remembering = nets
     given = inputs(2)
     heard = []
     listen = Memory.listen
 
-    def listening(self, x, seen):
+    def listening(self: Any, x: torch.Tensor, seen: tuple[torch.Tensor, torch.Tensor, int]) -> None:
         listen(self, x, seen)
         heard.append(self._middle)
 

@@ -1,6 +1,9 @@
 """CLIP's tokenizer in plain Python against that of transformers."""
 
 import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,21 +32,25 @@ TEXTS = [
 ]
 
 
-def clips_own(folder):
+def clips_own(folder: Path) -> None:
     """CLIP's vocabulary, from the package that brings it."""
-    for name, data in vocabulary.files(vocabulary.find()).items():
+    found = vocabulary.find()
+    assert found is not None
+    for name, data in vocabulary.files(found).items():
         (folder / name).write_bytes(data)
 
 
-def test_clips_own_vocabulary(tmp_path):
+def test_clips_own_vocabulary(tmp_path: Path) -> None:
     """The numbers are those that CLIP's repository gives."""
     clips_own(tmp_path)
     tokenizer = Tokenizer.from_files(*((tmp_path / name).read_bytes() for name in ("vocab.json", "merges.txt")))
     assert tokenizer("a photo of a cat")[0, :8].tolist() == [49406, 320, 1125, 539, 320, 2368, 49407, 49407]
 
 
-def test_damaged_vocabulary_is_named(tmp_path):
-    whole = vocabulary.find().read_bytes()
+def test_damaged_vocabulary_is_named(tmp_path: Path) -> None:
+    found = vocabulary.find()
+    assert found is not None
+    whole = found.read_bytes()
     for data, said in ((whole[:-100], "damaged"), (b"text", "damaged"), (gzip.compress(b"a b\nc d"), "not CLIP's")):
         (tmp_path / "a.gz").write_bytes(data)
         with pytest.raises(AnimupError, match=rf"a\.gz is {said}.*install its package again, or give --tokenizer"):
@@ -51,7 +58,7 @@ def test_damaged_vocabulary_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_tokenizer, clips_own])
-def test_tokenizer_is_that_of_transformers(tmp_path, write):
+def test_tokenizer_is_that_of_transformers(tmp_path: Path, write: Callable[..., Any]) -> None:
     write(tmp_path)
     reference = CLIPTokenizer.from_pretrained(tmp_path)
     mine = Tokenizer.from_files((tmp_path / "vocab.json").read_bytes(), (tmp_path / "merges.txt").read_bytes())
@@ -69,6 +76,6 @@ def test_tokenizer_is_that_of_transformers(tmp_path, write):
     ("vocabulary", "merges", "said"),
     [(b"{", b"", "damaged"), (b"[]", b"", "no object"), (b"{}", b"", "startoftext"), (b'{"a": 1}', b"a b c", "line 1")],
 )
-def test_damaged_tokenizer_is_named(vocabulary, merges, said):
+def test_damaged_tokenizer_is_named(vocabulary: bytes, merges: bytes, said: str) -> None:
     with pytest.raises(AnimupError, match=said):
         Tokenizer.from_files(vocabulary, merges)

@@ -1,5 +1,8 @@
 """Windows of drawings: every frame is made of one window or two, on a grid."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import vapoursynth as vs
 from hypothesis import given
@@ -7,22 +10,22 @@ from hypothesis import strategies as st
 
 from tests.helpers.clips import core, moving
 from vsanimup.networks.animatelcm.interpolation import enlarge
-from vsanimup.networks.animatelcm.windows import BLOCK, LEAD, OVERLAP, WINDOW, sequence, shares
+from vsanimup.networks.animatelcm.windows import BLOCK, LEAD, OVERLAP, WINDOW, Sequence, sequence, shares
 from vsanimup.video.rgb import COEFFICIENTS, to_rgb, to_yuv
 
 KINDS = st.lists(st.sampled_from("ssssdddc"), min_size=1, max_size=100)
 """A clip: each frame shows the drawing before it, another one, or starts a scene."""
 
 
-def answers(kinds):
+def answers(kinds: list[str]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """``same`` and ``cut`` of such a clip, which refuse to look beyond the clip."""
     drawing = np.cumsum([kind != "s" for kind in kinds])
 
-    def same(a, b):
+    def same(a: int, b: int) -> bool:
         assert 0 <= a < b < len(kinds)
         return bool(drawing[a] == drawing[b])
 
-    def cut(n):
+    def cut(n: int) -> bool:
         assert 0 < n < len(kinds)
         return kinds[n] == "c"
 
@@ -30,7 +33,7 @@ def answers(kinds):
 
 
 @given(KINDS)
-def test_every_frame_of_a_block_has_a_drawing_and_windows_hold_them_all(kinds):
+def test_every_frame_of_a_block_has_a_drawing_and_windows_hold_them_all(kinds: list[str]) -> None:
     same, cut = answers(kinds)
     for block in range(-(-len(kinds) // BLOCK)):
         found = sequence(block, len(kinds), same, cut)
@@ -50,13 +53,13 @@ def test_every_frame_of_a_block_has_a_drawing_and_windows_hold_them_all(kinds):
 
 
 @given(KINDS)
-def test_shares_add_up_and_point_at_the_frame(kinds):
+def test_shares_add_up_and_point_at_the_frame(kinds: list[str]) -> None:
     same, cut = answers(kinds)
     count = len(kinds)
     for n in range(count):
         asked: set[int] = set()
 
-        def of_block(block, asked=asked):
+        def of_block(block: int, asked: set[int] = asked) -> Sequence:
             asked.add(block)
             return sequence(block, count, same, cut)
 
@@ -71,7 +74,7 @@ def test_shares_add_up_and_point_at_the_frame(kinds):
             assert shares(n + 1, count, of_block) == parts
 
 
-def test_weights_rise_in_steps_over_what_windows_share():
+def test_weights_rise_in_steps_over_what_windows_share() -> None:
     """Each drawing of a pan on ones weighs a fifth more than the last where windows meet."""
     count, never = 100, lambda *_: False
     of_block = lambda block: sequence(block, count, never, never)  # noqa: E731
@@ -81,7 +84,7 @@ def test_weights_rise_in_steps_over_what_windows_share():
     assert np.allclose([weights[n] for n in shared[4:8]], [0.2, 0.4, 0.6, 0.8])
 
 
-def test_enlarging_is_what_resizers_of_video_do():
+def test_enlarging_is_what_resizers_of_video_do() -> None:
     clip = moving(vs.GRAYS, width=40, height=24, length=1)
     plane = np.array(clip.get_frame(0)[0])
     for scale in (2, 3, 4):
@@ -91,7 +94,7 @@ def test_enlarging_is_what_resizers_of_video_do():
         assert off[inner:-inner, inner:-inner].max() < 2e-6
 
 
-def test_rgb_and_back():
+def test_rgb_and_back() -> None:
     clip = core.std.BlankClip(format=vs.YUV444PS, width=16, height=16, length=1, color=[0.4, 0.1, -0.2])
     yuv = np.stack([np.array(clip.get_frame(0)[i]) for i in range(3)])
     for matrix in COEFFICIENTS:

@@ -1,5 +1,7 @@
 """Films that the tests share."""
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
