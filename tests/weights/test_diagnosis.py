@@ -66,7 +66,9 @@ def test_flat_ones_are_clean() -> None:
     assert estimate(planes(np.zeros((360, 640)))) == {}
     assert estimate(planes(np.full((360, 640), 0.4), 0.2)) == {}
     bars = np.repeat(np.linspace(0.9, 0.1, 8), 80)[None].repeat(360, 0)
-    coloured = [(bars.astype(np.float32), *(np.sin(bars[::2, ::2] * n).astype(np.float32) / 3 for n in (5, 9)))] * 9
+    coloured: list[tuple[np.ndarray, ...]] = [
+        (bars.astype(np.float32), *(np.sin(bars[::2, ::2] * n).astype(np.float32) / 3 for n in (5, 9)))
+    ] * 9
     assert estimate(coloured) == {}
     assert estimate(planes(bars)) == {}
     assert estimate(planes(np.linspace(0, 1, 640)[None].repeat(360, 0))) == {}

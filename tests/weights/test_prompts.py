@@ -13,7 +13,7 @@ pytestmark = pytest.mark.weights
 
 
 @pytest.mark.parametrize("file", HELDOUT)
-def test_held_out_prompts(file):
+def test_held_out_prompts(file: str) -> None:
     right, wrong = score(mix_of, file)
     share = {name: good / count for name, (good, count) in right.items()}
     assert right["tasks"][1] >= 60 and min(right["unclear"][1], right["added"][1]) >= 1
@@ -21,7 +21,7 @@ def test_held_out_prompts(file):
     assert share["mix"] >= 0.93 and share["degrees"] >= 0.9, "\n".join(wrong)
 
 
-def test_held_out_prompts_together():
+def test_held_out_prompts_together() -> None:
     scores = [score(mix_of, file)[0] for file in HELDOUT]
     share = {
         name: sum(s[name][0] for s in scores) / sum(s[name][1] for s in scores)
@@ -32,7 +32,7 @@ def test_held_out_prompts_together():
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_training_makes_the_shipped_file():
+def test_training_makes_the_shipped_file() -> None:
     made, ships = unpack(trained()), load(FOLDER)
     # Other CPUs may round sums otherwise, so a weight may be a step of its eight bits away.
     for mine, theirs in ((made.word, ships.word), (made.degree, ships.degree)):

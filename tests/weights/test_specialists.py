@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,13 +11,13 @@ import vapoursynth as vs
 
 from tests.helpers.clips import core, disc, moving
 from tests.helpers.frames import digests
-from vsanimup.networks.manifest import MANIFEST, SHIPPED, open_model, shipped
+from vsanimup.networks.manifest import MANIFEST, SHIPPED, Model, open_model, shipped
 
 pytestmark = pytest.mark.weights
 
 
 @pytest.fixture
-def alone(tmp_path):
+def alone(tmp_path: Path) -> Path:
     """Copies of the shipped models that have no specialists."""
     for model in shipped():
         folder = shutil.copytree(
@@ -25,12 +27,12 @@ def alone(tmp_path):
     return tmp_path
 
 
-def beside(model, task):
+def beside(model: Model, task: str) -> Path:
     """The folder of a model's network for a task."""
     return model.folder / model.specialists[task]
 
 
-def change(folder, **fields):
+def change(folder: Path, **fields: Any) -> None:
     path = folder / MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
@@ -45,14 +47,14 @@ def change(folder, **fields):
         ({"destream": 1.0, "denoise": 0.5}, "destream"),
     ],
 )
-def test_full_weight_calls_for_the_specialist(mix, task):
+def test_full_weight_calls_for_the_specialist(mix: dict[str, float], task: str | None) -> None:
     assert len(shipped()) >= 3
     for model in shipped():
         assert model.specialist(mix) == task
         assert model.of(model.specialist(mix)).folder == (beside(model, task) if task else model.folder)
 
 
-def test_every_model_has_one_for_each_kind_of_codec():
+def test_every_model_has_one_for_each_kind_of_codec() -> None:
     assert len(shipped()) >= 3
     for model in shipped():
         assert model.specialist({"deblock": 1.0}) == "deblock" and model.specialist({"destream": 1.0}) == "destream"
@@ -61,11 +63,11 @@ def test_every_model_has_one_for_each_kind_of_codec():
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
-def test_it_alone_serves_its_task(alone, precision):
+def test_it_alone_serves_its_task(alone: Path, precision: str) -> None:
     clip = moving(length=4)
     for filter, name in (("Restore", "lite-restore"), ("Upscale", "lite-one-pass")):
 
-        def run(model, task, filter=filter):
+        def run(model: Path, task: str, filter: str = filter) -> list[str]:
             return digests(getattr(core.animup, filter)(clip, model=str(model), task=task, precision=precision)[2])
 
         own, network = run(SHIPPED / name, "destream"), beside(open_model(SHIPPED / name), "destream")
@@ -76,7 +78,7 @@ def test_it_alone_serves_its_task(alone, precision):
 
 @pytest.mark.parametrize("task", ["destream", "deblock"])
 @pytest.mark.parametrize("format", [vs.YUV420P8, vs.YUV444P16, vs.RGBS])
-def test_enlarging_knows_what_restored(alone, format, task):
+def test_enlarging_knows_what_restored(alone: Path, format: int, task: str) -> None:
     clip = moving(format, length=3)
     restored = core.animup.Restore(clip, task=task)
     assert restored.get_frame(1).props["AnimupRestored"] == task
@@ -94,7 +96,7 @@ def test_enlarging_knows_what_restored(alone, format, task):
         assert digests(core.animup.Upscale(other)) == digests(core.animup.Upscale(other, model=str(network)))
 
 
-def test_doubling_again_is_plain(alone):
+def test_doubling_again_is_plain(alone: Path) -> None:
     streamed = core.animup.Restore(moving(length=2), task="destream")
     twice = core.animup.Upscale(streamed, scale=4, format=vs.YUV420PS)
     once = core.animup.Upscale(streamed, format=vs.YUV420PS)
@@ -104,7 +106,7 @@ def test_doubling_again_is_plain(alone):
 
 
 @pytest.mark.parametrize("task", ["destream", "deblock"])
-def test_what_codecs_leave_is_told_by_the_frame_alone(task):
+def test_what_codecs_leave_is_told_by_the_frame_alone(task: str) -> None:
     clip = moving(length=4)
     alone = [core.animup.Restore(clip[n], task=task, temporal_threshold=0) for n in range(4)]
     assert digests(core.animup.Restore(clip, task=task, temporal_threshold=0, dedup=0)) == [
@@ -112,5 +114,5 @@ def test_what_codecs_leave_is_told_by_the_frame_alone(task):
     ]
 
 
-def test_what_is_clean_names_none():
+def test_what_is_clean_names_none() -> None:
     assert "AnimupRestored" not in core.animup.Restore(disc()).get_frame(1).props

@@ -9,11 +9,11 @@ from tests.helpers.frames import digest, digests, planes_of
 pytestmark = pytest.mark.weights
 
 
-def test_each_task_mends_its_own_fault_better_than_another():
+def test_each_task_mends_its_own_fault_better_than_another() -> None:
     clean = moving(width=192, height=96, length=5, noise=0.0)
     noisy = moving(width=192, height=96, length=5, noise=0.06)
 
-    def error(task):
+    def error(task: str) -> float:
         after = core.animup.Restore(noisy, task=task, dedup=0).get_frame(2)
         difference = planes_of(after)[0].astype(float) - planes_of(clean.get_frame(2))[0]
         return float(np.square(difference).mean())
@@ -23,14 +23,14 @@ def test_each_task_mends_its_own_fault_better_than_another():
     assert error("denoise") < min(error("deband"), error("deblur"))
 
 
-def test_what_is_clean_comes_through_untouched():
+def test_what_is_clean_comes_through_untouched() -> None:
     clip = disc()
     restored = core.animup.Restore(clip)
     assert restored.get_frame(2).props["AnimupMix"] == ""
     assert digests(restored) == digests(clip)
 
 
-def test_what_is_noisy_does_not():
+def test_what_is_noisy_does_not() -> None:
     clip = moving(width=320, height=192, length=6, noise=0.04)
     restored = core.animup.Restore(clip)
     assert "denoise" in restored.get_frame(2).props["AnimupMix"]
@@ -38,7 +38,7 @@ def test_what_is_noisy_does_not():
 
 
 @pytest.mark.parametrize("function", ["Restore", "Upscale"])
-def test_integers_draw_the_picture_that_floats_draw(function):
+def test_integers_draw_the_picture_that_floats_draw(function: str) -> None:
     clip = inked(noise=0.02)
     arguments = {"task": "deblock+0.5*denoise"} if function == "Restore" else {}
     filters = getattr(core.animup, function)
