@@ -1,16 +1,20 @@
 """Requests to AnimateLCM's export."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from export.animatelcm.command import Request
+
 
 @pytest.fixture(scope="session")
-def request_of(made):
+def request_of(made: Path) -> Callable[..., Any]:
     """What the command is asked for, with some of it changed."""
-    from export.animatelcm.command import Request
 
-    def make(**changed):
+    def make(**changed: Any) -> Request:
         whole = Request(
             base=made / "base.safetensors",
             motion=made / "motion.ckpt",

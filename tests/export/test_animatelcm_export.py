@@ -2,15 +2,16 @@
 
 import copy
 import gc
+import importlib
 import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-import diffusers  # its classes are loaded when they are used
 import onnx
 import onnxruntime as ort
 import pytest
 import torch
-import transformers
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -28,12 +29,14 @@ from vsanimup.networks.animatelcm.pipeline import network_grids, tile_sizes
 from vsanimup.networks.animatelcm.tokenizer import CONTEXT
 from vsanimup.networks.manifest import open_model
 
+diffusers: Any = importlib.import_module("diffusers")  # neither has types for all of its classes
+transformers: Any = importlib.import_module("transformers")
 WEIGHT = 0.8
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     gc.freeze()  # the export collects garbage, and the many modules imported here are none
     torch.set_num_threads(1)
@@ -43,7 +46,7 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def exported(made):
+def exported(made: Path) -> Path:
     """The folder that the command makes of a folder of diffusers with ControlNet, as floats."""
     out = made / "exported"
     arguments = ["--base", made / "base", "--motion", made / "motion.ckpt", "--lora", made / "lora.safetensors"]
@@ -57,7 +60,7 @@ def exported(made):
 
 
 @pytest.fixture(scope="module")
-def halved(made, request_of):
+def halved(made: Path, request_of: Callable[..., command.Request]) -> Path:
     """The folder made of a single file with a tiny autoencoder, in half precision, with norms as in diffusers."""
     wanted = request_of(out=made / "halved", precision="fp16", motion_norm="clip", tiny_vae=made / "taesd", clip_skip=2)
     print(*command.export(wanted), sep="\n")
@@ -65,7 +68,7 @@ def halved(made, request_of):
 
 
 @pytest.fixture(scope="module")
-def sessions(exported):
+def sessions(exported: Path) -> dict[str, ort.InferenceSession]:
     """Graphs of the folder, loaded as they are: optimising takes longer than the tests' few runs."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -76,12 +79,12 @@ def sessions(exported):
     }
 
 
-def answers(session, inputs):
+def answers(session: ort.InferenceSession, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
     found = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     return [torch.from_numpy(value) for value in found]
 
 
-def merged(made, weights, prefix):
+def merged(made: Path, weights: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     """State dictionary with the LoRA added."""
     lora, weights = load_file(made / "lora.safetensors"), dict(weights)
     for name in weights:
@@ -94,7 +97,7 @@ def merged(made, weights, prefix):
 
 
 @pytest.fixture(scope="module")
-def reference(made):
+def reference(made: Path) -> Any:
     """diffusers' own network of base, LoRA and motion modules."""
     unet = diffusers.UNet2DConditionModel.from_pretrained(made / "base" / "unet")
     files.filled(unet, merged(made, unet.state_dict(), "lora_unet"))
@@ -104,15 +107,16 @@ def reference(made):
 class Frames(torch.nn.Module):
     """A norm of each frame for itself, in diffusers' order of axes."""
 
-    def __init__(self, norm):
+    def __init__(self, norm: torch.nn.Module) -> None:
         super().__init__()
         self.norm = norm
 
-    def forward(self, x):
-        return self.norm(x[0].transpose(0, 1)).transpose(0, 1)[None]
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.norm(x[0].transpose(0, 1)).transpose(0, 1)[None]
+        return found
 
 
-def by_frames(net):
+def by_frames(net: Any) -> Any:
     net = copy.deepcopy(net)
     for module in net.modules():
         if type(module).__name__ == "AnimateDiffTransformer3D":
@@ -120,7 +124,9 @@ def by_frames(net):
     return net
 
 
-def step_of(net, inputs, timestep, last):
+def step_of(
+    net: Any, inputs: dict[str, torch.Tensor], timestep: int, last: bool
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """One step with diffusers' network and scheduler, to the next latents."""
     scheduler: Any = diffusers.LCMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="linear", original_inference_steps=100, clip_sample=False
@@ -144,13 +150,15 @@ def step_of(net, inputs, timestep, last):
     alpha = graphs.alphas()
     assert torch.allclose(alpha, scheduler.alphas_cumprod)
     here, there = alpha[timestep], 1.0 if last else alpha[timestep - 250]
-    scalars = {"timestep": timestep, "signal": here**0.5, "spread": (1 - here) ** 0.5}
+    scalars: dict[str, float | torch.Tensor] = {"timestep": timestep, "signal": here**0.5, "spread": (1 - here) ** 0.5}
     scalars |= {"next_signal": there**0.5, "next_spread": (1 - there) ** 0.5}
     given = inputs | {name: torch.tensor([float(value)]) for name, value in scalars.items()}
     return given | {"noise": noise[0].transpose(0, 1).contiguous()}, result[0].transpose(0, 1)
 
 
-def inputs_of(frames=3, height=8, width=16, control=True, whole=True):
+def inputs_of(
+    frames: int = 3, height: int = 8, width: int = 16, control: bool = True, whole: bool = True
+) -> dict[str, torch.Tensor]:
     torch.manual_seed(3)
     inputs = graphs.example_of_denoise(files.TINY.widths, files.TINY.text, frames, height, width, control)
     return inputs | {"mask": torch.zeros(frames, frames)} if whole else inputs
@@ -160,22 +168,28 @@ def inputs_of(frames=3, height=8, width=16, control=True, whole=True):
 
 
 @pytest.mark.parametrize(("timestep", "last"), [(999, False), (499, False), (249, True)])
-def test_step_is_that_of_diffusers(sessions, reference, timestep, last):
+def test_step_is_that_of_diffusers(
+    sessions: dict[str, ort.InferenceSession], reference: Any, timestep: int, last: bool
+) -> None:
     given, wanted = step_of(by_frames(reference), inputs_of(), timestep, last)
     found = answers(sessions["denoise"], given)[0]
-    difference = float((found - wanted).abs().max() / max(1, wanted.abs().max()))
+    difference = float((found - wanted).abs().max()) / max(1.0, float(wanted.abs().max()))
     print(f"timestep {timestep}: {difference:.2e}")
     assert difference < 1e-4
 
 
 @pytest.mark.parametrize(("frames", "height", "width"), [(1, 8, 8), (5, 16, 8)])
-def test_other_sizes(sessions, reference, frames, height, width):
+def test_other_sizes(
+    sessions: dict[str, ort.InferenceSession], reference: Any, frames: int, height: int, width: int
+) -> None:
     given, wanted = step_of(by_frames(reference), inputs_of(frames, height, width), 749, False)
     found = answers(sessions["denoise"], given)[0]
     assert float((found - wanted).abs().max()) < 1e-4 * max(1, float(wanted.abs().max()))
 
 
-def test_norms_over_the_clip_are_those_of_diffusers(made, request_of, reference):
+def test_norms_over_the_clip_are_those_of_diffusers(
+    made: Path, request_of: Callable[..., command.Request], reference: Any
+) -> None:
     base = parts.open_base(made / "base")
     motion = parts.read_motion(made / "adapter", base, Pooling.CLIP, [])
     unet, weights = base.unet(), reference.state_dict()
@@ -191,7 +205,7 @@ def test_norms_over_the_clip_are_those_of_diffusers(made, request_of, reference)
         assert torch.allclose(net(*(given | {"mask": mask}).values())[:2], alone, atol=1e-5)
 
 
-def test_mask_parts_scenes(sessions):
+def test_mask_parts_scenes(sessions: dict[str, ort.InferenceSession]) -> None:
     given = inputs_of(4, 8, 8, whole=False)
     assert (given["mask"][0] == torch.tensor([0.0, 0, -10000, -10000])).all()
     found = answers(sessions["denoise"], given)[0]
@@ -202,7 +216,7 @@ def test_mask_parts_scenes(sessions):
     assert not torch.allclose(found[:2], joined[:2], atol=1e-4)
 
 
-def test_control_is_that_of_diffusers(made, sessions):
+def test_control_is_that_of_diffusers(made: Path, sessions: dict[str, ort.InferenceSession]) -> None:
     net = diffusers.ControlNetModel.from_pretrained(made / "control").eval()
     given = inputs_of(control=False)
     image, strength = torch.rand(3, 3, 64, 128), torch.tensor([0.6])
@@ -217,7 +231,7 @@ def test_control_is_that_of_diffusers(made, sessions):
         assert value.shape == shape and torch.allclose(value, wanted, atol=1e-4)
 
 
-def test_autoencoder_is_that_of_diffusers(made, sessions):
+def test_autoencoder_is_that_of_diffusers(made: Path, sessions: dict[str, ort.InferenceSession]) -> None:
     vae = diffusers.AutoencoderKL.from_pretrained(made / "base" / "vae").eval()
     image, latents = torch.rand(2, 3, 64, 128) * 2 - 1, torch.randn(2, 4, 8, 16)
     with torch.no_grad():
@@ -229,7 +243,7 @@ def test_autoencoder_is_that_of_diffusers(made, sessions):
 
 
 @pytest.mark.parametrize("skip", [1, 2])
-def test_text_is_that_of_transformers(made, sessions, skip):
+def test_text_is_that_of_transformers(made: Path, sessions: dict[str, ort.InferenceSession], skip: int) -> None:
     text = transformers.CLIPTextModel.from_pretrained(made / "base" / "text_encoder").eval()
     tokens = torch.randint(0, 600, (1, CONTEXT), dtype=torch.int32)
     base = parts.open_base(made / "base")
@@ -243,19 +257,19 @@ def test_text_is_that_of_transformers(made, sessions, skip):
 
 
 @pytest.mark.parametrize("slices", [2, 8])
-def test_slices_change_nothing(slices):
+def test_slices_change_nothing(slices: int) -> None:
     q, k, v = torch.randn(3, 64, 32), torch.randn(1, 77, 32), torch.randn(1, 77, 32)
     wanted = attend(q, k, v, 8)
     assert torch.allclose(attend(q, k, v, 8, slices=slices), wanted, atol=1e-6)
     heads = [x.reshape(x.shape[0], -1, 8, 4).transpose(1, 2) for x in (q, k.expand(3, -1, -1), v.expand(3, -1, -1))]
-    other = torch.nn.functional.scaled_dot_product_attention(*heads)
+    other = torch.nn.functional.scaled_dot_product_attention(heads[0], heads[1], heads[2])
     assert torch.allclose(wanted, other.transpose(1, 2).reshape(3, 64, 32), atol=1e-6)
 
 
 # ---- the folder
 
 
-def test_folder_is_a_model(exported, made):
+def test_folder_is_a_model(exported: Path, made: Path) -> None:
     model = open_model(exported)
     assert model.kind == "animatelcm" and "MIT" in model.licence and command.UNKNOWN in model.licence
     for name in model.files:
@@ -268,7 +282,7 @@ def test_folder_is_a_model(exported, made):
     assert [path.name for path in made.glob(".exported*")] == []
 
 
-def test_graphs_have_the_documented_names(exported):
+def test_graphs_have_the_documented_names(exported: Path) -> None:
     names = {}
     for path in exported.glob("*.onnx"):
         graph = onnx.load(path, load_external_data=False).graph
@@ -290,7 +304,7 @@ def test_graphs_have_the_documented_names(exported):
     }
 
 
-def test_half_precision_keeps_norms_and_softmax_wide(halved):
+def test_half_precision_keeps_norms_and_softmax_wide(halved: Path) -> None:
     model = onnx.load(halved / "denoise.onnx", load_external_data=False)
     half = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
     assert "unet.conv_in.weight" in half and not any("norm" in name for name in half)
@@ -302,7 +316,7 @@ def test_half_precision_keeps_norms_and_softmax_wide(halved):
     assert sum(path.stat().st_size for path in halved.glob("denoise.*")) < 13_000_000
 
 
-def test_tensorrt_builds_the_denoiser(halved, tmp_path):
+def test_tensorrt_builds_the_denoiser(halved: Path, tmp_path: Path) -> None:
     """At the sizes that the sampler asks for, without a GPU; the precision is the export's."""
     model = AnimateLcm.open(halved)
     grid = network_grids(model, 64, 64)["denoise"]
@@ -316,7 +330,7 @@ def test_tensorrt_builds_the_denoiser(halved, tmp_path):
     assert model.frame_sizes("denoise") == {"frames": (1, 16, 16)}
 
 
-def test_a_folder_is_replaced_whole_or_not_at_all(exported, made, tmp_path):
+def test_a_folder_is_replaced_whole_or_not_at_all(exported: Path, made: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     manifest = json.loads((exported / "manifest.json").read_text())
     for text in ("first", "second"):

@@ -1,15 +1,18 @@
 """AnimateLCM's export reads all layouts of its checkpoints alike, and knows files of others by their names."""
 
+import importlib
 import importlib.util
 import json
 import re
 import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import vapoursynth as vs
-from diffusers import MotionAdapter
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -39,28 +42,31 @@ from vsanimup.errors import AnimupError
         "adapter.safetensors",
     ],
 )
-def test_layouts_of_the_motion_module_are_one(made, motion):
-    base, sources = parts.open_base(made / "base"), []
+def test_layouts_of_the_motion_module_are_one(made: Path, motion: str) -> None:
+    base = parts.open_base(made / "base")
+    sources: list[Any] = []
+    adapter = importlib.import_module("diffusers").MotionAdapter.from_pretrained(made / "adapter")
     net = parts.read_motion(made / motion, base, Pooling.FRAME, sources)
-    wanted = {n: v for n, v in MotionAdapter.from_pretrained(made / "adapter").state_dict().items() if "pos_" not in n}
+    wanted = {n: v for n, v in adapter.state_dict().items() if "pos_" not in n}
     found = net.state_dict()
     assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
     assert len(wanted) == 21 * 26 and sources
 
 
-def test_layouts_of_the_base_are_one(made):
+def test_layouts_of_the_base_are_one(made: Path) -> None:
     folder, single = parts.open_base(made / "base"), parts.open_base(made / "base.safetensors")
     for key in ("in_channels", "out_channels", "block_out_channels", "cross_attention_dim", "attention_head_dim"):
         assert np.all(np.array(folder.config[key]) == np.array(single.config[key])), key
-    for part in (lambda b: b.unet(), lambda b: b.vae(), lambda b: b.text(1)):
-        a, b = part(folder).state_dict(), part(single).state_dict()
+    pairs = [(folder.unet(), single.unet()), (folder.vae(), single.vae()), (folder.text(1), single.text(1))]
+    for mine, other in pairs:
+        a, b = mine.state_dict(), other.state_dict()
         assert a.keys() == b.keys() and all(torch.equal(value, b[name]) for name, value in a.items())
     a, b = folder.vae().config, single.vae().config
     assert all(a[key] == b[key] for key in ("scaling_factor", "norm_num_groups", "act_fn"))
     assert parts.unused(single) == ["alphas_cumprod"] and not parts.unused(folder)
 
 
-def test_what_training_left_in_a_base_is_passed_over(made, tmp_path):
+def test_what_training_left_in_a_base_is_passed_over(made: Path, tmp_path: Path) -> None:
     tensors = load_file(made / "base.safetensors")
     tensors |= {f"{parts.AUTOENCODER}loss.logvar": torch.ones(1), f"{parts.AUTOENCODER}model_ema.decay": torch.ones(1)}
     tensors |= {"model_ema.decay": torch.ones(1), "model_ema.diffusion_modelout2bias": torch.ones(4)}
@@ -81,7 +87,7 @@ def test_what_training_left_in_a_base_is_passed_over(made, tmp_path):
     ],
     ids=["vae", "tiny", "control"],
 )
-def test_layouts_of_other_parts_are_one(made, read, names):
+def test_layouts_of_other_parts_are_one(made: Path, read: Callable[..., Any], names: list[str]) -> None:
     first, *others = (read(made / name, made) for name in names)
     wanted = first.state_dict()
     for other in others:
@@ -90,7 +96,7 @@ def test_layouts_of_other_parts_are_one(made, read, names):
         assert all(other.config.get(key, 0) == value for key, value in first.config.items() if "scal" in key)
 
 
-def test_changes_without_alpha_are_taken_at_an_eighth(made, tmp_path):
+def test_changes_without_alpha_are_taken_at_an_eighth(made: Path, tmp_path: Path) -> None:
     tensors = load_file(made / "lora.safetensors")
     save_file({name: value for name, value in tensors.items() if "alpha" not in name}, tmp_path / "lora.safetensors")
     loras = read_lora(tmp_path / "lora.safetensors")
@@ -100,7 +106,7 @@ def test_changes_without_alpha_are_taken_at_an_eighth(made, tmp_path):
     assert torch.allclose(lora.change(torch.empty(len(up), down.shape[1])), up @ down / 8)
 
 
-def test_old_names_in_an_autoencoder(made, tmp_path):
+def test_old_names_in_an_autoencoder(made: Path, tmp_path: Path) -> None:
     tensors = load_file(made / "base" / "vae" / "diffusion_pytorch_model.safetensors")
     for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
         tensors = {name.replace(f"attentions.0.{new}.", f"attentions.0.{old}."): v for name, v in tensors.items()}
@@ -113,7 +119,7 @@ def test_old_names_in_an_autoencoder(made, tmp_path):
 # ---- files of others
 
 
-def one(name, *shape):
+def one(name: str, *shape: Any) -> dict[str, torch.Tensor]:
     return {name: torch.ones(shape or (1,))}
 
 
@@ -144,7 +150,7 @@ OTHERS = {
     "text encoder": (one("text_model.embeddings.position_embedding.weight"), "a text encoder alone"),
     "half of taesd": (one("1.conv.0.weight"), "one half of TAESD"),
 }
-READ = {
+READ: dict[str, Callable[[Path, Path], object]] = {
     "base": lambda path, made: parts.open_base(path),
     "motion module": lambda path, made: parts.read_motion(path, parts.open_base(made / "base"), Pooling.FRAME, []),
     "LoRA": lambda path, made: read_lora(path),
@@ -155,7 +161,7 @@ READ = {
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_files_of_others_are_refused_by_their_names(made, tmp_path, other):
+def test_files_of_others_are_refused_by_their_names(made: Path, tmp_path: Path, other: str) -> None:
     tensors, what = OTHERS[other]
     save_file(tensors, tmp_path / "a.safetensors")
     for role, read in READ.items():
@@ -175,7 +181,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("role", FILES)
-def test_files_in_one_anothers_places_are_refused_with_their_option(made, role):
+def test_files_in_one_anothers_places_are_refused_with_their_option(made: Path, role: str) -> None:
     for other, (name, option) in FILES.items():
         if other == role or (other, role) == ("base", "autoencoder"):
             READ[role](made / FILES[role][0], made)
@@ -188,7 +194,7 @@ DOWN = "down_blocks.0.motion_modules.0.temporal_transformer"
 TABLE = f"{DOWN}.transformer_blocks.0.attention_blocks.0.pos_encoder.pe"
 
 
-def animatediff(made, path, table, middle=True):
+def animatediff(made: Path, path: Path, table: torch.Tensor, middle: bool = True) -> Path:
     """A motion module of AnimateDiff: with a table of positions, in versions 1 and 3 without the middle block."""
     tensors = dict(open_tensors(made / "motion.ckpt")) | {TABLE: table}
     torch.save({name: value for name, value in tensors.items() if middle or "mid_block" not in name}, path)
@@ -196,7 +202,7 @@ def animatediff(made, path, table, middle=True):
 
 
 @pytest.mark.parametrize("middle", [True, False])
-def test_modules_that_are_no_consistency_model(made, tmp_path, middle):
+def test_modules_that_are_no_consistency_model(made: Path, tmp_path: Path, middle: bool) -> None:
     path = animatediff(made, tmp_path / "mm.ckpt", sinusoid(24, 32)[None], middle)
     base = parts.open_base(made / "base")
     said = re.escape(f"mm.ckpt has position encodings ({TABLE})")
@@ -207,7 +213,7 @@ def test_modules_that_are_no_consistency_model(made, tmp_path, middle):
     assert parts.most_frames(path) == 24 and parts.most_frames(made / "motion.ckpt") == 32
 
 
-def test_modules_without_a_middle_and_positions_that_were_trained(made, tmp_path):
+def test_modules_without_a_middle_and_positions_that_were_trained(made: Path, tmp_path: Path) -> None:
     tensors = {name: value for name, value in open_tensors(made / "motion.ckpt").items() if "mid_block" not in name}
     save_file(tensors, tmp_path / "v3.safetensors")
     with pytest.raises(AnimupError, match=r"has no module for the middle block.*--not-consistency"):
@@ -227,7 +233,9 @@ def test_modules_without_a_middle_and_positions_that_were_trained(made, tmp_path
         ("vae", {"scaling_factor": 0.13025}, r"scales latents by 0\.13025 \(SDXL's"),
     ],
 )
-def test_folders_of_others(made, tmp_path, component, change, said):
+def test_folders_of_others(
+    made: Path, tmp_path: Path, component: str, change: dict[str, float | str], said: str
+) -> None:
     name = "config.json" if component else "model_index.json"
     for folder in ("unet", "vae"):
         (tmp_path / folder).mkdir()
@@ -240,7 +248,7 @@ def test_folders_of_others(made, tmp_path, component, change, said):
         parts.open_base(tmp_path).vae()
 
 
-def test_autoencoders_of_other_latents(made, tmp_path):
+def test_autoencoders_of_other_latents(made: Path, tmp_path: Path) -> None:
     tensors = load_file(made / "vae.safetensors") | {"decoder.conv_in.weight": torch.ones(64, 16, 3, 3)}
     save_file(tensors, tmp_path / "vae.safetensors")
     with pytest.raises(AnimupError, match=r"its latents have 16 channels; give one of SD1\.5"):
@@ -250,7 +258,9 @@ def test_autoencoders_of_other_latents(made, tmp_path):
 # ---- what is said
 
 
-def test_a_tokenizer_for_fewer_tokens_or_none_at_all(request_of, made, monkeypatch):
+def test_a_tokenizer_for_fewer_tokens_or_none_at_all(
+    request_of: Callable[..., Any], made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(AnimupError, match="its text encoder knows 600 tokens, the tokenizer has 49408: give --tok"):
         list(command.export(request_of(tokenizer=None)))
     found = importlib.util.find_spec
@@ -260,15 +270,18 @@ def test_a_tokenizer_for_fewer_tokens_or_none_at_all(request_of, made, monkeypat
     assert not request_of().out.exists()
 
 
-def readme_command():
+def readme_command() -> str:
     """What the README says to type."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (found,) = re.findall(r"^    (animup export animatelcm(?:.*\\\n)*.*)$", text, re.MULTILINE)
+    commands: list[str] = re.findall(r"^    (animup export animatelcm(?:.*\\\n)*.*)$", text, re.MULTILINE)
+    (found,) = commands
     return found.replace("\\\n", " ")
 
 
 @pytest.mark.slow
-def test_the_command_of_the_readme_works_as_printed(made, tmp_path, monkeypatch):
+def test_the_command_of_the_readme_works_as_printed(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = {
         "official.safetensors": "base.safetensors",
         "motion.ckpt": "AnimateLCM_sd15_t2v.ckpt",

@@ -9,6 +9,7 @@ diffusers 0.11.1, which the repository asks for, and ``diffusers.models.modeling
 """
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -28,13 +29,13 @@ ORIGINAL = np.load(DATA / "animatelcm_original.npz")
 FRAMES, ROWS, COLUMNS = 5, 8, 16
 
 
-def weights_of(net):
+def weights_of(net: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Keyed weights of a network of diffusers that the original names alike."""
     return {name: torch.from_numpy(keyed(name, tuple(like.shape))) for name, like in net.state_dict().items()}
 
 
 @pytest.fixture(scope="module")
-def session(made, tmp_path_factory):
+def session(made: Path, tmp_path_factory: pytest.TempPathFactory) -> ort.InferenceSession:
     folder = tmp_path_factory.mktemp("original")
     shutil.copytree(made / "base", folder / "base")
     unet, _, motion, _ = files.networks(files.TINY)
@@ -60,7 +61,7 @@ def session(made, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("timestep", [499, 249])
-def test_the_original_gives_the_same(session, timestep):
+def test_the_original_gives_the_same(session: ort.InferenceSession, timestep: int) -> None:
     latents = given("latents", (1, 4, FRAMES, ROWS, COLUMNS))[0].swapaxes(0, 1)
     alpha = float(graphs.alphas()[timestep])
     scalars = {

@@ -3,7 +3,9 @@
 import errno
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +16,7 @@ from safetensors.torch import save_file
 from export.animatelcm import command, onnx_files, parts
 from export.animatelcm.checkpoints import open_tensors
 from export.animatelcm.loras import read_lora
+from vsanimup.architectures.animatelcm.graphs import Denoiser
 from vsanimup.architectures.animatelcm.layers import Pooling
 from vsanimup.errors import AnimupError
 
@@ -35,13 +38,13 @@ from vsanimup.errors import AnimupError
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_bad_arguments(request_of, changed, said):
+def test_bad_arguments(request_of: Callable[..., Any], changed: dict[str, Any], said: str) -> None:
     with pytest.raises(AnimupError, match=said):
         list(command.export(request_of(**changed)))
     assert not request_of().out.exists()
 
 
-def test_too_little_memory_or_disk(request_of, monkeypatch):
+def test_too_little_memory_or_disk(request_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "free_memory", lambda: 1 << 20)
     with pytest.raises(AnimupError, match=r"needs about .* of memory and 1.0 MiB are free: close other"):
         list(command.export(request_of()))
@@ -54,8 +57,10 @@ def test_too_little_memory_or_disk(request_of, monkeypatch):
     assert not request_of().out.exists()
 
 
-def test_full_disk_while_writing(request_of, monkeypatch, capsys):
-    def full(*_, **__):
+def test_full_disk_while_writing(
+    request_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Denoiser | list[str] | dict[str, torch.Tensor | dict[int, str]], **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(onnx_files, "trace", full)
@@ -65,7 +70,7 @@ def test_full_disk_while_writing(request_of, monkeypatch, capsys):
     assert not given.out.exists() and not list(given.out.parent.glob(f".{given.out.name}*"))
 
 
-def changed_file(made, tmp_path, source, change):
+def changed_file(made: Path, tmp_path: Path, source: str, change: Callable[..., Any]) -> Path:
     """A copy of a file of tensors with some of them changed."""
     tensors = dict(open_tensors(made / source))
     change(tensors)
@@ -92,7 +97,7 @@ DOWN = "down_blocks.0.motion_modules.0.temporal_transformer"
         (lambda t: t.clear(), "no motion module: it has no tensors"),
     ],
 )
-def test_bad_motion_module(made, tmp_path, change, said):
+def test_bad_motion_module(made: Path, tmp_path: Path, change: Callable[..., Any], said: str) -> None:
     path = changed_file(made, tmp_path, "motion.ckpt", change)
     with pytest.raises(AnimupError, match=said):
         parts.read_motion(path, parts.open_base(made / "base"), Pooling.FRAME, [])
@@ -123,7 +128,7 @@ U = parts.UNET
         (lambda t: t.clear(), "no whole checkpoint: it has no tensors"),
     ],
 )
-def test_bad_single_base(made, tmp_path, change, said):
+def test_bad_single_base(made: Path, tmp_path: Path, change: Callable[..., Any], said: str) -> None:
     path = changed_file(made, tmp_path, "base.safetensors", change)
     with pytest.raises(AnimupError, match=said):
         base = parts.open_base(path)
@@ -143,7 +148,7 @@ def test_bad_single_base(made, tmp_path, change, said):
         ("", {"_class_name": "StableDiffusionXLPipeline"}, "of SDXL"),
     ],
 )
-def test_bad_base_folder(made, tmp_path, component, change, said):
+def test_bad_base_folder(made: Path, tmp_path: Path, component: str, change: dict[str, int | str], said: str) -> None:
     names = {"": "model_index.json", "scheduler": "scheduler_config.json"}
     for part in ("", "unet", "scheduler"):
         source, path = (root / part / names.get(part, "config.json") for root in (made / "base", tmp_path))
@@ -165,18 +170,20 @@ def test_bad_base_folder(made, tmp_path, component, change, said):
         (lambda t: t.clear(), "it is empty"),
     ],
 )
-def test_bad_lora(made, tmp_path, change, said):
+def test_bad_lora(made: Path, tmp_path: Path, change: Callable[..., Any], said: str) -> None:
     path = changed_file(made, tmp_path, "lora.safetensors", change)
     with pytest.raises(AnimupError, match=said):
         read_lora(path)
 
 
 @pytest.mark.parametrize("shape", [(4, 32), (4, 7)])
-def test_lora_that_does_not_fit(made, tmp_path, request_of, shape):
+def test_lora_that_does_not_fit(
+    made: Path, tmp_path: Path, request_of: Callable[..., Any], shape: tuple[int, int]
+) -> None:
     known = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
     name = "lora_unet_odd" if shape == (4, 32) else known
 
-    def change(tensors):
+    def change(tensors: dict[str, torch.Tensor]) -> None:
         tensors[f"{name}.lora_down.weight"], tensors[f"{name}.lora_up.weight"] = torch.ones(shape), torch.ones(64, 4)
 
     path = changed_file(made, tmp_path, "lora.safetensors", change)
@@ -193,25 +200,25 @@ def test_lora_that_does_not_fit(made, tmp_path, request_of, shape):
         ("a.zip", b"", r"must be a \.safetensors"),
     ],
 )
-def test_damaged_files(tmp_path, name, data, said):
+def test_damaged_files(tmp_path: Path, name: str, data: bytes, said: str) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(AnimupError, match=said):
         open_tensors(tmp_path / name)
 
 
-def test_a_checkpoint_with_code_is_not_run(tmp_path):
+def test_a_checkpoint_with_code_is_not_run(tmp_path: Path) -> None:
     torch.save({"a": Path("x"), "b": np.random.default_rng}, tmp_path / "a.ckpt")
     with pytest.raises(AnimupError, match="more than tensors, which could run foreign code"):
         open_tensors(tmp_path / "a.ckpt")
 
 
-def test_numbers_that_do_not_fit(tmp_path):
+def test_numbers_that_do_not_fit(tmp_path: Path) -> None:
     for value, said in ((torch.tensor([1e6]).half(), "--precision fp32"), (torch.tensor([np.nan]), "damaged")):
         with pytest.raises(AnimupError, match=said):
             onnx_files.store(onnx.ModelProto(), {"a": value}, tmp_path, "x", "x")
 
 
-def test_a_graph_that_differs_is_refused(tmp_path, monkeypatch):
+def test_a_graph_that_differs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_files, "run", lambda path, inputs: [inputs["x"].numpy() + 1])
     said = onnx_files.export(
         lambda: torch.nn.Linear(2, 2),
@@ -227,7 +234,7 @@ def test_a_graph_that_differs_is_refused(tmp_path, monkeypatch):
         list(said)
 
 
-def test_other_controlnets_are_refused(made, tmp_path):
+def test_other_controlnets_are_refused(made: Path, tmp_path: Path) -> None:
     config = json.loads((made / "control" / "config.json").read_text()) | {"cross_attention_dim": 2048}
     (tmp_path / "config.json").write_text(json.dumps(config))
     shutil.copy(made / "control.safetensors", tmp_path / "diffusion_pytorch_model.safetensors")

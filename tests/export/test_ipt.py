@@ -1,6 +1,7 @@
 """IPT checkpoints: the original's output, and errors that name what is wrong."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -19,7 +20,7 @@ from vsanimup.architectures.ipt import Ipt
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoints: fine-tuned ones for ×1 and ×2, and the one of six tasks with a prefix."""
     folder = tmp_path_factory.mktemp("ipt")
     for name in ("x1", "x2"):
@@ -29,7 +30,7 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_network_gives_the_originals_output(made, task):
+def test_the_network_gives_the_originals_output(made: Path, task: str) -> None:
     sizes, tensors = read(made / "six.pt", task, heads=12)
     net = Ipt(sizes)
     load(net, tensors, "an IPT")
@@ -40,14 +41,14 @@ def test_the_network_gives_the_originals_output(made, task):
 
 
 @pytest.fixture(scope="module")
-def folders(made):
+def folders(made: Path) -> dict[int, Path]:
     """Model folders by scale, of stride 12."""
     for name, task in (("x1", "denoise50"), ("x2", "x2")):
         list(export(made / f"{name}.pt", task, made / name, stride=12))
     return {1: made / "x1", 2: made / "x2"}
 
 
-def check_corner(folder, scale, most):
+def check_corner(folder: Path, scale: int, most: float) -> None:
     """A graph's result against the original's, which has the corner from the first patch alone."""
     session = ort.InferenceSession(folder / "network.onnx", providers=["CPUExecutionProvider"])
     with np.load(files.GOLDEN) as golden:
@@ -58,11 +59,11 @@ def check_corner(folder, scale, most):
 
 
 @pytest.mark.parametrize("scale", [1, 2])
-def test_the_exported_graph_gives_the_originals_output(folders, scale):
+def test_the_exported_graph_gives_the_originals_output(folders: dict[int, Path], scale: int) -> None:
     check_corner(folders[scale], scale, 1e-5)
 
 
-def test_half_precision(made, folders, tmp_path):
+def test_half_precision(made: Path, folders: dict[int, Path], tmp_path: Path) -> None:
     out = tmp_path / "half"
     list(export(made / "x2.pt", "x2", out, precision="fp16"))
     check_corner(out, 2, 5e-3)
@@ -77,7 +78,7 @@ def test_half_precision(made, folders, tmp_path):
     assert all(np.abs(a.astype(int) - b).max() <= 2 for a, b in zip(half, single, strict=True))
 
 
-def test_a_network_that_doubles_reaches_3_and_4(folders):
+def test_a_network_that_doubles_reaches_3_and_4(folders: dict[int, Path]) -> None:
     clip = core.std.BlankClip(format=vs.YUV420P8, width=48, height=40, length=1, color=[90, 120, 140])
     twice = core.animup.Upscale(
         core.animup.Upscale(clip, model=str(folders[2]), format=vs.YUV420PS), overlap=12, model=str(folders[2])
@@ -90,7 +91,9 @@ def test_a_network_that_doubles_reaches_3_and_4(folders):
 
 
 @pytest.mark.parametrize("scale", [1, 2])
-def test_a_whole_picture_at_stride_12_is_what_the_originals_test_path_gives(folders, scale):
+def test_a_whole_picture_at_stride_12_is_what_the_originals_test_path_gives(
+    folders: dict[int, Path], scale: int
+) -> None:
     with np.load(files.GOLDEN) as golden:
         image, whole = golden[f"image_x{scale}"], golden[f"whole_x{scale}"] / 255
     rows, columns = image.shape[1:]

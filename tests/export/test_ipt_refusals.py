@@ -4,6 +4,9 @@ import contextlib
 import errno
 import random
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,23 +23,23 @@ LINEAR = "body.encoder.layers.1.linear1.weight"
 
 
 @pytest.fixture(scope="module")
-def states():
+def states() -> dict[str, dict[str, torch.Tensor]]:
     """Tensors of a fine-tuned checkpoint that restores, of one that doubles, and of six tasks."""
     return {name: files.state(files.layout(name)) for name in ("x1", "x2", "six")}
 
 
 @pytest.fixture
-def refuse(tmp_path):
+def refuse(tmp_path: Path) -> Callable[..., Any]:
     """Says what the command says of tensors; checks that it writes nothing."""
 
-    def said(state, task="denoise30", **more):
+    def said(state: list[torch.Tensor] | dict[str, Any], task: str = "denoise30", **more: Any) -> str:
         torch.save(state, tmp_path / "ipt.pt")
         return refused(tmp_path / "ipt.pt", tmp_path / "out", task, **more)
 
     return said
 
 
-def refused(checkpoint, out, task="denoise30", **more):
+def refused(checkpoint: Path, out: Path, task: str = "denoise30", **more: Any) -> str:
     """What the command says of a file, while it leaves the folder of ``out`` as it was."""
     before = sorted(out.parent.iterdir()) if out.parent.is_dir() else None
     with pytest.raises(SystemExit) as stopped:
@@ -61,7 +64,14 @@ def refused(checkpoint, out, task="denoise30", **more):
         ("x1", "denoise30", "body.query_embed.weight", "no IPT checkpoint: it lacks body.query_embed.weight;"),
     ],
 )
-def test_missing_tensors_are_named_as_in_the_file(states, refuse, name, task, left_out, said):
+def test_missing_tensors_are_named_as_in_the_file(
+    states: dict[str, dict[str, torch.Tensor]],
+    refuse: Callable[..., Any],
+    name: str,
+    task: str,
+    left_out: str,
+    said: str,
+) -> None:
     whole = states[name]
     assert left_out in whole
     assert said in refuse({key: value for key, value in whole.items() if key != left_out}, task)
@@ -78,7 +88,9 @@ def test_missing_tensors_are_named_as_in_the_file(states, refuse, name, task, le
         "body.encoder.layers.0.linear1.lora_A.weight",
     ],
 )
-def test_surplus_tensors_are_named(states, refuse, surplus):
+def test_surplus_tensors_are_named(
+    states: dict[str, dict[str, torch.Tensor]], refuse: Callable[..., Any], surplus: str
+) -> None:
     said = refuse(states["x1"] | {surplus: torch.ones(3, 2)})
     assert "is not an IPT for denoise30: it has " + surplus + ", which nothing takes" in said
 
@@ -100,11 +112,13 @@ def test_surplus_tensors_are_named(states, refuse, surplus):
         ("tail.0.0.0.weight", (72, 8, 3, 3), "enlarges by 3; give --task x3"),
     ],
 )
-def test_tensors_of_another_shape_are_named(states, refuse, name, shape, said):
+def test_tensors_of_another_shape_are_named(
+    states: dict[str, dict[str, torch.Tensor]], refuse: Callable[..., Any], name: str, shape: tuple[int, ...], said: str
+) -> None:
     assert said in refuse(states["x2"] | {name: torch.ones(shape)}, "x2")
 
 
-def test_numbers_that_are_none(states, refuse):
+def test_numbers_that_are_none(states: dict[str, dict[str, torch.Tensor]], refuse: Callable[..., Any]) -> None:
     assert "is torch.int8; give weights" in refuse(states["x1"] | {LINEAR: states["x1"][LINEAR].to(torch.int8)})
     assert f"{LINEAR}.T holds numbers that are no numbers" in refuse(
         states["x1"] | {LINEAR: torch.full_like(states["x1"][LINEAR], torch.nan)}
@@ -124,7 +138,14 @@ def test_numbers_that_are_none(states, refuse):
         ("x1", "derain", {"precision": "int8"}, "--precision must be fp32 or fp16, got 'int8'"),
     ],
 )
-def test_bad_arguments(states, refuse, name, task, more, said):
+def test_bad_arguments(
+    states: dict[str, dict[str, torch.Tensor]],
+    refuse: Callable[..., Any],
+    name: str,
+    task: str,
+    more: dict[str, Any],
+    said: str,
+) -> None:
     assert said in refuse(states[name], task, **more)
 
 
@@ -144,7 +165,9 @@ def test_bad_arguments(states, refuse, name, task, more, said):
         ({"a": object}, "holds more than tensors, which could run foreign code"),
     ],
 )
-def test_other_checkpoints_are_recognised(refuse, state, said):
+def test_other_checkpoints_are_recognised(
+    refuse: Callable[..., Any], state: list[torch.Tensor] | dict[str, Any], said: str
+) -> None:
     assert said in refuse(state)
 
 
@@ -162,20 +185,20 @@ def test_other_checkpoints_are_recognised(refuse, state, said):
         ("a.onnx", b"nonsense", "must be a .safetensors, .ckpt, .pt, .pth or .bin file"),
     ],
 )
-def test_no_checkpoint_at_all(tmp_path, name, data, said):
+def test_no_checkpoint_at_all(tmp_path: Path, name: str, data: bytes | None, said: str) -> None:
     if data is not None:
         (tmp_path / name).write_bytes(data)
     found = refused(tmp_path / name, tmp_path / "out")
     assert str(tmp_path) in found and any(each in found for each in said.split("|"))
 
 
-def test_a_file_that_is_cut_short(states, tmp_path):
+def test_a_file_that_is_cut_short(states: dict[str, dict[str, torch.Tensor]], tmp_path: Path) -> None:
     torch.save(states["x1"], tmp_path / "whole.pt")
     (tmp_path / "a.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:-1000])
     assert "download it again" in refused(tmp_path / "a.pt", tmp_path / "out")
 
 
-def test_whatever_is_damaged_in_a_file_is_said(tmp_path):
+def test_whatever_is_damaged_in_a_file_is_said(tmp_path: Path) -> None:
     rng, path = random.Random(0), tmp_path / "a.pt"
     torch.save({"a": torch.ones(3), 7: torch.ones(1)}, path, _use_new_zipfile_serialization=False)
     whole = path.read_bytes()
@@ -189,7 +212,7 @@ def test_whatever_is_damaged_in_a_file_is_said(tmp_path):
             open_tensors(path)
 
 
-def test_files_of_old_pytorch_are_read(states, tmp_path):
+def test_files_of_old_pytorch_are_read(states: dict[str, dict[str, torch.Tensor]], tmp_path: Path) -> None:
     torch.save(states["x1"], tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     sizes, tensors = read(tmp_path / "old.pt", "derain", heads=12)
     with torch.device("meta"):
@@ -199,12 +222,12 @@ def test_files_of_old_pytorch_are_read(states, tmp_path):
 
 
 @pytest.fixture
-def checkpoint(states, tmp_path):
+def checkpoint(states: dict[str, dict[str, torch.Tensor]], tmp_path: Path) -> Path:
     torch.save(states["x1"], tmp_path / "x1.pt")
     return tmp_path / "x1.pt"
 
 
-def test_places_that_cannot_be_written_to(checkpoint, tmp_path):
+def test_places_that_cannot_be_written_to(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("mine")
     (tmp_path / "folder").mkdir()
     for name in ("plain", "folder"):
@@ -216,14 +239,16 @@ def test_places_that_cannot_be_written_to(checkpoint, tmp_path):
         assert "nothing was written to /proc/ipt" in refused(checkpoint, type(tmp_path)("/proc/ipt"))
 
 
-def test_an_earlier_folder_outlives_an_export_that_fails(checkpoint, tmp_path, monkeypatch):
+def test_an_earlier_folder_outlives_an_export_that_fails(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     list(export(checkpoint, "derain", out))
     before = {path.name: path.read_bytes() for path in out.iterdir()}
 
     errors = [OSError(errno.ENOSPC, "No space left"), MemoryError()]
 
-    def fail(*_, **__):
+    def fail(*_: Any, **__: Any) -> None:
         (next(tmp_path.glob(".out.*")) / "new" / "network.weights").write_bytes(b"half")
         raise errors.pop(0)
 
@@ -233,11 +258,11 @@ def test_an_earlier_folder_outlives_an_export_that_fails(checkpoint, tmp_path, m
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_a_graph_that_differs_is_not_written(checkpoint, tmp_path, monkeypatch):
+def test_a_graph_that_differs_is_not_written(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_files, "run", lambda path, inputs: [inputs["image"].numpy() + 1])
     assert "above the tolerance" in refused(checkpoint, tmp_path / "out")
 
 
-def test_errors_are_of_one_kind(tmp_path):
+def test_errors_are_of_one_kind(tmp_path: Path) -> None:
     with pytest.raises(AnimupError, match="does not exist"):
         list(export(tmp_path / "a.pt", "x2", tmp_path / "out"))
