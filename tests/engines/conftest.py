@@ -1,6 +1,8 @@
 """A CUDA that is made up, TensorRT-RTX, and a folder for engines."""
 
 import gc
+from collections.abc import Iterator
+from pathlib import Path
 
 import onnx
 import pytest
@@ -12,7 +14,7 @@ from vsanimup.engines.tensorrt import library as libraries
 
 
 @pytest.fixture
-def cuda(monkeypatch):
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     """A CUDA that is made up; nothing of it may be left in the end."""
     fake = FakeCuda(devices=2)
     monkeypatch.setattr(device, "runtime", lambda: fake)
@@ -22,23 +24,23 @@ def cuda(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def rtx():
+def rtx() -> libraries.Library:
     return libraries.find()
 
 
 @pytest.fixture
-def cache(tmp_path):
+def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "engines")
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "engines"))
     return tmp_path / "engines"
 
 
 @pytest.fixture(scope="module")
-def ipt(tmp_path_factory):
+def ipt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a small IPT with random weights, its weights beside it."""
     torch = pytest.importorskip("torch")
 

@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,13 @@ from vsanimup.engines import device
 from vsanimup.errors import AnimupError, OutOfMemory
 
 
-def with_cuda(monkeypatch, **how):
+def with_cuda(monkeypatch: pytest.MonkeyPatch, **how: Any) -> FakeCuda:
     fake = FakeCuda(**how)
     monkeypatch.setattr(device, "runtime", lambda: fake)
     return fake
 
 
-def test_fake_is_like_the_true_one():
+def test_fake_is_like_the_true_one() -> None:
     """Every function it stands for exists, and takes as many arguments."""
     from cuda.bindings import runtime
 
@@ -27,7 +28,7 @@ def test_fake_is_like_the_true_one():
     ]
     assert len(functions) > 20
     for name in functions:
-        signature = inspect.getdoc(getattr(runtime, name)).splitlines()[0]
+        signature = (inspect.getdoc(getattr(runtime, name)) or "").splitlines()[0]
         arguments = signature[signature.index("(") + 1 : signature.rindex(")")]
         wanted = len(inspect.signature(vars(FakeCuda)[name]).parameters) - 1
         assert len([a for a in arguments.split(",") if a.strip()]) == wanted, signature
@@ -37,13 +38,13 @@ def test_fake_is_like_the_true_one():
     assert (runtime.cudaStreamNonBlocking, runtime.cudaHostAllocDefault) == (1, 0)
 
 
-def test_find(cuda):
+def test_find(cuda: FakeCuda) -> None:
     found = device.find(1)
     assert (found.name, found.compute_capability, found.driver, found.runtime) == ("Fake 1", (8, 9), "13.2", "13.5")
     assert found.total_memory == found.free_memory == 1 << 24
 
 
-def test_true_package_without_driver():
+def test_true_package_without_driver() -> None:
     """One clear sentence where there is no driver; where there is one, what the device is."""
     from cuda.bindings import runtime
 
@@ -55,7 +56,7 @@ def test_true_package_without_driver():
             device.find(0)
 
 
-def test_package_missing():
+def test_package_missing() -> None:
     code = (
         "import sys; sys.modules['cuda'] = None\nfrom vsanimup.engines import device\n"
         "try: device.find(0)\nexcept ValueError as e: print(e)"
@@ -73,20 +74,20 @@ def test_package_missing():
         ({"devices": 2}, "device_id must be 0 to 1, got 2"),
     ],
 )
-def test_not_there(monkeypatch, how, text):
+def test_not_there(monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], text: str) -> None:
     with_cuda(monkeypatch, **how)
     with pytest.raises(AnimupError, match=text):
         device.find(2)
 
 
-def test_old_driver(monkeypatch):
+def test_old_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = with_cuda(monkeypatch, driver=11020)
     fake.fail["cudaGetDeviceCount"] = [Status.cudaErrorInsufficientDriver]
     with pytest.raises(AnimupError, match=r"too old: it knows CUDA 11\.2, 13\.5 is needed"):
         device.find(0)
 
 
-def test_round_trip(cuda):
+def test_round_trip(cuda: FakeCuda) -> None:
     """Copies are done when they were waited for."""
     device.use(0)
     stream, here, there = device.Stream(), device.Pinned(64), [device.Memory(64), device.Memory(64)]
@@ -105,12 +106,12 @@ def test_round_trip(cuda):
         stream.copy_in(there[0], here, 65)
 
 
-def test_graph(cuda):
+def test_graph(cuda: FakeCuda) -> None:
     """Recorded work is done at each launch, not when it is recorded."""
     device.use(0)
     stream, here, there, back = device.Stream(), device.Pinned(4), device.Memory(4), device.Pinned(4)
 
-    def work():
+    def work() -> None:
         stream.copy_in(there, here, 4)
         stream.copy_out(back, there, 4)
 
@@ -122,12 +123,12 @@ def test_graph(cuda):
         stream.wait()
         assert back.view((1,), np.int32)[0] == number
     with pytest.raises(AnimupError, match="cudaErrorStreamCaptureUnsupported"):
-        stream.record(lambda: device.Memory(4))
+        stream.record(lambda: device.Memory(4))  # type: ignore[arg-type]
     stream.copy_in(there, here, 4)  # and goes on
     stream.wait()
 
 
-def test_memory_is_given_back(cuda):
+def test_memory_is_given_back(cuda: FakeCuda) -> None:
     device.use(0)
     with pytest.raises(OutOfMemory, match="cudaMalloc failed"):
         device.Memory(cuda.total + 1)
@@ -145,7 +146,7 @@ def test_memory_is_given_back(cuda):
     del whole
 
 
-def test_errors_of_others_are_told(cuda):
+def test_errors_of_others_are_told(cuda: FakeCuda) -> None:
     device.use(0)
     stream = device.Stream()
     cuda.fail["cudaStreamSynchronize"] = [Status.cudaErrorLaunchFailure]

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,12 +22,12 @@ ENGINE = bytes(range(256)) * 40
 
 
 @pytest.fixture
-def said():
+def said() -> Iterator[list[Any]]:
     """Lines of the log."""
     lines: list[str] = []
 
     class Handler(logging.Handler):
-        def emit(self, record):
+        def emit(self, record: logging.LogRecord) -> None:
             lines.append(record.getMessage())
 
     logger, handler = logging.getLogger("vsanimup"), Handler(logging.INFO)
@@ -37,7 +39,7 @@ def said():
     logger.setLevel(before)
 
 
-def never():
+def never() -> bytes:
     raise AssertionError("there was no need to build")
 
 
@@ -53,7 +55,7 @@ def start(code: str, folder: Path, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def until(condition, what: str):
+def until(condition: Callable[..., Any], what: str) -> None:
     """Wait for something that another process does."""
     end = time.monotonic() + 60
     while not condition():
@@ -65,7 +67,7 @@ def files(folder: Path) -> set[str]:
     return {path.suffix for path in folder.iterdir()}
 
 
-def test_an_engine_is_built_once_and_has_a_readable_name(tmp_path, said):
+def test_an_engine_is_built_once_and_has_a_readable_name(tmp_path: Path, said: list[Any]) -> None:
     cache = Cache(tmp_path / "deep" / "engines")
     assert cache.get("net fp16 640x360 RTX 4090", KEY, lambda: ENGINE) == ENGINE
     assert cache.get("net fp16 640x360 RTX 4090", KEY, never) == ENGINE
@@ -80,7 +82,9 @@ def test_an_engine_is_built_once_and_has_a_readable_name(tmp_path, said):
     ("change", "reason"),
     [({"driver": "13.1"}, r"driver (13.0, now 13.1)"), ({"library_version": "2.0"}, "library version (1.0, now 2.0)")],
 )
-def test_a_changed_key_is_a_rebuild_with_the_reason(tmp_path, said, change, reason):
+def test_a_changed_key_is_a_rebuild_with_the_reason(
+    tmp_path: Path, said: list[Any], change: dict[str, str], reason: str
+) -> None:
     cache = Cache(tmp_path)
     cache.get("net", KEY, lambda: ENGINE)
     assert cache.get("net", {**KEY, **change}, lambda: b"other") == b"other"
@@ -89,7 +93,7 @@ def test_a_changed_key_is_a_rebuild_with_the_reason(tmp_path, said, change, reas
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "empty", "no json", "half json", "other json"])
-def test_what_is_damaged_is_built_again(tmp_path, said, harm):
+def test_what_is_damaged_is_built_again(tmp_path: Path, said: list[Any], harm: str) -> None:
     cache = Cache(tmp_path)
     cache.get("net", KEY, lambda: ENGINE)
     (path,) = tmp_path.glob("*.engine")
@@ -109,7 +113,7 @@ def test_what_is_damaged_is_built_again(tmp_path, said, harm):
     assert cache.get("net", KEY, never) == b"new"
 
 
-def test_of_two_processes_one_builds(tmp_path):
+def test_of_two_processes_one_builds(tmp_path: Path) -> None:
     code = (
         "def build():\n"
         "    with open(sys.argv[2], 'a') as log: log.write('built\\n')\n"
@@ -121,6 +125,7 @@ def test_of_two_processes_one_builds(tmp_path):
     first = start(code, tmp_path / "engines", built, go)
     until(built.exists, "build")
     second = start(code, tmp_path / "engines", built, go)
+    assert second.stdout is not None
     told = second.stdout.readline()
     go.touch()
     answers = [process.communicate(timeout=60)[0].splitlines() for process in (first, second)]
@@ -131,7 +136,7 @@ def test_of_two_processes_one_builds(tmp_path):
 
 
 @pytest.mark.parametrize("moment", ["building", "writing"])
-def test_a_killed_build_leaves_nothing_that_counts(tmp_path, moment):
+def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path, moment: str) -> None:
     code = "def build():\n    time.sleep(100)\ncache.get('net', KEY, build)\n"
     if moment == "writing":  # on the disk, but not finished
         code = "os.fsync = lambda _: time.sleep(100)\ncache.get('net', KEY, lambda: os.urandom(1 << 20))\n"
@@ -147,7 +152,7 @@ def test_a_killed_build_leaves_nothing_that_counts(tmp_path, moment):
     assert files(tmp_path) == {".engine", ".json", ".lock"}
 
 
-def test_a_full_disk_costs_the_file_only(tmp_path):
+def test_a_full_disk_costs_the_file_only(tmp_path: Path) -> None:
     code = (
         "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))\n"
@@ -160,7 +165,7 @@ def test_a_full_disk_costs_the_file_only(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["file", "read-only"])
-def test_a_folder_that_cannot_be_written_to_is_no_end(tmp_path, said, place):
+def test_a_folder_that_cannot_be_written_to_is_no_end(tmp_path: Path, said: list[Any], place: str) -> None:
     folder = tmp_path / "engines" if place == "file" else Path("/proc/self/engines")
     if place == "file":
         folder.write_text("in the way")
@@ -169,18 +174,18 @@ def test_a_folder_that_cannot_be_written_to_is_no_end(tmp_path, said, place):
         assert "cannot be kept" in said[-1] and VARIABLE in said[-1]
 
 
-def test_engines_are_read_where_nothing_can_be_written(tmp_path, monkeypatch):
+def test_engines_are_read_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Cache(tmp_path).get("net", KEY, lambda: ENGINE)
 
-    def refuse(*args, **kwargs):
+    def refuse(*args: Any, **kwargs: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert Cache(tmp_path).get("net", KEY, never) == ENGINE
 
 
-def test_what_building_raises_comes_through_and_is_not_kept(tmp_path):
-    def fail():
+def test_what_building_raises_comes_through_and_is_not_kept(tmp_path: Path) -> None:
+    def fail() -> bytes:
         raise KeyError("inner")
 
     with pytest.raises(KeyError, match="inner"):
@@ -188,7 +193,7 @@ def test_what_building_raises_comes_through_and_is_not_kept(tmp_path):
     assert Cache(tmp_path).get("net", KEY, lambda: ENGINE) == ENGINE
 
 
-def test_pruning_spares_what_is_wanted_or_being_built(tmp_path):
+def test_pruning_spares_what_is_wanted_or_being_built(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     for version in ("1.0", "2.0"):
         cache.get("net", {**KEY, "library_version": version}, lambda: ENGINE)
@@ -206,7 +211,7 @@ def test_pruning_spares_what_is_wanted_or_being_built(tmp_path):
     assert list(tmp_path.glob("*.part")) == [] and len(list(tmp_path.glob("busy*.lock"))) == 1
 
 
-def test_the_folder_is_the_users(monkeypatch):
+def test_the_folder_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     assert default_folder().parts[-2:] == ("animup", "engines") or os.name == "nt"
     monkeypatch.setenv(VARIABLE, "~/mine")

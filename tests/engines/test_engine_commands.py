@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +22,7 @@ from vsanimup.tiling.budget import memory_of_tile
 
 
 @pytest.mark.slow
-def test_commands(folder):
+def test_commands(folder: Path) -> None:
     code, said = command(
         "build",
         "lite-restore",
@@ -56,7 +57,7 @@ ODD_ABOUT = [
 ]
 
 
-def test_odd_json_beside_an_engine_is_damage(folder):
+def test_odd_json_beside_an_engine_is_damage(folder: Path) -> None:
     folder.mkdir()
     texts = [*map(json.dumps, ODD_ABOUT), "[" * 100_000, ""]
     for number, text in enumerate(texts):
@@ -68,7 +69,7 @@ def test_odd_json_beside_an_engine_is_damage(folder):
     assert f"{len(texts)} engines deleted" in command("prune")[1]
 
 
-def test_engines_are_built_ahead_as_a_filter_cuts_its_frames(tmp_path):
+def test_engines_are_built_ahead_as_a_filter_cuts_its_frames(tmp_path: Path) -> None:
     """Tiles of a GPU of 4 GiB are smaller than those of one with plenty, and so are those that are built for it."""
     model, frame, gigabyte = open_model(SHIPPED / "lite-restore"), (1920, 1080), 1 << 30
     seen = set()
@@ -108,6 +109,6 @@ def test_engines_are_built_ahead_as_a_filter_cuts_its_frames(tmp_path):
         (["nowhere", "--anchor", "33"], "anchor must lie between 1 and 32 blocks of 24 frames, got 33"),
     ],
 )
-def test_commands_refuse(folder, arguments, message):
+def test_commands_refuse(folder: Path, arguments: list[str], message: str) -> None:
     code, said = command("build", *arguments)
     assert code == 1 and message in said, said

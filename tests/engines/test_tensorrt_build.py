@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,6 +26,7 @@ from vsanimup.engines.shapes import CLASSES
 from vsanimup.engines.tensorrt import library as libraries
 from vsanimup.engines.tensorrt import plans, runner
 from vsanimup.engines.tensorrt.build import Job, build
+from vsanimup.engines.tensorrt.library import Library
 from vsanimup.engines.tensorrt.plans import Request, Target, plan
 from vsanimup.errors import AnimupError, OutOfMemory
 from vsanimup.networks.image.network import of_file
@@ -33,7 +36,7 @@ from vsanimup.networks.manifest import SHIPPED
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["lite-restore", "lite-upscale"])
-def test_lite_builds_and_is_found_again(rtx, cache, monkeypatch, name):
+def test_lite_builds_and_is_found_again(rtx: Library, cache: Cache, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     request = lite(name, sizes=ranges(96, 128))
     made = plan(rtx, request, Target(), cache)
     assert made.data.startswith(PLAN) and not made.refit
@@ -53,7 +56,9 @@ def test_lite_builds_and_is_found_again(rtx, cache, monkeypatch, name):
 
 
 @pytest.mark.slow
-def test_ipt_builds_for_batches_of_patches(rtx, cache, ipt, monkeypatch):
+def test_ipt_builds_for_batches_of_patches(
+    rtx: Library, cache: Cache, ipt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request = Request(network=ipt, origin=str(ipt), sizes={"patches": (1, 8, 16)})
     assert plan(rtx, request, Target(compute_capability=(8, 9)), cache).data.startswith(PLAN)
     (entry,) = cache.entries()
@@ -69,10 +74,10 @@ def test_ipt_builds_for_batches_of_patches(rtx, cache, ipt, monkeypatch):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_networks_of_others_build_for_ranges(folder, tmp_path, channels):
+def test_networks_of_others_build_for_ranges(folder: Path, tmp_path: Path, channels: int) -> None:
     """As the filters would ask for them, found from the file alone."""
     weights = np.random.default_rng(2).normal(0, 0.1, (4 * channels, channels, 3, 3)).astype(np.float32)
-    side = [1, channels, "rows", "columns"]
+    side: list[int | str] = [1, channels, "rows", "columns"]
     net = model_of(
         [
             helper.make_node("Conv", ["image", "w"], ["h"], pads=[1] * 4),
@@ -90,7 +95,7 @@ def test_networks_of_others_build_for_ranges(folder, tmp_path, channels):
     assert of_file(str(tmp_path / "double.onnx")).sizes((320, 224), False) == {"rows": 224, "columns": 320}
 
 
-def test_a_node_that_cannot_be_read_is_named(rtx):
+def test_a_node_that_cannot_be_read_is_named(rtx: libraries.Library) -> None:
     net = model_of(
         [helper.make_node("NoSuchThing", ["x"], ["y"], name="odd one")], {}, [("x", [1, 4])], [("y", [1, 4])]
     )
@@ -98,13 +103,13 @@ def test_a_node_that_cannot_be_read_is_named(rtx):
         build(rtx, Job(network=net.SerializeToString(), origin="net.onnx", sizes={}))
 
 
-def test_a_dimension_without_a_size_is_named(rtx, cache):
+def test_a_dimension_without_a_size_is_named(rtx: libraries.Library, cache: Cache) -> None:
     for wanted in ("fp16", "fp32"):
         with pytest.raises(AnimupError, match="needs a size or range for dimension width of input y"):
             plan(rtx, lite(sizes={"height": 48}, precision=wanted), Target(), cache)
 
 
-def test_a_file_that_is_no_network_is_named(rtx, cache, tmp_path):
+def test_a_file_that_is_no_network_is_named(rtx: libraries.Library, cache: Cache, tmp_path: Path) -> None:
     with pytest.raises(AnimupError, match=r"the network some\.onnx is no ONNX file"):
         plan(rtx, Request(network=b"\xff\xfe", origin="some.onnx", sizes={}), Target(), cache)
     missing = tmp_path / "none.onnx"
@@ -112,7 +117,7 @@ def test_a_file_that_is_no_network_is_named(rtx, cache, tmp_path):
         plan(rtx, Request(network=missing, origin=str(missing), sizes={}), Target(), cache)
 
 
-def test_progress_is_told_and_rises(rtx, monkeypatch):
+def test_progress_is_told_and_rises(rtx: libraries.Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vsanimup.engines.tensorrt.build.TICK", 0.01)  # an idle machine builds in a few ticks
     shares = []
     network = (SHIPPED / "lite-restore" / "network.onnx").read_bytes()
@@ -122,10 +127,10 @@ def test_progress_is_told_and_rises(rtx, monkeypatch):
     assert all(doing for _, doing in shares)
 
 
-def test_ctrl_c_stops_a_build(rtx):
+def test_ctrl_c_stops_a_build(rtx: libraries.Library) -> None:
     network = (SHIPPED / "lite-restore" / "network.onnx").read_bytes()
 
-    def interrupt(share, doing):
+    def interrupt(share: float, doing: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -133,7 +138,7 @@ def test_ctrl_c_stops_a_build(rtx):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("animup-build")]
 
 
-def test_without_the_package(monkeypatch):
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if "tensorrt" in name else real(name, *a))
     with pytest.raises(AnimupError) as caught:
@@ -162,7 +167,7 @@ except vs.Error as error:
 """
 
 
-def test_without_a_gpu():
+def test_without_a_gpu() -> None:
     """By name, one sentence with the remedy; auto goes on with what there is, and says so once."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
@@ -180,7 +185,7 @@ def test_without_a_gpu():
     assert "error: Restore: precision='fp16' needs backend='tensorrt'" in lines[-1]
 
 
-def test_sizes_share_engines():
+def test_sizes_share_engines() -> None:
     assert ranges(368, 648) == ranges(488, 728)
     assert ranges(368, 648) != ranges(1088, 1928)
     for side in (96, 200, *CLASSES[1:], 5000):
@@ -191,20 +196,28 @@ def test_sizes_share_engines():
     assert ranges(48, 96) == fixed(48, 96)
 
 
-def test_the_log_tells_of_long_builds(monkeypatch, caplog):
+def test_the_log_tells_of_long_builds(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     from vsanimup.engines.tensorrt import build as module
 
     monkeypatch.setattr(module, "EVERY", 0.05)
     monkeypatch.setattr(module, "TICK", 0.02)
-    monkeypatch.setattr(module, "_build", lambda library, job, state, stop: time.sleep(0.3) or b"plan")
+
+    def slowly(*_: object) -> bytes:
+        time.sleep(0.3)
+        return b"plan"
+
+    monkeypatch.setattr(module, "_build", slowly)
+    no_library: Any = None
     monkeypatch.setattr(logging.getLogger("vsanimup"), "propagate", True)
     with caplog.at_level(logging.DEBUG, "vsanimup"):
-        assert build(None, Job(network=b"", origin="net.onnx", sizes={})) == b"plan"
+        assert build(no_library, Job(network=b"", origin="net.onnx", sizes={})) == b"plan"
     assert 2 <= len(caplog.messages) <= 8
     assert re.fullmatch(r"net\.onnx: engine 0 % built after 0 s \(starting\)", caplog.messages[0])
 
 
-def test_a_build_does_not_keep_what_an_engine_says_meanwhile(rtx, monkeypatch):
+def test_a_build_does_not_keep_what_an_engine_says_meanwhile(
+    rtx: libraries.Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An engine that runs out of memory while another is built must still see that it did."""
     error = rtx.module.ILogger.Severity.ERROR
     monkeypatch.setattr(libraries.threads, "runs_engines", False)

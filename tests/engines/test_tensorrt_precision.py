@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,14 +12,16 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.helpers.engine_networks import PLAN, SMALL, answers, lite, model_of
+from vsanimup.engines.cache import Cache
 from vsanimup.engines.tensorrt import precision
+from vsanimup.engines.tensorrt.library import Library
 from vsanimup.engines.tensorrt.plans import Request, Target, plan
 from vsanimup.errors import AnimupError
 from vsanimup.networks.manifest import SHIPPED
 
 
 @pytest.mark.parametrize("name", ["lite-restore", "lite-upscale"])
-def test_half_precision_is_what_the_comparison_says(name):
+def test_half_precision_is_what_the_comparison_says(name: str) -> None:
     """The graph that is compared gives what the converted one gives, and both are near the original."""
     path = SHIPPED / name / "network.onnx"
     exact, converted, rounded = (onnx.load(path) for _ in range(3))
@@ -37,24 +40,24 @@ def test_half_precision_is_what_the_comparison_says(name):
 
 
 @pytest.mark.slow
-def test_bf16_builds(rtx, cache):
+def test_bf16_builds(rtx: Library, cache: Cache) -> None:
     assert plan(rtx, lite(precision="bf16"), Target(), cache).data.startswith(PLAN)
     assert cache.entries()[0].path.name.startswith("lite-restore_bf16_96x48_trt-rtx-")
 
 
-def test_sensitive_operators_keep_their_width(ipt):
+def test_sensitive_operators_keep_their_width(ipt: Path) -> None:
     model = onnx.load(ipt)
     precision.convert(model, "fp16", origin="ipt", folder=ipt.parent)
     inferred = onnx.shape_inference.infer_shapes(model).graph
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.output)}
-    found = {}
+    found: dict[str, Any] = {}
     for node in model.graph.node:
         found.setdefault(node.op_type, set()).add(kinds[node.output[0]])
     assert found["Softmax"] == found["LayerNormalization"] == {TensorProto.FLOAT}
     assert found["Conv"] == found["MatMul"] == found["DepthToSpace"] == {TensorProto.FLOAT16}
 
 
-def test_shapes_and_whole_numbers_are_left_alone():
+def test_shapes_and_whole_numbers_are_left_alone() -> None:
     """Numbers that sizes are computed from, in floats, are no picture: 2049 would become 2048."""
     net = model_of(
         [
@@ -80,7 +83,7 @@ def test_shapes_and_whole_numbers_are_left_alone():
     ("gain", "message"),
     [(1e6, "values that are no numbers at fp16; use precision='bf16'"), (0.5, None)],
 )
-def test_a_network_that_overflows_is_refused(rtx, cache, gain, message):
+def test_a_network_that_overflows_is_refused(rtx: Library, cache: Cache, gain: float, message: str | None) -> None:
     net = model_of(
         [
             helper.make_node("Conv", ["x", "w"], ["h"], pads=[1] * 4),
@@ -100,7 +103,7 @@ def test_a_network_that_overflows_is_refused(rtx, cache, gain, message):
     assert cache.entries() == []
 
 
-def test_a_network_that_loses_too_much_is_refused():
+def test_a_network_that_loses_too_much_is_refused() -> None:
     net = model_of(
         [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "v"], ["y"])],
         {"w": np.array([[1, 1], [1, 1.0001]], np.float32), "v": np.array([[1e4], [-1e4]], np.float32)},
@@ -115,7 +118,7 @@ def test_a_network_that_loses_too_much_is_refused():
         precision.compare(net.SerializeToString(), rounded.SerializeToString(), inputs, "fp16", "net")
 
 
-def test_precisions_that_do_not_fit_are_refused(rtx, cache, ipt):
+def test_precisions_that_do_not_fit_are_refused(rtx: Library, cache: Cache, ipt: Path) -> None:
     half = onnx.load(ipt)
     precision.convert(half, "fp16", origin="ipt", folder=ipt.parent)
     request = Request(network=half.SerializeToString(), origin="half.onnx", sizes={"patches": 1}, precision="fp32")

@@ -10,7 +10,10 @@ import pytest
 from onnx import numpy_helper
 
 from tests.helpers.engine_networks import GPU, lite
+from vsanimup.engines.cache import Cache
 from vsanimup.engines.tensorrt import plans, precision
+from vsanimup.engines.tensorrt.build import Job
+from vsanimup.engines.tensorrt.library import Library
 from vsanimup.engines.tensorrt.plans import Target, plan
 from vsanimup.errors import AnimupError
 from vsanimup.networks.manifest import SHIPPED, open_model
@@ -18,13 +21,14 @@ from vsanimup.networks.modulation import Modulation
 
 
 @pytest.fixture(scope="module")
-def modulation():
+def modulation() -> Modulation:
     return Modulation(open_model(SHIPPED / "lite-restore"))
 
 
-def test_weights_of_a_mix_are_those_of_the_merged_file(modulation):
+def test_weights_of_a_mix_are_those_of_the_merged_file(modulation: Modulation) -> None:
     """Name by name, what an engine is refitted with is what stands in the network that the CPU runs."""
     network, mix = lite().network, {"deblock": 1.0, "denoise": 0.5}
+    assert isinstance(network, bytes)
     before = onnx.load_from_string(network)
     after = onnx.load_from_string(modulation.merge("network.onnx", network, mix))
     precision.merge(before, modulation.weights(mix))
@@ -34,10 +38,12 @@ def test_weights_of_a_mix_are_those_of_the_merged_file(modulation):
     assert modulation.weights({}).keys() == modulation.weights(mix).keys()
 
 
-def test_every_weight_that_changes_can_be_marked(rtx, modulation):
+def test_every_weight_that_changes_can_be_marked(rtx: Library, modulation: Modulation) -> None:
     """Names survive conversion and TensorRT's parser. Building such an engine takes a GPU."""
     trt, names = rtx.module, modulation.weights({})
-    model = onnx.load_from_string(lite().network)
+    whole = lite().network
+    assert isinstance(whole, bytes)
+    model = onnx.load_from_string(whole)
     precision.convert(model, "fp16", origin="lite", folder=Path())
     network = trt.Builder(rtx.logger).create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, rtx.logger)
@@ -47,9 +53,16 @@ def test_every_weight_that_changes_can_be_marked(rtx, modulation):
     assert not network.mark_weights_refittable("no such weight")
 
 
-def test_one_engine_serves_all_mixes_where_a_gpu_is(rtx, cache, modulation, monkeypatch):
+def test_one_engine_serves_all_mixes_where_a_gpu_is(
+    rtx: Library, cache: Cache, modulation: Modulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs = []
-    monkeypatch.setattr(plans, "build", lambda library, job, report: jobs.append(job) or b"refittable")
+
+    def build(library: Library, job: Job, report: object) -> bytes:
+        jobs.append(job)
+        return b"refittable"
+
+    monkeypatch.setattr(plans, "build", build)
     for mix in ({"deblock": 1.0}, {"denoise": 0.5}, {}):
         made = plan(rtx, lite(weights=modulation.weights(mix)), Target(gpu=GPU), cache)
         assert (made.data, made.refit) == (b"refittable", True)
@@ -59,10 +72,12 @@ def test_one_engine_serves_all_mixes_where_a_gpu_is(rtx, cache, modulation, monk
     assert "sm89_GeForce-RTX-4090" in entry.path.name and entry.key["gpu"] == GPU.name
 
 
-def test_where_refit_fails_a_mix_has_its_engine(rtx, cache, modulation, monkeypatch):
+def test_where_refit_fails_a_mix_has_its_engine(
+    rtx: Library, cache: Cache, modulation: Modulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs = []
 
-    def builds(library, job, report):
+    def builds(library: Library, job: Job, report: object) -> bytes:
         jobs.append(job)
         if job.refit:
             raise AnimupError("no refit here")
@@ -76,7 +91,9 @@ def test_where_refit_fails_a_mix_has_its_engine(rtx, cache, modulation, monkeypa
 
 
 @pytest.mark.slow
-def test_an_engine_built_ahead_is_used(rtx, cache, modulation, monkeypatch):
+def test_an_engine_built_ahead_is_used(
+    rtx: Library, cache: Cache, modulation: Modulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request = lite(weights=modulation.weights({"deblock": 1.0}), precision="fp32")
     for capability in (None, (8, 9)):
         ahead = plan(rtx, request, Target(compute_capability=capability), cache)

@@ -2,12 +2,14 @@
 
 import gc
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.helpers.fake_cuda import Status
+from tests.helpers.fake_cuda import FakeCuda, Status
 from tests.helpers.fake_tensorrt import FakeNetwork, FakeTensorRT
 from vsanimup.engines import on_host
 from vsanimup.engines.tensorrt.library import LOG, Library
@@ -15,6 +17,12 @@ from vsanimup.engines.tensorrt.runner import Runner
 from vsanimup.errors import AnimupError, OutOfMemory
 
 ANY = (1, 2, -1, -1)
+
+
+def never(weights: Any, **inputs: Any) -> dict[str, Any]:
+    raise AssertionError("this network is not run")
+
+
 NETWORKS = {
     b"twice": FakeNetwork(
         {"x": ("float32", ANY)},
@@ -32,15 +40,15 @@ NETWORKS = {
         {"y": ("float16", lambda shapes: shapes["x"])},
         lambda weights, x, n: {"y": x + n.sum()},
     ),
-    b"bf16": FakeNetwork({"x": ("bfloat16", ANY)}, {"y": ("float32", ANY)}, None),
-    b"large": FakeNetwork({"x": ("float32", ANY)}, {"y": ("float32", (1,))}, None, working=1 << 30),
-    b"fixed": FakeNetwork({"x": ("float32", ANY)}, {"y": ("float32", (1,))}, None, refittable=False),
+    b"bf16": FakeNetwork({"x": ("bfloat16", ANY)}, {"y": ("float32", ANY)}, never),
+    b"large": FakeNetwork({"x": ("float32", ANY)}, {"y": ("float32", (1,))}, never, working=1 << 30),
+    b"fixed": FakeNetwork({"x": ("float32", ANY)}, {"y": ("float32", (1,))}, never, refittable=False),
 }
 
 
 @pytest.fixture
-def load(cuda):
-    def make(plan, streams=1, device_id=0, rtx=False):
+def load(cuda: FakeCuda) -> Callable[..., tuple[Runner, FakeTensorRT]]:
+    def make(plan: bytes, streams: int = 1, device_id: int = 0, rtx: bool = False) -> tuple[Runner, FakeTensorRT]:
         module = FakeTensorRT(cuda, NETWORKS, LOG)
         name = "tensorrt_rtx" if rtx else "tensorrt"
         made = Library(module=module, name=name, version="10.0.0", logger=None)
@@ -49,7 +57,7 @@ def load(cuda):
     return make
 
 
-def test_fake_is_like_the_true_one():
+def test_fake_is_like_the_true_one() -> None:
     """What the made-up TensorRT has, TensorRT-RTX has too; the names are those that the runner uses."""
     import tensorrt_rtx as trt
 
@@ -72,12 +80,12 @@ def test_fake_is_like_the_true_one():
         trt.nptype(trt.bfloat16)
 
 
-def picture(seed=0, height=4, width=6):
+def picture(seed: int = 0, height: int = 4, width: int = 6) -> np.ndarray:
     return np.random.default_rng(seed).random((1, 2, height, width), np.float32)
 
 
 @pytest.mark.parametrize("rtx", [False, True])
-def test_runs(load, cuda, rtx):
+def test_runs(load: Callable[..., Any], cuda: FakeCuda, rtx: bool) -> None:
     """Shapes may change from run to run, and results are the caller's own."""
     runner, _ = load(b"twice", rtx=rtx)
     results = []
@@ -92,7 +100,7 @@ def test_runs(load, cuda, rtx):
     assert cuda.calls.count("cudaGraphLaunch") == (0 if rtx else 3)
 
 
-def test_settings_of_rtx(load):
+def test_settings_of_rtx(load: Callable[..., Any]) -> None:
     _, module = load(b"twice", rtx=True)
     (context,) = module.contexts
     assert vars(context.config) == {
@@ -101,7 +109,7 @@ def test_settings_of_rtx(load):
     }
 
 
-def test_kept_outputs(load, cuda):
+def test_kept_outputs(load: Callable[..., Any], cuda: FakeCuda) -> None:
     """Latents go from step to step, and from engine to engine, without coming here."""
     first, _ = load(b"step", streams=2)
     second, _ = load(b"step")
@@ -124,7 +132,7 @@ def test_kept_outputs(load, cuda):
     assert np.array_equal(on_host(kept), held)  # what is kept outlives its engine
 
 
-def test_other_devices_array_comes_by_way_of_main_memory(load):
+def test_other_devices_array_comes_by_way_of_main_memory(load: Callable[..., Any]) -> None:
     here, _ = load(b"step")
     there, _ = load(b"step", device_id=1)
     t = np.ones(1, np.float32)
@@ -133,7 +141,7 @@ def test_other_devices_array_comes_by_way_of_main_memory(load):
     assert np.array_equal(found, (picture() * np.float32(0.5) + 1) * np.float32(0.5) + 1)
 
 
-def test_narrow_types(load):
+def test_narrow_types(load: Callable[..., Any]) -> None:
     runner, _ = load(b"half")
     x = picture()
     found = runner.run({"x": x, "n": np.array([1, 2], np.int32)})["y"]
@@ -142,12 +150,12 @@ def test_narrow_types(load):
     assert on_host(kept).dtype == np.float32 and np.array_equal(on_host(kept), found)
 
 
-def test_threads_share_contexts(load, cuda):
+def test_threads_share_contexts(load: Callable[..., Any], cuda: FakeCuda) -> None:
     runner, module = load(b"twice", streams=3)
     assert len(module.contexts) == 3
     barrier = threading.Barrier(8)
 
-    def work(seed):
+    def work(seed: int) -> bool:
         barrier.wait()
         good = True
         for i in range(20):
@@ -159,13 +167,13 @@ def test_threads_share_contexts(load, cuda):
         assert all(pool.map(work, range(8)))
 
 
-def test_refit(load, cuda):
+def test_refit(load: Callable[..., Any], cuda: FakeCuda) -> None:
     """Other weights take hold in graphs too, and one at a time."""
     runner, _ = load(b"twice", streams=2)
     x = picture()
     stop = threading.Event()
 
-    def run():
+    def run() -> set[float]:
         factors = set()
         while not stop.is_set():
             factors |= set(np.unique(np.round(runner.run({"x": x})["y"][..., ::2, ::2] / x, 3)).tolist())
@@ -180,7 +188,7 @@ def test_refit(load, cuda):
         assert set().union(*(task.result() for task in tasks)) <= {2, 3, 4, 5}
 
 
-def test_refusals_of_refit(load):
+def test_refusals_of_refit(load: Callable[..., Any]) -> None:
     runner, _ = load(b"twice")
     with pytest.raises(AnimupError, match=r"lite\.plan has no weights 'v' of 1 numbers"):
         runner.refit({"v": np.ones(1, np.float32)})
@@ -199,12 +207,14 @@ def test_refusals_of_refit(load):
         (b"large", OutOfMemory, r"the engine lite\.plan cannot be prepared: .*OutOfMemory"),
     ],
 )
-def test_engines_that_cannot_be_used(load, plan, kind, text):
+def test_engines_that_cannot_be_used(
+    load: Callable[..., Any], plan: bytes, kind: type[AnimupError] | type[OutOfMemory], text: str
+) -> None:
     with pytest.raises(kind, match=text):
         load(plan)
 
 
-def test_wrong_inputs(load):
+def test_wrong_inputs(load: Callable[..., Any]) -> None:
     runner, _ = load(b"twice")
     with pytest.raises(AnimupError, match=r"lite\.plan takes x, got z"):
         runner.run({"z": picture()})
@@ -213,7 +223,7 @@ def test_wrong_inputs(load):
     assert runner.run({"x": picture()})["y"].shape == (1, 2, 8, 12)
 
 
-def test_out_of_memory(load, cuda):
+def test_out_of_memory(load: Callable[..., Any], cuda: FakeCuda) -> None:
     """In buffers or inside TensorRT; after that the engine still works."""
     runner, module = load(b"twice")
     runner.run({"x": picture()})
@@ -233,7 +243,7 @@ def test_out_of_memory(load, cuda):
     assert np.array_equal(runner.run({"x": picture()})["y"][..., ::2, ::2], 2 * picture())
 
 
-def test_networks_that_cannot_be_recorded(load, cuda):
+def test_networks_that_cannot_be_recorded(load: Callable[..., Any], cuda: FakeCuda) -> None:
     runner, _ = load(b"twice")
     cuda.fail["cudaGraphInstantiate"] = [Status.cudaErrorInvalidValue]
     for seed in range(4):
@@ -241,7 +251,7 @@ def test_networks_that_cannot_be_recorded(load, cuda):
     assert cuda.calls.count("cudaStreamBeginCapture") == 1 and not cuda.calls.count("cudaGraphLaunch")
 
 
-def test_failure_while_waiting(load, cuda):
+def test_failure_while_waiting(load: Callable[..., Any], cuda: FakeCuda) -> None:
     runner, _ = load(b"twice")
     cuda.fail["cudaStreamSynchronize"] = [Status.cudaErrorLaunchFailure]
     with pytest.raises(AnimupError, match="cudaErrorLaunchFailure"):
