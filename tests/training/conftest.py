@@ -1,11 +1,13 @@
 """Clips to train on."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 
 @pytest.fixture
-def clips(tmp_path):
+def clips(tmp_path: Path) -> Path:
     """Two training clips and one for validation, random but smooth, in the clip files' layout."""
     side = 96
     folder = tmp_path / "clips"

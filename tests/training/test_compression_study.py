@@ -1,6 +1,8 @@
 """Sequence compression: what it leaves out, what it costs, and how a schedule is chosen; the whole command, tiny."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ SIDE = 2 * CROP
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     """As the study runs: threads that wait for each other are slow where other programs run."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -26,7 +28,7 @@ def one_thread():
 
 
 @pytest.fixture
-def clips(tmp_path):
+def clips(tmp_path: Path) -> Path:
     """A training clip and one for validation, random but smooth, in the clip files' layout."""
     folder = tmp_path / "clips"
     folder.mkdir()
@@ -47,10 +49,10 @@ def clips(tmp_path):
     return folder
 
 
-def batch_of(seed, size=3):
+def batch_of(seed: int, size: int = 3) -> Batch:
     generator = torch.Generator().manual_seed(seed)
 
-    def noise(*shape):
+    def noise(*shape: int) -> torch.Tensor:
         return torch.rand(size, *shape, generator=generator)
 
     goal, colour = noise(1, CROP, CROP), noise(2, CROP // 2, CROP // 2) - 0.5
@@ -71,13 +73,13 @@ def batch_of(seed, size=3):
     )
 
 
-def small_vit():
+def small_vit() -> Vit:
     torch.manual_seed(0)
     return Vit(VitConfig(width=4, dim=8, depth=2, heads=2))
 
 
 @pytest.mark.parametrize("patch", [6, 8, 12])
-def test_an_enlarged_patch_gives_the_same_token(patch):
+def test_an_enlarged_patch_gives_the_same_token(patch: int) -> None:
     weight, small = torch.randn(5, 3, 16), torch.randn(1, 3, 4, 4)
     large = torch.nn.functional.interpolate(small, size=(patch, patch), mode="bilinear")
     before = torch.einsum("dcp,cp->d", weight, small[0].flatten(1))
@@ -95,7 +97,7 @@ def test_an_enlarged_patch_gives_the_same_token(patch):
 @pytest.mark.parametrize(
     "strategy", [WHOLE, Strategy(drop=0.75), Strategy(patch=12), Strategy(windows=2, patch=16), Strategy(windows=1)]
 )
-def test_the_body_sees_the_tokens_that_are_kept(strategy):
+def test_the_body_sees_the_tokens_that_are_kept(strategy: Strategy) -> None:
     net, seen = small_vit(), []
     net.body[0].register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
     part, places = part_of(batch_of(0), strategy, torch.Generator())
@@ -109,7 +111,7 @@ def test_the_body_sees_the_tokens_that_are_kept(strategy):
         assert out.kept.sum() == 3 * seen[0]
 
 
-def test_windows_keep_their_positions():
+def test_windows_keep_their_positions() -> None:
     net, batch = small_vit(), batch_of(0)
     whole = net._positions(8, torch.zeros(1, 2, dtype=torch.long), 12, 12).reshape(12, 12, 8)
     part, places = part_of(batch, Strategy(windows=1), torch.Generator().manual_seed(3))
@@ -121,7 +123,7 @@ def test_windows_keep_their_positions():
         )
 
 
-def test_compression_is_cheaper_and_smaller_batches_are():
+def test_compression_is_cheaper_and_smaller_batches_are() -> None:
     batch = batch_of(0, 2)
     strategies = (WHOLE, Strategy(drop=0.5), Strategy(windows=1, drop=0.5))
     costs, updates = zip(*(count("vit", batch, s, contrast=False) for s in strategies), strict=True)
@@ -134,13 +136,13 @@ def test_compression_is_cheaper_and_smaller_batches_are():
     assert window < crop
 
 
-def test_contrast_is_least_where_parts_of_a_picture_agree():
+def test_contrast_is_least_where_parts_of_a_picture_agree() -> None:
     pictures = torch.eye(4)[:, None].expand(-1, 4, -1)
     assert contrastive_loss(pictures) < contrastive_loss(torch.randn(4, 4, 4))
     assert contrastive_loss(pictures) < contrastive_loss(pictures.transpose(0, 1))
 
 
-def test_measured_errors():
+def test_measured_errors() -> None:
     net = small_vit()
     menu = [WHOLE, WHOLE, Strategy(patch=24), Strategy(crops=1)]
     same, again, coarse, fewer = measure(net, [batch_of(i) for i in range(4)], menu, bf16=False)
@@ -150,7 +152,7 @@ def test_measured_errors():
     assert gradients(net, batch_of(0), WHOLE, torch.Generator(), contrast=True, bf16=False) < 0
 
 
-def test_the_schedule_follows_the_error_for_the_cost():
+def test_the_schedule_follows_the_error_for_the_cost() -> None:
     whole, cheap = {"bias": 0.0, "variance": 0.5}, {"bias": 0.01, "variance": 0.8}
     late = {"bias": 0.2, "variance": 0.8}
     stages = [[whole, cheap]] * 3 + [[whole, late]] * 2
@@ -158,17 +160,17 @@ def test_the_schedule_follows_the_error_for_the_cost():
     assert choose(stages, [1.0, 0.4], 0.5) == [1, 1, 1, 1]
 
 
-def test_compute_until_a_score():
+def test_compute_until_a_score() -> None:
     curve = [{"flops": 10, "psnr": 1.0}, {"flops": 20, "psnr": 2.0}, {"flops": 30, "psnr": 1.5}]
     assert reached(curve, 1.5, "flops") == 15
     assert reached(curve, 3.0, "flops") is None
 
 
 @pytest.mark.slow
-def test_the_command_does_only_what_is_missing(clips, tmp_path):
+def test_the_command_does_only_what_is_missing(clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
-    def run(networks):
+    def run(networks: str) -> dict[Path, int]:
         main(
             data=clips,
             out=out,
@@ -194,7 +196,7 @@ def test_the_command_does_only_what_is_missing(clips, tmp_path):
     assert "| whole |" in (out / "table.md").read_text()
 
 
-def test_smaller_batches_cost_what_the_schedule_does(clips, tmp_path):
+def test_smaller_batches_cost_what_the_schedule_does(clips: Path, tmp_path: Path) -> None:
     options = Options(data=clips, out=tmp_path, steps=4, batch=4, clips=1, lr=0.02, bf16=False, samples=2, budget=20.0)
     study = Study("lite", options, Tapes(options), Cases(clips))
     assert study.smaller_batches([WHOLE, Strategy(windows=2)]) == [Strategy(crops=4), Strategy(crops=2)]

@@ -1,6 +1,8 @@
 """Task biases on the small AnimateLCM's denoiser: trained with it, merged at create."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -23,7 +25,7 @@ from vsanimup.errors import AnimupError  # noqa: E402
 from vsanimup.networks.animatelcm.model import AnimateLcm  # noqa: E402
 
 
-def with_biases():
+def with_biases() -> Tiny:
     torch.manual_seed(0)
     tiny = Tiny(TinyConfig(**SMALL, rank=2)).requires_grad_(False).eval()
     for name, parameter in tiny.biases.named_parameters():
@@ -33,24 +35,24 @@ def with_biases():
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory):
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clips_in(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tiny, Path]:
     tiny, folder = with_biases(), tmp_path_factory.mktemp("tasks")
     torch.save({"config": tiny.config.to_dict(), "average": tiny.state_dict()}, folder / "tasks.pt")
     list(lcm_tiny.export(folder / "tasks.pt", folder / "model", precision="fp32"))
     return tiny, folder / "model"
 
 
-def enlarged(folder, **kw):
+def enlarged(folder: Path, **kw: Any) -> str:
     clip = moving(width=48, height=48, length=2)
     return digest(core.animup.Upscale(clip, model=str(folder), steps=1, **kw).get_frame(1))
 
 
-def test_each_task_changes_the_picture(model):
+def test_each_task_changes_the_picture(model: tuple[Tiny, Path]) -> None:
     _, folder = model
     results = {task: enlarged(folder, task=task) for task in ("denoise", "dehaze", "denoise+0.5*dehaze")}
     assert len({*results.values(), enlarged(folder)}) == 4
@@ -58,7 +60,7 @@ def test_each_task_changes_the_picture(model):
     assert enlarged(folder, task="denoise", memory=0.35) == results["denoise"]  # a chain's first window
 
 
-def test_merged_weights_do_what_training_does(model):
+def test_merged_weights_do_what_training_does(model: tuple[Tiny, Path]) -> None:
     tiny, folder = model
     tiny.mix = {"derain": 1.0, "desnow": 0.25}
     for name in ("denoise", "denoise_memory"):
@@ -84,12 +86,12 @@ def test_merged_weights_do_what_training_does(model):
         ("auto", "Upscale: task='auto' goes with lite models; this model takes denoise, deblur, derain"),
     ],
 )
-def test_tasks_that_it_does_not_know(model, task, said):
+def test_tasks_that_it_does_not_know(model: tuple[Tiny, Path], task: str, said: str) -> None:
     with pytest.raises(vs.Error, match=said):
         enlarged(model[1], task=task)
 
 
-def test_a_damaged_file_of_biases_is_named_at_create(model, tmp_path):
+def test_a_damaged_file_of_biases_is_named_at_create(model: tuple[Tiny, Path], tmp_path: Path) -> None:
     import shutil
 
     folder = shutil.copytree(model[1], tmp_path / "mine")
@@ -98,13 +100,13 @@ def test_a_damaged_file_of_biases_is_named_at_create(model, tmp_path):
         enlarged(folder, task="denoise")
 
 
-def test_half_precision_is_refused(model, tmp_path):
+def test_half_precision_is_refused(model: tuple[Tiny, Path], tmp_path: Path) -> None:
     with pytest.raises(AnimupError, match="--precision fp16: a model with task biases is exported with"):
         list(lcm_tiny.export(model[1].parent / "tasks.pt", tmp_path / "half", precision="fp16"))
 
 
 @pytest.mark.slow
-def test_training(clips, tmp_path):
+def test_training(clips: Path, tmp_path: Path) -> None:
     for stage in ("autoencoder", "image"):
         run(clips, tmp_path, stage)
     denoiser_tasks.main(
@@ -122,7 +124,7 @@ def test_training(clips, tmp_path):
     assert trained and len(trained) < len(TASKS)  # one a step
 
 
-def test_pictures_of_a_task(clips):
+def test_pictures_of_a_task(clips: Path) -> None:
     crops = data.TaskCrops(clips, windows=2, frames=1, side=64)
     batches = [crops[step] for step in range(8)]
     assert len({batch.kinds[0] for batch in batches} & set(TASKS)) >= 3 and all(len(set(b.kinds)) == 1 for b in batches)
@@ -132,7 +134,7 @@ def test_pictures_of_a_task(clips):
     assert tuple(kinds) == TASKS
 
 
-def test_report():
+def test_report() -> None:
     scores = {task: {"psnr": 30.0, "ssim": 0.9, "plain psnr": 25.0, "plain ssim": 0.8} for task in TASKS}
     better = {task: values | {"psnr": 32.0} for task, values in scores.items()}
     results = {(False, 1): scores, (False, 2): scores, (True, 1): better, (True, 2): scores}

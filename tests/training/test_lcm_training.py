@@ -1,6 +1,8 @@
 """The small AnimateLCM: its training in all stages, and its way into a model folder."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -22,12 +24,12 @@ from vsanimup.errors import AnimupError  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory):
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clips_in(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="module")
-def trained(clips, tmp_path_factory):
+def trained(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
     for stage in ("autoencoder", "image", "motion"):
         run(clips, out, stage)
@@ -35,7 +37,7 @@ def trained(clips, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def folder(trained, tmp_path_factory):
+def folder(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     checkpoint = trained / "moved.pt"
     state = torch.load(trained / "motion.pt", weights_only=True)
     for name, value in state["average"].items():
@@ -47,7 +49,7 @@ def folder(trained, tmp_path_factory):
     return out, checkpoint
 
 
-def test_stages_train_their_part_only(trained):
+def test_stages_train_their_part_only(trained: Path) -> None:
     image, motion = (torch.load(trained / f"{stage}.pt", weights_only=True)["average"] for stage in ("image", "motion"))
     changed = {name for name, value in motion.items() if not torch.equal(value, image[name])}
     assert changed and all(name.startswith("denoiser.motion.") for name in changed)
@@ -58,7 +60,7 @@ def test_stages_train_their_part_only(trained):
     assert {"psnr", "ssim", "flicker", "plain flicker"} <= entries[-1]["scores"]["mpeg2"].keys()
 
 
-def test_a_resumed_run_is_the_same(clips, trained, tmp_path):
+def test_a_resumed_run_is_the_same(clips: Path, trained: Path, tmp_path: Path) -> None:
     run(clips, tmp_path, "autoencoder", stop=1)
     resumed, whole = run(clips, tmp_path, "autoencoder"), torch.load(trained / "autoencoder.pt", weights_only=True)
     assert resumed["step"] == whole["step"] == 2
@@ -66,19 +68,19 @@ def test_a_resumed_run_is_the_same(clips, trained, tmp_path):
         assert torch.equal(value, resumed["average"][name]), name
 
 
-def test_joint_stage(clips, trained):
+def test_joint_stage(clips: Path, trained: Path) -> None:
     state = run(clips, trained, "joint", steps=1)
     assert all(torch.isfinite(value).all() for value in state["average"].values())
 
 
-def test_stages_name_what_is_missing(clips, tmp_path):
+def test_stages_name_what_is_missing(clips: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"starts from .*autoencoder\.pt"):
         run(clips, tmp_path, "image")
     with pytest.raises(SystemExit, match="--stage must be one of"):
         run(clips, tmp_path, "video")
 
 
-def test_training_starts_from_the_source():
+def test_training_starts_from_the_source() -> None:
     torch.manual_seed(0)
     tiny = Tiny(TinyConfig(**SMALL)).requires_grad_(False)
     picture = torch.rand(2, 3, 64, 64)
@@ -90,7 +92,7 @@ def test_training_starts_from_the_source():
     assert torch.allclose(scene.denoised(scene.noised(scene.source, noise, 299), 299), scene.source, atol=1e-4)
 
 
-def test_latents_are_scaled_and_centred(clips, trained):
+def test_latents_are_scaled_and_centred(clips: Path, trained: Path) -> None:
     tiny = load(trained / "autoencoder.pt")
     crops = data.Crops(clips, windows=2, frames=1, side=64)
     latents = torch.cat([tiny.autoencoder.encode(crops[i].sharp * 2 - 1) for i in range(32)])
@@ -98,12 +100,12 @@ def test_latents_are_scaled_and_centred(clips, trained):
     assert latents.mean((0, 2, 3)).abs().max() < 0.05
 
 
-def test_windows_see_themselves_only():
+def test_windows_see_themselves_only() -> None:
     mask = data.Pictures(torch.zeros(3), torch.zeros(3), torch.tensor([0, 0, 100])).mask
     assert mask.tolist() == [[0, 0, -10000], [0, 0, -10000], [-10000, -10000, 0]]
 
 
-def test_windows_weigh_alike_however_far_they_are():
+def test_windows_weigh_alike_however_far_they_are() -> None:
     distances = torch.tensor([0.01, 0.03, 5.0, 2.0, 8.0], requires_grad=True)
     loss = stages.balanced(distances, torch.tensor([0, 0, 1, 1, 1]), torch.tensor([1, 1, 0, 1, 1]).bool())
     assert float(loss) == pytest.approx(np.log([0.03, 5.01]).mean(), abs=1e-5)
@@ -112,7 +114,7 @@ def test_windows_weigh_alike_however_far_they_are():
     assert torch.allclose(gradient[:2].sum() * 0.03, gradient[3:].sum() * 5.01)
 
 
-def test_copies_of_a_drawing_become_one_frame():
+def test_copies_of_a_drawing_become_one_frame() -> None:
     whole = np.array([1, 1, 2, 2, 2, 1], np.uint8)[:, None, None].repeat(4, 1).repeat(4, 2)
     source = torch.arange(6.0)[:, None, None, None]
     sharp, mean, scenes = data.drawn_once(whole, 10 * source, source, torch.tensor([0, 0, 0, 0, 0, 1]))
@@ -120,7 +122,7 @@ def test_copies_of_a_drawing_become_one_frame():
     assert mean.flatten().tolist() == [0.5, 3, 5]
 
 
-def test_a_moving_crop_pans_over_the_picture(clips):
+def test_a_moving_crop_pans_over_the_picture(clips: Path) -> None:
     crops = data.Crops(clips, windows=1, frames=3, side=64)
     with np.load(crops.files[0]) as file:
         still = {"lr_y": 1, "lr_uv": 1, "hr_y": 0, "hr_uv": 0}
@@ -134,7 +136,7 @@ def test_a_moving_crop_pans_over_the_picture(clips):
         assert float((pictures[0] - pictures[1]).abs().mean()) > 0.001
 
 
-def test_doubling():
+def test_doubling() -> None:
     ramp = torch.arange(12.0).expand(1, 12, 12)
     for kernel in (data.CATMULL_ROM, data.MITCHELL):
         centred = data.doubled(ramp, -1, kernel)[0, 0, 6:-6]
@@ -144,20 +146,20 @@ def test_doubling():
         assert torch.equal(data.doubled(ramp.mT, -2, kernel), data.doubled(ramp, -1, kernel).mT)
 
 
-def test_colours():
+def test_colours() -> None:
     y, uv = np.full((1, 4, 4), 63, np.uint8), np.empty((1, 2, 2, 2), np.uint8)
     uv[:, 0], uv[:, 1] = 102, 240  # pure red in BT.709
     assert torch.allclose(data.to_rgb(y, uv)[0, :, 1, 1], torch.tensor([1.0, 0, 0]), atol=0.01)
 
 
-def test_the_exported_folder_does_the_same(folder):
+def test_the_exported_folder_does_the_same(folder: tuple[Path, Path]) -> None:
     out, checkpoint = folder
     section = json.loads((out / "manifest.json").read_text())["animatelcm"]
     assert (section["factor"], section["latent_channels"], section["control"]) == (4, 4, True)
     tiny = load(checkpoint)
     graphs = {name: ort.InferenceSession(out / f"{name}.onnx") for name in ("encode", "denoise", "control", "decode")}
 
-    def graph(name, inputs):
+    def graph(name: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
         outputs = [output.name for output in graphs[name].get_outputs()]
         arrays = {key: np.asarray(value, np.float32) for key, value in inputs.items()}
         return dict(zip(outputs, graphs[name].run(None, arrays), strict=True))
@@ -182,7 +184,7 @@ def test_the_exported_folder_does_the_same(folder):
     assert np.abs(picture - wanted.numpy()).max() < 1e-3
 
 
-def test_flat_areas_keep_their_colour(folder):
+def test_flat_areas_keep_their_colour(folder: tuple[Path, Path]) -> None:
     """Through the filter, with an autoencoder that knows pictures and denoisers that have learned next to nothing."""
     levels = (110, 116, 142)
     flat = drawn(moving(width=96, height=96, length=2), lambda n, i, shape: np.full(shape, levels[i] / 255, np.float32))
@@ -193,11 +195,11 @@ def test_flat_areas_keep_their_colour(folder):
             assert abs(plane.mean(dtype=np.float64) - level) < 1
 
 
-def test_memory_through_the_filter(folder):
+def test_memory_through_the_filter(folder: tuple[Path, Path]) -> None:
     """The real graphs: any order gives the same, windows behind the first change, and a still scene stays still."""
     clip = moving(width=64, height=64, length=54)
 
-    def made(clip=clip, **kw):
+    def made(clip: vs.VideoNode = clip, **kw: Any) -> vs.VideoNode:
         return core.animup.Upscale(clip, model=str(folder[0]), steps=1, memory=0.35, anchor=2, dedup=0, **kw)
 
     linear = digests(made())
@@ -213,7 +215,9 @@ def test_memory_through_the_filter(folder):
     assert abs(first - last).max() <= 1
 
 
-def test_too_little_memory_for_memory_is_said_at_create(folder, monkeypatch):
+def test_too_little_memory_for_memory_is_said_at_create(
+    folder: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     clip = moving(width=64, height=64, length=2)
     size = sum(path.stat().st_size for path in folder[0].iterdir())
     monkeypatch.setattr(
@@ -225,7 +229,7 @@ def test_too_little_memory_for_memory_is_said_at_create(folder, monkeypatch):
         core.animup.Upscale(clip, model=str(folder[0]), num_streams=1, memory=1, anchor=32)
 
 
-def test_export_keeps_what_is_no_model(tmp_path, folder):
+def test_export_keeps_what_is_no_model(tmp_path: Path, folder: tuple[Path, Path]) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(AnimupError, match="exists and is no model folder"):
         list(lcm_tiny.export(folder[1], tmp_path / "mine", precision="fp32"))

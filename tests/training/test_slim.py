@@ -1,6 +1,8 @@
 """Taking hidden channels out of pairs of convolutions."""
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +22,7 @@ from vsanimup.tasks import TASKS
 MIXES = [{"denoise": 1.0}, {}, {"deblur": 0.5, "desnow": 1.0}]
 
 
-def windows(count=4):
+def windows(count: int = 4) -> list[SimpleNamespace]:
     """Batches of noise, each window under a mix of its own."""
     torch.manual_seed(1)
     return [
@@ -34,7 +36,7 @@ def windows(count=4):
 
 
 @torch.no_grad()
-def random_network():
+def random_network() -> Lite:
     torch.manual_seed(0)
     config = LiteConfig(radius=1, half=16, quarter=12, dim=16, heads=1, depth=1, inner=1, tasks=len(TASKS), rank=1)
     net = Lite(config).eval()
@@ -43,20 +45,21 @@ def random_network():
     return net
 
 
-def slimmed(net, half, quarter):
+def slimmed(net: Lite, half: int, quarter: int) -> Lite:
     batches = windows()
     return prune(net, batches, 4, chosen(net, batches, 4, half, quarter))
 
 
 @torch.no_grad()
-def results(net):
+def results(net: Lite) -> torch.Tensor:
     (batch,) = windows(1)
     net.set_mix(batch.mix)
-    return net(batch.y, batch.uv)[0]
+    found: torch.Tensor = net(batch.y, batch.uv)[0]
+    return found
 
 
 @torch.no_grad()
-def test_what_others_repeat_goes_without_a_loss():
+def test_what_others_repeat_goes_without_a_loss() -> None:
     net = random_network()
     for pair in (module for module in net.modules() if isinstance(module, Pair)):
         half = len(pair.a.bias) // 2
@@ -73,7 +76,7 @@ def test_what_others_repeat_goes_without_a_loss():
 
 
 @torch.no_grad()
-def test_the_least_useful_go_and_the_rest_make_up_for_them():
+def test_the_least_useful_go_and_the_rest_make_up_for_them() -> None:
     net = random_network()
     useless = [1, 5, 6]
     for pair in (net.first[0], net.last[0]):
@@ -94,7 +97,7 @@ def test_the_least_useful_go_and_the_rest_make_up_for_them():
     assert float((results(cut) - wanted).square().mean()) < 0.7 * float((results(bare) - wanted).square().mean())
 
 
-def test_training_goes_on_from_what_is_left(clips, tmp_path):
+def test_training_goes_on_from_what_is_left(clips: Path, tmp_path: Path) -> None:
     options = {"data": clips, "batch": 2, "crop": 2 * ALIGN, "every": 4, "threads": 1, "steps": 4}
     train(out=tmp_path / "run", size=0.2, plain=2, round_from=0, **options)
     models, lean = tmp_path / "models", tmp_path / "lean.pt"
@@ -125,7 +128,7 @@ def test_training_goes_on_from_what_is_left(clips, tmp_path):
     ("wrong", "said"),
     [({"half": 0}, "half"), ({"half": 99}, "99"), ({"quarter": -1}, "-1"), ({"task": "x"}, "deblock")],
 )
-def test_what_cannot_be_is_refused(clips, tmp_path, wrong, said):
+def test_what_cannot_be_is_refused(clips: Path, tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(typer.BadParameter, match=said):
         slim_main(data=clips, out=tmp_path / "lean.pt", **wrong)
     assert not (tmp_path / "lean.pt").exists()

@@ -1,6 +1,7 @@
 """The studies: their parts, and the whole command, tiny and stopped in between."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ SIDE = 2 * ALIGN
 
 
 @pytest.fixture
-def clips(tmp_path):
+def clips(tmp_path: Path) -> Path:
     """A training clip and one for validation, in the clip files' layout."""
     folder = tmp_path / "clips"
     folder.mkdir()
@@ -41,14 +42,14 @@ def clips(tmp_path):
     return folder
 
 
-def small():
+def small() -> Lite:
     torch.manual_seed(0)
     net = Lite(LiteConfig().scaled(0.2))
     torch.nn.init.normal_(net.out.weight, std=0.01)  # it is zero in the beginning, and all results would be the input
     return net
 
 
-def test_biases_start_at_nothing_and_are_the_sum_they_say():
+def test_biases_start_at_nothing_and_are_the_sum_they_say() -> None:
     net = small()
     y, uv = torch.rand(2, 5, ALIGN, ALIGN), torch.rand(2, 10, ALIGN // 2, ALIGN // 2) - 0.5
     plain = net(y, uv)[0]
@@ -71,7 +72,7 @@ def test_biases_start_at_nothing_and_are_the_sum_they_say():
         assert torch.allclose(merged(y, uv)[0][task], biased[task], atol=1e-5)
 
 
-def test_energies_cuts_and_the_choice_of_ranks():
+def test_energies_cuts_and_the_choice_of_ranks() -> None:
     delta = torch.zeros(4, 2, 3, 3)
     delta[0, 0, 0, 0], delta[1, 1, 1, 1] = 3.0, 4.0
     assert energies(delta).tolist()[:2] == pytest.approx([16 / 25, 1.0])
@@ -94,7 +95,7 @@ def test_energies_cuts_and_the_choice_of_ranks():
 
 
 @pytest.mark.slow
-def test_the_command_goes_on_where_it_was(clips, tmp_path, monkeypatch):
+def test_the_command_goes_on_where_it_was(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "TASKS", ("deblock", "denoise"))
     monkeypatch.setattr(study, "TUNING_LRS", (0.005,))
     monkeypatch.setattr(study, "RANKS", (1, 2))

@@ -1,5 +1,8 @@
 """Networks of another shape that begin as good as those they are made of."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 import typer
@@ -18,7 +21,7 @@ from vsanimup.tasks import TASKS
 
 
 @torch.no_grad()
-def network(**changed):
+def network(**changed: Any) -> Lite:
     torch.manual_seed(0)
     shape = {"radius": 1, "half": 16, "quarter": 12, "dim": 16, "heads": 1, "depth": 1, "inner": 1, "rank": 1}
     net = Lite(LiteConfig(**shape | changed)).eval()
@@ -31,7 +34,7 @@ def network(**changed):
 
 
 @torch.no_grad()
-def test_without_the_frames_around_as_with_copies_of_the_centre():
+def test_without_the_frames_around_as_with_copies_of_the_centre() -> None:
     net = network(tasks=len(TASKS))
     alone = still(net).eval()
     assert alone.config.radius == 0 and alone.head.conv.weight.shape[1] == 6
@@ -47,7 +50,7 @@ def test_without_the_frames_around_as_with_copies_of_the_centre():
 
 
 @torch.no_grad()
-def test_new_pairs_add_nothing_at_first_and_learn():
+def test_new_pairs_add_nothing_at_first_and_learn() -> None:
     net = network(scale=2, radius=0)
     deep = deeper(net, 3).eval()
     y, uv = torch.rand(1, 1, ALIGN, ALIGN), torch.rand(1, 2, ALIGN // 2, ALIGN // 2) - 0.5
@@ -60,7 +63,7 @@ def test_new_pairs_add_nothing_at_first_and_learn():
         deeper(deep, 2)
 
 
-def test_what_was_reshaped_is_trained_on_and_exported(clips, tmp_path):
+def test_what_was_reshaped_is_trained_on_and_exported(clips: Path, tmp_path: Path) -> None:
     nets = Networks({"restore": network(tasks=len(TASKS)), "upscale": network(scale=2, radius=0)})
     config = {name: net.config.to_dict() for name, net in nets.items()}
     begun, shaped, models = tmp_path / "begun.pt", tmp_path / "shaped.pt", tmp_path / "models"
@@ -79,7 +82,7 @@ def test_what_was_reshaped_is_trained_on_and_exported(clips, tmp_path):
 
 
 @pytest.mark.parametrize(("wrong", "said"), [({"task": "x"}, "deblock"), ({"last": 1}, "at least 3, got 1")])
-def test_what_cannot_be_is_refused(tmp_path, wrong, said):
+def test_what_cannot_be_is_refused(tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(typer.BadParameter, match=said):
         main(out=tmp_path / "x.pt", models=SHIPPED, **wrong)
     assert not (tmp_path / "x.pt").exists()

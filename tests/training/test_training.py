@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -38,20 +39,21 @@ SIDE = 96
 SMALL = {"dim": 16, "depth": 1, "quarter": 16, "half": 8, "inner": 1}
 
 
-def weights(out):
-    return torch.load(out / "checkpoint.pt", weights_only=True)
+def weights(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = torch.load(out / "checkpoint.pt", weights_only=True)
+    return found
 
 
-def run(clips, out, steps, **kw):
+def run(clips: Path, out: Path, steps: int, **kw: Any) -> None:
     options = {"batch": 2, "plain": 2, "crop": 2 * ALIGN, "every": 4, "threads": 1, "size": 0.2}
     train(data=clips, out=out, steps=steps, **(options | kw))
 
 
-def log_of(out):
+def log_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips, tmp_path):
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips: Path, tmp_path: Path) -> None:
     run(clips, tmp_path / "whole", 8)
     part = tmp_path / "part"
     run(clips, part, 8, stop=4)
@@ -66,21 +68,21 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_learns_to_denoise(clips, tmp_path):
+def test_it_learns_to_denoise(clips: Path, tmp_path: Path) -> None:
     run(clips, tmp_path / "run", 160, lr=0.02, every=80)
     first, last = (entry["scores"] for entry in log_of(tmp_path / "run"))
     assert last["restore vhs"] > first["restore vhs"] + 0.2
     assert last["both vhs"] > first["both vhs"] + 2
 
 
-def test_batches_depend_on_the_step_alone(clips):
+def test_batches_depend_on_the_step_alone(clips: Path) -> None:
     a, b = (Batches(clips, radius=1, crop=ALIGN, batch=2, plain=1, steps=9, seed=3) for _ in range(2))
     a[0]
     for x, y in zip(vars(a[5]).values(), vars(b[5]).values(), strict=True):
         assert torch.equal(x, y)
 
 
-def test_a_mapped_clip_is_the_clip(clips):
+def test_a_mapped_clip_is_the_clip(clips: Path) -> None:
     path = clips / "train_00001.npz"
     mapped, whole = map_clip(path), read_clip(path)
     assert mapped.keys() == whole.keys()
@@ -89,7 +91,7 @@ def test_a_mapped_clip_is_the_clip(clips):
         mapped["lr_y"][0] = 0
 
 
-def test_busy_places_are_preferred(clips):
+def test_busy_places_are_preferred(clips: Path) -> None:
     path = clips / "train_00000.npz"
     arrays = read_clip(path)
     arrays["lr_y"][0, :, :, SIDE // 2 :] = 128  # half of the picture is even
@@ -100,7 +102,7 @@ def test_busy_places_are_preferred(clips):
     assert max(lefts) >= SIDE // 2, "even places are seen too"
 
 
-def test_windows_in_training_stop_at_cuts_as_in_the_filter():
+def test_windows_in_training_stop_at_cuts_as_in_the_filter() -> None:
     cut = np.array([0, 0, 0, 1, 0, 0, 0], np.int8)
     assert window_indices(cut, 3, 2) == [3, 3, 3, 4, 5]
     assert window_indices(cut, 2, 2) == [0, 1, 2, 2, 2]
@@ -109,7 +111,7 @@ def test_windows_in_training_stop_at_cuts_as_in_the_filter():
 
 
 @pytest.mark.parametrize("task", DEGRADATIONS)
-def test_faults_change_the_picture_repeat_by_seed_and_keep_shapes(task):
+def test_faults_change_the_picture_repeat_by_seed_and_keep_shapes(task: str) -> None:
     torch.manual_seed(0)
     y = torch.nn.functional.interpolate(torch.rand(1, 3, 12, 12), size=(48, 48), mode="bilinear")[0]
     uv = torch.nn.functional.interpolate(torch.rand(1, 6, 6, 6) - 0.5, size=(24, 24), mode="bilinear")[0]
@@ -125,10 +127,10 @@ def test_faults_change_the_picture_repeat_by_seed_and_keep_shapes(task):
     assert changed > 4 * 2 / 255
 
 
-def test_the_loss_weighs_relative_gains_alike():
+def test_the_loss_weighs_relative_gains_alike() -> None:
     goal_y, goal_uv = torch.rand(1, 1, 48, 48), torch.zeros(1, 2, 24, 24)
 
-    def gain(error):
+    def gain(error: float) -> float:
         worse, better = (distance(goal_y + e, goal_uv, goal_y, goal_uv) for e in (error, error / 2))
         return float(worse - better)
 
@@ -137,7 +139,7 @@ def test_the_loss_weighs_relative_gains_alike():
 
 @pytest.mark.parametrize("scale", [1, 2])
 @pytest.mark.parametrize("radius", [0, 1, 2])
-def test_network_starts_as_interpolation_and_keeps_shapes(scale, radius):
+def test_network_starts_as_interpolation_and_keeps_shapes(scale: int, radius: int) -> None:
     net = Lite(LiteConfig(scale=scale, radius=radius, heads=1, **SMALL))
     frames = 2 * radius + 1
     y, uv = torch.full((2, frames, ALIGN, 2 * ALIGN), 0.3), torch.full((2, 2 * frames, ALIGN // 2, ALIGN), -0.2)
@@ -148,20 +150,20 @@ def test_network_starts_as_interpolation_and_keeps_shapes(scale, radius):
     torch.testing.assert_close(out_uv, torch.full_like(out_uv, -0.2))
 
 
-def test_the_heads_change_of_basis_loses_nothing():
+def test_the_heads_change_of_basis_loses_nothing() -> None:
     head = Head(3, 8)
     assert torch.linalg.matrix_rank(head.basis_y.flatten(1)) == 12
     assert torch.linalg.matrix_rank(head.basis_uv.flatten(1)) == 6
 
 
-def test_steps_of_the_optimizer_are_about_orthogonal():
+def test_steps_of_the_optimizer_are_about_orthogonal() -> None:
     torch.manual_seed(0)
     for shape in ((4, 12, 40), (4, 40, 12)):
         values = torch.linalg.svdvals(orthogonal(torch.randn(shape)))
         assert values.min() > 0.6 and values.max() < 1.3
 
 
-def test_rounding_leaves_256_levels_and_zero():
+def test_rounding_leaves_256_levels_and_zero() -> None:
     layer = Round()
     x = torch.randn(4, 3, 50, 50)
     assert layer(x) is x
@@ -179,7 +181,7 @@ def test_rounding_leaves_256_levels_and_zero():
     assert 0 in x.grad, "but not clipping"
 
 
-def test_rounding_is_torchs_own():
+def test_rounding_is_torchs_own() -> None:
     layer = Round()
     layer.low.fill_(-0.7)
     layer.high.fill_(2.1)
@@ -189,7 +191,7 @@ def test_rounding_is_torchs_own():
     torch.testing.assert_close(layer(x), torch.fake_quantize_per_tensor_affine(x, scale, round(0.7 / scale), 0, 255))
 
 
-def test_clipping_is_rounding_without_levels():
+def test_clipping_is_rounding_without_levels() -> None:
     layer = Round()
     layer.low.fill_(-0.7)
     layer.high.fill_(2.1)
@@ -201,7 +203,7 @@ def test_clipping_is_rounding_without_levels():
     assert float((layer(x) - clipped).abs().max()) < 0.6 * 2.8 / 255
 
 
-def test_a_range_follows_what_is_seen():
+def test_a_range_follows_what_is_seen() -> None:
     layer = Round()
     layer.mode = Round.WATCH
     layer(torch.linspace(-10, 30, 1000))
@@ -211,7 +213,7 @@ def test_a_range_follows_what_is_seen():
     assert float(layer.low) == pytest.approx(-1, abs=0.1) and float(layer.high) == pytest.approx(3, abs=0.2)
 
 
-def test_training_evens_out_as_the_filter_does():
+def test_training_evens_out_as_the_filter_does() -> None:
     core.animup.Version()  # hands the native functions over
     y = torch.randn(1, 1, 40, 56).mul(0.02).add(0.5)
     filtered = y[0, 0].numpy().copy()
@@ -219,7 +221,7 @@ def test_training_evens_out_as_the_filter_does():
     np.testing.assert_allclose(evened_out(y, 8 / 219)[0, 0].numpy(), filtered, atol=1e-6)
 
 
-def test_dead_channels_are_found_and_revived():
+def test_dead_channels_are_found_and_revived() -> None:
     torch.manual_seed(0)
     net = Lite(LiteConfig(radius=0, heads=1, **SMALL))
     window = torch.rand(1, 1, ALIGN, ALIGN), torch.rand(1, 2, ALIGN // 2, ALIGN // 2) - 0.5
@@ -235,7 +237,7 @@ def test_dead_channels_are_found_and_revived():
     assert float(activity_of(net, lambda: net(*window))["behind.0.a"].min()) > DEAD
 
 
-def test_gradients_leave_the_level_of_rectifiers_alone():
+def test_gradients_leave_the_level_of_rectifiers_alone() -> None:
     torch.manual_seed(0)
     net = torch.nn.Sequential(Conv(3, 5, 3, relu=True), Conv(5, 2, 3))
     level = torch.tensor([2.0, -1.0, 0.5])
@@ -249,14 +251,14 @@ def test_gradients_leave_the_level_of_rectifiers_alone():
     assert torch.equal(net[1].weight.grad, before[1]), "where no rectifier follows nothing is taken out"
 
 
-def test_rounding_begins_after_watching_and_watches_on():
+def test_rounding_begins_after_watching_and_watches_on() -> None:
     modes = [rounding_at(step, 2000, 1000) for step in range(2000)]
     assert set(modes[:1000]) == {Round.OFF} and set(modes[1000:1200]) == {Round.WATCH}
     assert modes[1200:1700].count(Round.WATCH) == 50 and modes[1200:1700].count(Round.ROUND) == 450
     assert set(modes[1700:]) == {Round.ROUND}, "ranges stay in the end"
 
 
-def randomised(scale, tasks=0):
+def randomised(scale: int, tasks: int = 0) -> Lite:
     torch.manual_seed(scale)
     net = Lite(LiteConfig(scale=scale, radius=1, heads=1, tasks=tasks, rank=1, **SMALL)).eval()
     for parameter in net.parameters():
@@ -264,7 +266,7 @@ def randomised(scale, tasks=0):
     return net
 
 
-def test_a_mix_of_tasks_is_the_sum_of_their_biases():
+def test_a_mix_of_tasks_is_the_sum_of_their_biases() -> None:
     layer = TaskConv(4, 6, 3, len(TASKS), 2)
     torch.nn.init.normal_(layer.task_b)
     torch.nn.init.normal_(layer.task_c)
@@ -278,12 +280,12 @@ def test_a_mix_of_tasks_is_the_sum_of_their_biases():
 
 @pytest.mark.parametrize("scale", [1, 2])
 @pytest.mark.parametrize("size", [(ALIGN, ALIGN), (2 * ALIGN, 3 * ALIGN), (3 * TOKEN, ALIGN + TOKEN)])
-def test_export_agrees_with_torch_at_any_size(scale, size):
+def test_export_agrees_with_torch_at_any_size(scale: int, size: tuple[int, int]) -> None:
     net = randomised(scale)
     assert export_lite.largest_difference(net, export_lite.to_onnx(net), *size) < 1e-4
 
 
-def test_merging_into_the_file_is_what_torch_computes(tmp_path):
+def test_merging_into_the_file_is_what_torch_computes(tmp_path: Path) -> None:
     net = randomised(1, len(TASKS))
     network = export_lite.to_onnx(net)
     write_model(tmp_path / "m", *export_lite.folder_of(net, {export_lite.FLOAT: network}, "m", "MIT"))
@@ -296,7 +298,7 @@ def test_merging_into_the_file_is_what_torch_computes(tmp_path):
     assert export_lite.largest_difference(net, network) > 5e-2
 
 
-def test_export_writes_whole_model_folders(clips, tmp_path):
+def test_export_writes_whole_model_folders(clips: Path, tmp_path: Path) -> None:
     run(clips, tmp_path / "run", 4, round_from=0)
     out = tmp_path / "models"
     for _ in range(2):  # the second replaces the first
@@ -316,7 +318,7 @@ def test_export_writes_whole_model_folders(clips, tmp_path):
         np.testing.assert_allclose(results[0], results[1], atol=0.02)
 
 
-def test_one_pass_begins_as_the_enlarging_network(clips, tmp_path):
+def test_one_pass_begins_as_the_enlarging_network(clips: Path, tmp_path: Path) -> None:
     run(clips, tmp_path / "run", 3)
     upscale = load_checkpoint(tmp_path / "run" / "checkpoint.pt")["upscale"]
     with torch.no_grad():
@@ -330,7 +332,7 @@ def test_one_pass_begins_as_the_enlarging_network(clips, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_pass_trains_goes_on_and_is_exported(clips, tmp_path):
+def test_one_pass_trains_goes_on_and_is_exported(clips: Path, tmp_path: Path) -> None:
     run(clips, tmp_path / "run", 3)
     options = {
         "data": clips,
@@ -353,7 +355,7 @@ def test_one_pass_trains_goes_on_and_is_exported(clips, tmp_path):
     assert (model.scale, model.radius, model.tasks) == (2, 2, TASKS) and model.modulation
 
 
-def test_a_model_folder_gives_its_network_back(clips, tmp_path):
+def test_a_model_folder_gives_its_network_back(clips: Path, tmp_path: Path) -> None:
     run(clips, tmp_path / "run", 4, round_from=0)
     export_lite.main(checkpoint=tmp_path / "run" / "checkpoint.pt", out=tmp_path / "models")
     trained = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
@@ -369,7 +371,7 @@ def test_a_model_folder_gives_its_network_back(clips, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("one_pass", [False, True])
-def test_specialists_go_on_from_the_models_and_into_their_folders(clips, tmp_path, one_pass):
+def test_specialists_go_on_from_the_models_and_into_their_folders(clips: Path, tmp_path: Path, one_pass: bool) -> None:
     run(clips, tmp_path / "run", 4, round_from=0)
     made, checkpoint = tmp_path / "models", tmp_path / "run" / "checkpoint.pt"
     if one_pass:
@@ -427,7 +429,7 @@ def test_specialists_go_on_from_the_models_and_into_their_folders(clips, tmp_pat
 
 
 @pytest.mark.slow
-def test_one_pair_for_both_kinds_of_codecs_takes_the_place_of_two(clips, tmp_path):
+def test_one_pair_for_both_kinds_of_codecs_takes_the_place_of_two(clips: Path, tmp_path: Path) -> None:
     run(clips, tmp_path / "run", 4, round_from=0)
     made, checkpoint = tmp_path / "models", tmp_path / "run" / "checkpoint.pt"
     export_lite.main(checkpoint=checkpoint, out=made)
@@ -445,12 +447,12 @@ def test_one_pair_for_both_kinds_of_codecs_takes_the_place_of_two(clips, tmp_pat
         assert model.specialists == {"deblock": "codecs", "destream": "codecs"}
         assert {p.name for p in model.folder.iterdir() if p.is_dir()} == {"codecs"}
         assert model.of("deblock").name == f"{name}-codecs"
-    made = (Codecs(clips, radius=0, crop=ALIGN, batch=1, plain=1, steps=1, seed=s) for s in range(20))
-    kinds = {codecs._degradation(np.random.default_rng(s))[0] for s, codecs in enumerate(made)}
+    drawn = (Codecs(clips, radius=0, crop=ALIGN, batch=1, plain=1, steps=1, seed=s) for s in range(20))
+    kinds = {codecs._degradation(np.random.default_rng(s))[0] for s, codecs in enumerate(drawn)}
     assert kinds <= {"web", "hevc"}
 
 
-def test_an_export_of_nothing_is_refused(tmp_path):
+def test_an_export_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(typer.BadParameter, match="nothing to export"):
         export_lite.main(out=tmp_path)
     for text in ("destream", "sharpen=x.pt", "destream="):
@@ -461,7 +463,7 @@ def test_an_export_of_nothing_is_refused(tmp_path):
             export_lite.main(specialist=["destream=x.pt"], share=share, out=tmp_path)
 
 
-def test_a_bad_export_is_refused(clips, tmp_path, monkeypatch):
+def test_a_bad_export_is_refused(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(clips, tmp_path / "run", 4)
     monkeypatch.setattr(export_lite, "largest_difference", lambda *a: 0.5)
     with pytest.raises(SystemExit, match="nothing was written"):
@@ -469,7 +471,7 @@ def test_a_bad_export_is_refused(clips, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failed_write_leaves_nothing(tmp_path):
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(AnimupError):
         write_model(tmp_path / "out", {"network.onnx": b"1"}, {"name": "incomplete"})
     assert list(Path(tmp_path).iterdir()) == []
