@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--roles", default="restore,upscale,restored,once", help="those to fit; the others stay as they are"
+        "--roles", default="restore,upscale,restored,cleaned,once", help="those to fit; the others stay as they are"
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -38,6 +38,7 @@ ROLES = {
     "restore": ("lite-restore", SPATIAL_RESTORE),
     "upscale": ("lite-upscale", SPATIAL_PLAIN),
     "restored": ("lite-upscale", SPATIAL_PLAIN),
+    "cleaned": ("lite-upscale", SPATIAL_PLAIN),
     "once": ("lite-one-pass", SPATIAL_ONE_PASS),
 }
 """Ways to run a network: model, evening out."""
@@ -198,9 +199,10 @@ def records(path: Path, role: str, predictors: Predictors) -> Iterator[Record]:
         variants.append((y, uv, [mix], "asked"))
     for y, uv, mixes, name in variants:
         label = f"{name} {clip['look']}"
-        if role == "upscale" and (name.startswith("clean") or rng.random() < 0.3):
+        if role == "upscale":
             yield record(passed(role, window(y, uv, 0), CLEAN), truth, CLEAN, label)
-        for mix in mixes[: 1 if role in ("upscale", "restored") else None]:
+            continue
+        for mix in mixes[: 1 if role in ("restored", "cleaned") else None]:
             if role == "restore":
                 yield record(restored(y, uv, mix, {})[0], half, mix, label)
             elif role == "once":

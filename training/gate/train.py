@@ -27,11 +27,15 @@ FLOORS = {
     "restore": (10**-5.0, 5e-4),
     "upscale": (10**-4.7, 5e-4),
     "restored": (10**-4.7, 5e-4),
+    "cleaned": (10**-4.7, 5e-4),
     "once": (10**-4.7, 5e-4),
 }
 """Mean squared error, and loss of similarity, below which nothing is seen."""
-WORSE = {"restore": 1.5, "upscale": 5.0, "restored": 3.0, "once": 3.0}
+WORSE = {"restore": 1.5, "upscale": 7.0, "restored": 3.0, "cleaned": 5.0, "once": 3.0}
 """How much more a loss against the plain picture counts than a gain: what restores is followed by another gate."""
+KINDS = {"upscale": {"clean": 4.0, "vhs": 0.1, "composite": 0.1, "asked": 0.1}}
+"""Weights of the kinds of a role's records, 1 for all others. Enlarging alone is for what is clean, or compressed so
+lightly that no diagnosis sees it; what it would learn of a tape's noise, it would do to grain."""
 MISTAKEN = 0.3
 """Weight of records of tasks that a source does not need."""
 SIMILARITY, COLOUR = 0.6, 0.15
@@ -87,7 +91,10 @@ def load(folders: Sequence[Path], role: str) -> Table:
     mixes = [str(mix) for part in found["mix"] for mix in part]
     labels = [str(label) for part in found["label"] for label in part]
     chosen = role in ("restore", "once")  # by a mix of tasks, which may be wrong
-    weights = [MISTAKEN if chosen and mistaken(*pair) else 1.0 for pair in zip(labels, mixes, strict=True)]
+    weights = [
+        KINDS.get(role, {}).get(kind_of(label), 1.0) * (MISTAKEN if chosen and mistaken(label, mix) else 1.0)
+        for label, mix in zip(labels, mixes, strict=True)
+    ]
     tasks = [[TaskMix.of_property(mix).get(task, 0.0) for task in TASKS] for mix in mixes]
     samples = 64.0 if role == "restore" else 256.0  # of a cell's luma
     return Table(
@@ -100,9 +107,14 @@ def load(folders: Sequence[Path], role: str) -> Table:
     )
 
 
+def kind_of(label: str) -> str:
+    """What was done to a record's source."""
+    return group_of(label).split("/", maxsplit=1)[0]
+
+
 def mistaken(label: str, mix: str) -> bool:
     """Whether a record's source, by its label, has no need of its mix of tasks."""
-    kind = label.split(maxsplit=1)[0].split("/", maxsplit=1)[0]
+    kind = kind_of(label)
     return kind in ("clean", *STATES) and (kind == "clean" or mix != str(MIXES[STATES[kind]]))
 
 

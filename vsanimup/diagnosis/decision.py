@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,8 +32,13 @@ RUN: Final = 3
 """Consecutive frames that are measured together."""
 STATES: Final = tuple(MIXES)
 
-_MISSED, _NEEDLESS, _TOUCHED = 1.0, 0.8, 0.6
-"""Harm of a task that is left out, of one that is not needed, and of touching a clean picture at all."""
+_MISSED, _NEEDLESS, _TOUCHED, _OTHER_CODEC = 1.0, 0.8, 0.6, 0.3
+"""Harm of a task that is left out, of one that is not needed, of touching a clean picture at all, and of taking one
+codec for the other, which one pair of networks restores nearly alike."""
+CODECS: Final = frozenset({"deblock", "destream"})
+"""The tasks for codecs."""
+_CODEC: Final = "codec"
+"""What these are called where they are taken as one."""
 _DOUBT: Final = 0.02
 """Least probability that one run of frames can leave to a state: none rules it out for the others."""
 
@@ -91,12 +96,24 @@ def _harm() -> NDArray[np.float64]:
     harm = np.zeros((len(STATES), len(STATES)))
     for row, chosen in enumerate(MIXES.values()):
         for column, true in enumerate(MIXES.values()):
-            for task in {*chosen, *true}:
-                excess = chosen.get(task, 0.0) - true.get(task, 0.0)
+            first, second = _one_codec(chosen), _one_codec(true)
+            for task in {*first, *second}:
+                excess = first.get(task, 0.0) - second.get(task, 0.0)
                 harm[row, column] += excess * _NEEDLESS if excess > 0 else -excess * _MISSED
             if chosen and not true:
                 harm[row, column] += _TOUCHED
+            if _CODEC in first and _CODEC in second and CODECS & {*chosen} != CODECS & {*true}:
+                harm[row, column] += _OTHER_CODEC
     return harm
+
+
+def _one_codec(mix: Mapping[str, float]) -> dict[str, float]:
+    """A mix whose tasks for codecs are one."""
+    found: dict[str, float] = {}
+    for task, weight in mix.items():
+        name = _CODEC if task in CODECS else task
+        found[name] = max(weight, found.get(name, 0.0))
+    return found
 
 
 @functools.cache

@@ -27,9 +27,9 @@ from vsanimup.video.sigma import STEP, even_out
 FILE: Final = Path(__file__).parents[2] / "models" / "gate.npz"
 """The predictors, by role: ``ROLE_0``, ``_1``, ``_2``, matrices of the layers, ``ROLE_b0`` …, their biases, and
 ``ROLE_tasks`` ``[tasks, hidden]``, what each task adds to the first biases; all float32."""
-DIGEST: Final = "0b906cfaf03389bb5c394af7e5398cdb248ba323fdd0c872cb6d17d9d178fc28"
-"""SHA-256 of the file; ``python -m training.gate.train`` prints it."""
-FITTED: Final = {"restore": 4.0, "upscale": 8.0, "restored": 8.0, "once": 12.0}
+DIGEST: Final = "6b2fd4d683a6bee3e0eb8003caf9b3dab60dbec222d9b1bb2fcbdfa5e86fe27d"
+"""SHA-256 of the file; ``python -m training.gate`` prints it."""
+FITTED: Final = {"restore": 4.0, "upscale": 8.0, "restored": 8.0, "cleaned": 8.0, "once": 12.0}
 """Threshold of the evening out, in steps of 8-bit luma, that each predictor was fitted with, and judges by."""
 CELL = 8
 """Luma samples of the source, across and down, that one share stands for; this and the next are native code's."""
@@ -158,12 +158,15 @@ def limit(
 
 
 def role_of(model: Model, mix: TaskMix) -> str:
-    """What a model does: its predictor's name. What networks for codecs restored before has one of its own."""
+    """What a model does: its predictor's name. Enlarging what was restored before has two of its own: after networks
+    for codecs, and after all else."""
     if model.scale == 1:
         return "restore"
     if model.modulation:
         return "once"
-    return "restored" if any(task in TASKS for task in mix) else "upscale"
+    if not mix:
+        return "upscale"
+    return "restored" if any(task in TASKS for task in mix) else "cleaned"
 
 
 def _table(*planes: Array) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
