@@ -6,7 +6,8 @@
 //   fetch  asks for the source frames of the block that frame n belongs to, and puts the block into the queue. Never
 //          waits, so any number of blocks can be on their way.
 //   await  waits until the block of ticket n is computed. fmUnordered lets only one of VapourSynth's workers in, so
-//          that the others go on with the filters before and after.
+//          that the others go on with the filters before and after: a block done out of turn is handed over after the
+//          one asked for before it, once that is computed.
 //   main   the filter the user sees. Asks the two others in turn; serves finished blocks at once.
 // (One fmParallelRequests filter would do with less, but while one of its frames waits for another to be computed
 // VapourSynth starts no further request of it.)
