@@ -148,7 +148,7 @@ def test_what_was_prefetched_is_given_up_at_a_seek() -> None:
 
 
 def test_what_was_prefetched_and_is_waited_for_is_not_given_up() -> None:
-    """A frame that is computed out of turn is handed over after the one that was asked for before, so not waited for."""
+    """A frame that is computed out of turn is handed over after the one asked for before it."""
     process = Gated()
     clip = block_node(numbered(400), process, function="T", streams=2, cached_blocks=8)
     for n in range(2):
