@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,11 @@ import pytest
 from hypothesis import settings
 
 from tests.helpers.clips import core
+
+# Images of containers often forbid to keep compiled modules: every run, and every process that a test starts, would
+# compile torch and all others anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 if importlib.util.find_spec("torch") is None:  # with the dependency group "test" alone
     packages = r"torch|export|training|vsanimup\.architectures|diffusers|transformers"
