@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture
-def clips(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two training clips and one for validation, random but smooth, in the clip files' layout."""
     side = 96
-    folder = tmp_path / "clips"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("clips")
     for name in ("train_00000", "train_00001", "val_000"):
         rng = np.random.default_rng(sum(map(ord, name)))
         hr = np.kron(rng.integers(16, 235, (7, side // 4, side // 4)), np.ones((8, 8))).astype(np.uint8)

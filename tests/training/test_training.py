@@ -1,6 +1,7 @@
 """The networks, the trainer and the export, small."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,15 @@ def weights(out: Path) -> dict[str, Any]:
 def run(clips: Path, out: Path, steps: int, **kw: Any) -> None:
     options = {"batch": 2, "plain": 2, "crop": 2 * ALIGN, "every": 4, "threads": 1, "size": 0.2}
     train(data=clips, out=out, steps=steps, **(options | kw))
+
+
+@pytest.fixture(scope="module")
+def trained(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a short training that has come to rounding, and beside it the folder ``models`` made of it."""
+    folder = tmp_path_factory.mktemp("trained")
+    run(clips, folder, 4, round_from=0)
+    export_lite.main(checkpoint=folder / "checkpoint.pt", out=folder / "models")
+    return folder / "checkpoint.pt"
 
 
 def log_of(out: Path) -> list[dict[str, Any]]:
@@ -298,11 +308,11 @@ def test_merging_into_the_file_is_what_torch_computes(tmp_path: Path) -> None:
     assert export_lite.largest_difference(net, network) > 5e-2
 
 
-def test_export_writes_whole_model_folders(clips: Path, tmp_path: Path) -> None:
-    run(clips, tmp_path / "run", 4, round_from=0)
-    out = tmp_path / "models"
-    for _ in range(2):  # the second replaces the first
-        export_lite.main(checkpoint=tmp_path / "run" / "checkpoint.pt", out=out)
+def test_export_writes_whole_model_folders(trained: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(trained.with_name("models"), tmp_path / "models")
+    (out / "lite-restore" / "old").touch()
+    export_lite.main(checkpoint=trained, out=out)
+    assert not (out / "lite-restore" / "old").exists(), "the new folder takes the place of the old one"
     assert sorted(path.name for path in out.iterdir()) == ["lite-restore", "lite-upscale"], "nothing temporary is left"
     restore, upscale = (open_model(out / name) for name in ("lite-restore", "lite-upscale"))
     assert (restore.scale, restore.radius, restore.tasks) == (1, 2, TASKS)
@@ -355,13 +365,11 @@ def test_one_pass_trains_goes_on_and_is_exported(clips: Path, tmp_path: Path) ->
     assert (model.scale, model.radius, model.tasks) == (2, 2, TASKS) and model.modulation
 
 
-def test_a_model_folder_gives_its_network_back(clips: Path, tmp_path: Path) -> None:
-    run(clips, tmp_path / "run", 4, round_from=0)
-    export_lite.main(checkpoint=tmp_path / "run" / "checkpoint.pt", out=tmp_path / "models")
-    trained = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
-    assert trained.keys() == {"restore", "upscale"}
-    for name, net in trained.items():
-        back = shipped(tmp_path / "models" / f"lite-{name}")
+def test_a_model_folder_gives_its_network_back(trained: Path) -> None:
+    nets = load_checkpoint(trained)
+    assert nets.keys() == {"restore", "upscale"}
+    for name, net in nets.items():
+        back = shipped(trained.with_name("models") / f"lite-{name}")
         assert back.config == net.config
         for (key, value), (other, wanted) in zip(back.state_dict().items(), net.state_dict().items(), strict=True):
             assert key == other
@@ -463,11 +471,10 @@ def test_an_export_of_nothing_is_refused(tmp_path: Path) -> None:
             export_lite.main(specialist=["destream=x.pt"], share=share, out=tmp_path)
 
 
-def test_a_bad_export_is_refused(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(clips, tmp_path / "run", 4)
+def test_a_bad_export_is_refused(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export_lite, "largest_difference", lambda *a: 0.5)
     with pytest.raises(SystemExit, match="nothing was written"):
-        export_lite.main(checkpoint=tmp_path / "run" / "checkpoint.pt", out=tmp_path / "out")
+        export_lite.main(checkpoint=trained, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
