@@ -1,4 +1,4 @@
-"""Everything that is measured, behind one interface: ncnn networks and chains of VapourSynth filters."""
+"""Everything that is measured, behind one interface: networks of others and chains of VapourSynth filters."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from typing import Any
 import av
 import numpy as np
 
-from benchmarks.networks import NETWORKS, SCALE, Image, ModelFiles, Planes, Upscaler
 from benchmarks.pictures import HEIGHT, WIDTH, picture, video
+from benchmarks.upscaler import SCALE, Image, Upscaler
 from vsanimup.packages import need
 
 OURS = "animup"
 OURS_CLEAN = "animup-upscale"
 OURS_ONE_PASS = "animup-one-pass"
 OURS_FLOAT = "animup-fp32"
+ALL_OURS = (OURS, OURS_CLEAN, OURS_ONE_PASS, OURS_FLOAT)
 CLEAN = "clean"
 
 LEAD = 36
@@ -61,14 +62,13 @@ class Contender(ABC):
         """The enlarged frames `wanted` (ascending) of a video, as 8-bit RGB."""
 
 
-class NcnnContender(Contender):
+class NetworkContender(Contender):
     """A peer's network on the CPU; the clock sees its padding, tiling and inference and nothing else."""
 
-    def __init__(self, name: str, files: ModelFiles, tile: int | None) -> None:
+    def __init__(self, name: str, upscaler: Upscaler) -> None:
         self.name = name
-        self._upscaler = Upscaler(NETWORKS[name], files, tile)
-        still = picture()[:HEIGHT, :WIDTH].transpose(2, 0, 1)
-        self._still: Planes = np.ascontiguousarray(still, np.float32) * np.float32(1 / 255)
+        self._upscaler = upscaler
+        self._still = upscaler.planes(picture()[:HEIGHT, :WIDTH])
 
     def warm_up(self) -> None:
         self._upscaler.infer(self._still)

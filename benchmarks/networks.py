@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -12,14 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.upscaler import SCALE, Planes, Upscaler, cores
 from vsanimup.packages import need
-
-Planes = NDArray[np.float32]  # 3 x height x width, RGB, 0..1
-Image = NDArray[np.uint8]  # height x width x 3, RGB
-
-SCALE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +86,6 @@ NETWORKS = {
 }
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class ModelFiles:
     """Finds model files in the installed distributions, or in wheels that lie in a folder."""
 
@@ -132,8 +121,8 @@ class ModelFiles:
         )
 
 
-class Upscaler:
-    """A loaded network that enlarges whole frames by 2."""
+class NcnnUpscaler(Upscaler):
+    """A network run by ncnn, in tiles."""
 
     def __init__(self, network: Network, files: ModelFiles, tile: int | None = None) -> None:
         self._ncnn = need("ncnn")
@@ -145,12 +134,6 @@ class Upscaler:
         self._net.opt.use_vulkan_compute = False
         if self._net.load_param(str(param)) or self._net.load_model(str(weights)):
             raise SystemExit(f"peers: ncnn cannot load {param}")
-
-    def enlarge(self, image: Image) -> Image:
-        """An 8-bit frame, as the peer's own program would write it."""
-        planes = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) * np.float32(1 / 255)
-        result = np.clip(np.floor(self.infer(planes) * 255 + 0.5), 0, 255).astype(np.uint8)
-        return np.ascontiguousarray(result.transpose(1, 2, 0))
 
     def infer(self, planes: Planes) -> Planes:
         """What is timed: padding, the network over all tiles, and putting the tiles together."""

