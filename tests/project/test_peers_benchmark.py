@@ -20,7 +20,11 @@ from benchmarks.anime4k import Anime4kUpscaler
 from benchmarks.onnx_files import OnnxUpscaler
 from benchmarks.upscaler import WEIGHTS, Image
 
-KIND = {np.float32: TensorProto.FLOAT, np.float16: TensorProto.FLOAT16, np.uint8: TensorProto.UINT8}
+KIND: dict[type[np.generic], int] = {
+    np.float32: TensorProto.FLOAT,
+    np.float16: TensorProto.FLOAT16,
+    np.uint8: TensorProto.UINT8,
+}
 
 STAND_IN = '''
 """pyanime4k as far as it is used: luma or RGB, in bytes or floats, each sample four times, luma 3/255 lighter."""
@@ -53,7 +57,7 @@ def nearest(
     *,
     channels: int = 3,
     scale: int = 2,
-    kind: type = np.float32,
+    kind: type[np.generic] = np.float32,
     sides: tuple[int | str, int | str] = ("h", "w"),
     batch: int | str = "n",
     multiple: int = 1,
@@ -90,7 +94,7 @@ def doubled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 @pytest.mark.parametrize("multiple", [1, 8])
-def test_rgb_is_what_the_network_gives(tmp_path: Path, kind: type, multiple: int) -> None:
+def test_rgb_is_what_the_network_gives(tmp_path: Path, kind: type[np.generic], multiple: int) -> None:
     image = small_picture()
     enlarged = OnnxUpscaler(nearest(tmp_path / "net.onnx", kind=kind, multiple=multiple)).enlarge(image)
     assert enlarged.dtype == np.uint8 and np.array_equal(enlarged, doubled(image))
