@@ -22,11 +22,27 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if importlib.util.find_spec("torch") is None:  # with the dependency group "test" alone
     packages = r"torch|export|training|vsanimup\.architectures|diffusers|transformers"
     packages += r"|benchmarks(\.| import )(animatelcm_files|gpu)"
-    packages += r"|tests\.helpers(\.| import )(cartoon|ipt_files|lcm_model|lcm_runs)"
+    packages += r"|tests\.helpers(\.| import )(cartoon|corpus_files|ipt_files|lcm_model|lcm_runs|lite_runs)"
     needs_torch = re.compile(rf"^\s*(from|import) ({packages})", re.MULTILINE)
     here = Path(__file__).parent
     files = [path for path in here.rglob("test_*.py") if needs_torch.search(path.read_text("utf-8"))]
     collect_ignore = [path.relative_to(here).as_posix() for path in files]
+
+
+WORKERS = 4
+"""At most: each has torch and all networks in memory."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker for each core where whole folders are run; a file, or tests by name, are over before workers start."""
+    few = config.option.keyword or config.option.lf or any(".py" in argument for argument in config.args)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if few or cores == 1 else min(cores, WORKERS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that in the end no worker is alone with one."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
 
 
 def pytest_report_header() -> str:

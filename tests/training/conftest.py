@@ -1,9 +1,15 @@
-"""Clips to train on."""
+"""Clips to train on, and a corpus to compose such of."""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from training.data.corpus import Library
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +34,19 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
             sources=np.array(["x"]),
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny corpus: cut-outs, scenes and film runs of both splits."""
+    from tests.helpers.corpus_files import draw_corpus
+
+    return draw_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def library(drawn: Path) -> Library:
+    """The training split of the drawn corpus."""
+    from training.data.corpus import Library
+
+    return Library(drawn, "train")
