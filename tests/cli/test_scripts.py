@@ -141,31 +141,45 @@ def test_rgb_source_can_be_piped(tmp_path: Path) -> None:
     assert found["Format Name"] == "YUV444P8"
 
 
+WRONG = [
+    ([], "no source was given. Call it with  vspipe -a source=FILE"),
+    (["source=/nowhere/film.mkv"], "Couldn't open '/nowhere/film.mkv'"),
+    (["source=FILE", "scale=two"], "scale must be a number, got 'two'"),
+    (["source=FILE", "scale=7"], "Upscale: scale must be 2, 3 or 4, got 7"),
+    (["source=FILE", "task=magic"], "Restore: task must be one of"),
+    (["source=FILE", "prompt=qwxz"], "Restore: prompt 'qwxz' is unclear"),
+    (["source=FILE", "model=none"], "Restore: model must be one of"),
+    (["source=FILE", "sclae=4"], "there is no argument 'sclae'; did you mean scale? It takes source"),
+    (["source=FILE", "tasks=denoise"], "there is no argument 'tasks'; did you mean task?"),
+    (["source=FILE", "colour=red"], "there is no argument 'colour'; it takes source, task, prompt"),
+    (["source=FILE", "one_pass=1", "strength=0.2"], "strength=0.2 is of no use beside one_pass=1"),
+    (["source=FILE", "one_pass=1", "restore_model=x"], "restore_model=x is of no use beside one_pass=1"),
+    (["source=FILE", "one_pass=yes"], "one_pass must be one of 0, 1, got 'yes'"),
+    (["source=FILE", "scale=1", "upscale_model=x"], "upscale_model=x is of no use beside scale=1"),
+    (["source=FILE", "scale=1", "restore_model=lite", "model=x"], "model=x is of no use beside"),
+    (["source=FILE", "task=denoise", "prompt=deblock"], "give task or prompt, not both"),
+    (["source=FILE", "scale=2.5"], "scale must be a whole number, got '2.5'"),
+    (["source=FILE", "deinterlace=yes"], "deinterlace must be one of bwdif, ivtc, off, auto, got 'yes'"),
+]
+"""Arguments, and what a script says of them."""
+
+
 @pytest.mark.parametrize("name", [demo.SCRIPT, demo.COMPARE])
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ([], "no source was given. Call it with  vspipe -a source=FILE"),
-        (["source=/nowhere/film.mkv"], "Couldn't open '/nowhere/film.mkv'"),
-        (["source=FILE", "scale=two"], "scale must be a number, got 'two'"),
-        (["source=FILE", "scale=7"], "Upscale: scale must be 2, 3 or 4, got 7"),
-        (["source=FILE", "task=magic"], "Restore: task must be one of"),
-        (["source=FILE", "prompt=qwxz"], "Restore: prompt 'qwxz' is unclear"),
-        (["source=FILE", "model=none"], "Restore: model must be one of"),
-        (["source=FILE", "sclae=4"], "there is no argument 'sclae'; did you mean scale? It takes source"),
-        (["source=FILE", "tasks=denoise"], "there is no argument 'tasks'; did you mean task?"),
-        (["source=FILE", "colour=red"], "there is no argument 'colour'; it takes source, task, prompt"),
-        (["source=FILE", "one_pass=1", "strength=0.2"], "strength=0.2 is of no use beside one_pass=1"),
-        (["source=FILE", "one_pass=1", "restore_model=x"], "restore_model=x is of no use beside one_pass=1"),
-        (["source=FILE", "one_pass=yes"], "one_pass must be one of 0, 1, got 'yes'"),
-        (["source=FILE", "scale=1", "upscale_model=x"], "upscale_model=x is of no use beside scale=1"),
-        (["source=FILE", "scale=1", "restore_model=lite", "model=x"], "model=x is of no use beside"),
-        (["source=FILE", "task=denoise", "prompt=deblock"], "give task or prompt, not both"),
-        (["source=FILE", "scale=2.5"], "scale must be a whole number, got '2.5'"),
-        (["source=FILE", "deinterlace=yes"], "deinterlace must be one of bwdif, ivtc, off, auto, got 'yes'"),
-    ],
-)
+@pytest.mark.parametrize(("options", "message"), WRONG)
+def test_wrong_arguments_end_the_script(source: Path, name: str, options: list[str], message: str) -> None:
+    """Run here, as vspipe runs it, but for its start."""
+    given = dict(option.replace("=FILE", f"={source}").split("=", 1) for option in options)
+    path = demo.script_path(name)
+    code = compile(path.read_text(encoding="utf-8"), str(path), "exec")
+    with pytest.raises(SystemExit, match=re.escape(message)) as stopped:
+        exec(code, {"__name__": "__vapoursynth__", "__file__": str(path), **given})
+    assert str(stopped.value).startswith(f"{demo.SCRIPT}: ")
+
+
+@pytest.mark.parametrize("name", [demo.SCRIPT, demo.COMPARE])
+@pytest.mark.parametrize(("options", "message"), [WRONG[1], WRONG[3], WRONG[7]])
 def test_errors_are_one_line(source: Path, name: str, options: list[str], message: str) -> None:
+    """Those of other plugins, of the filters and of the script itself."""
     arguments = [part for o in options for part in ("-a", o.replace("=FILE", f"={source}"))]
     done = vspipe(*arguments, "--info", demo.script_path(name), "-")
     assert done.returncode != 0
