@@ -19,6 +19,13 @@ from tests.helpers.clips import core
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# vspipe looks there for its Python; "uv run" and activated environments have it there already
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # torch's threads, too, share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, CORES // workers)))
+
 if importlib.util.find_spec("torch") is None:  # with the dependency group "test" alone
     packages = r"torch|export|training|vsanimup\.architectures|diffusers|transformers"
     packages += r"|benchmarks(\.| import )(animatelcm_files|gpu)"
@@ -36,8 +43,7 @@ WORKERS = 4
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """A worker for each core where whole folders are run; a file, or tests by name, are over before workers start."""
     few = config.option.keyword or config.option.lf or any(".py" in argument for argument in config.args)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if few or cores == 1 else min(cores, WORKERS)
+    return 0 if few or CORES == 1 else min(CORES, WORKERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -52,10 +51,8 @@ def vspipe(model: Path, tmp_path: Path, *arguments: str, threads: int) -> bytes:
     script = tmp_path / f"script{threads}.vpy"
     script.write_text(SCRIPT.format(root=str(ROOT), threads=threads, model=str(model)))
     program = os.path.join(sysconfig.get_path("scripts"), "vspipe")
-    environment = os.environ | {"PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}
-    return subprocess.run(
-        [program, *arguments, str(script), "-"], capture_output=True, timeout=200, check=True, env=environment
-    ).stdout
+    command = [program, *arguments, str(script), "-"]
+    return subprocess.run(command, capture_output=True, timeout=200, check=True).stdout
 
 
 def test_vspipe_parts_join_to_the_whole(model: Path, tmp_path: Path) -> None:

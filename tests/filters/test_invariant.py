@@ -3,7 +3,6 @@
 import os
 import random
 import subprocess
-import sys
 import sysconfig
 from concurrent.futures import Future
 from pathlib import Path
@@ -131,10 +130,8 @@ def vspipe(tmp_path: Path, *arguments: str, threads: int = 2) -> bytes:
     script = tmp_path / f"script{threads}.vpy"
     script.write_text(SCRIPT.format(root=str(ROOT), threads=threads))
     program = os.path.join(sysconfig.get_path("scripts"), "vspipe")
-    environment = os.environ | {"PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}
-    return subprocess.run(
-        [program, *arguments, str(script), "-"], capture_output=True, timeout=100, check=True, env=environment
-    ).stdout
+    command = [program, *arguments, str(script), "-"]
+    return subprocess.run(command, capture_output=True, timeout=100, check=True).stdout
 
 
 def test_vspipe_parts_join_to_the_whole(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -157,13 +158,14 @@ def test_environments_come_and_go() -> None:
 
 
 @pytest.fixture(scope="module")
-def vspipe(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def vspipe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """vspipe of this environment, told which Python to use."""
     folder = tmp_path_factory.mktemp("config")
     binaries = Path(sys.executable).parent
-    os.environ["XDG_CONFIG_HOME"] = str(folder)
-    subprocess.run([binaries / "vapoursynth", "config"], check=True, capture_output=True)
-    return [str(Path(vs.__file__).parent / "vspipe")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(folder))
+        subprocess.run([binaries / "vapoursynth", "config"], check=True, capture_output=True)
+        yield [str(Path(vs.__file__).parent / "vspipe")]
 
 
 def script(folder: Path, extra: str = "") -> str:
