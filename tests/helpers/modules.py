@@ -1,25 +1,17 @@
-"""Parts of torch modules, whose attributes torch types as tensors or modules, as what they are."""
+"""Parts of torch's modules as what they are: found by name, torch says of them that they are modules or tensors."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-
-from vsanimup.architectures.lite.network import Pair, TaskConv
+from torch import Tensor
 
 
-def conv_of(net: nn.Module, name: str) -> TaskConv | nn.Conv2d:
-    """The convolution of that name."""
-    found = net.get_submodule(name)
-    assert isinstance(found, nn.Conv2d)
+def as_a[Kind](kind: type[Kind], found: object) -> Kind:
+    """What was found, which is of that kind."""
+    assert isinstance(found, kind)
     return found
 
 
-def pairs_of(net: nn.Module) -> list[Pair]:
-    """All pairs of convolutions."""
-    return [module for module in net.modules() if isinstance(module, Pair)]
-
-
-def some(value: Tensor | None) -> Tensor:
-    """A tensor that is there, such as a gradient after the way back."""
+def there(value: Tensor | None) -> Tensor:
+    """A tensor that not every layer has, or a gradient after the way back."""
     assert value is not None
     return value

@@ -13,7 +13,7 @@ from export import lite as export_lite
 from export.folder import write_model
 from tests.helpers.lite_runs import SMALL, run
 from training.data.dataset import mix_vector
-from vsanimup.architectures.lite.checkpoint import load_checkpoint
+from vsanimup.architectures.lite.checkpoint import lites, load_checkpoint
 from vsanimup.architectures.lite.network import ALIGN, TOKEN, Lite, LiteConfig
 from vsanimup.architectures.lite.shipped import shipped
 from vsanimup.errors import AnimupError
@@ -80,7 +80,7 @@ def test_export_writes_whole_model_folders(trained: Path, tmp_path: Path) -> Non
 
 
 def test_a_model_folder_gives_its_network_back(trained: Path) -> None:
-    nets = load_checkpoint(trained)
+    nets = lites(load_checkpoint(trained))
     assert nets.keys() == {"restore", "upscale"}
     for name, net in nets.items():
         back = shipped(trained.with_name("models") / f"lite-{name}")

@@ -6,6 +6,7 @@ import torch
 
 from tests.helpers.clips import core
 from tests.helpers.lite_runs import SMALL
+from tests.helpers.modules import as_a, there
 from training.data.dataset import mix_vector
 from training.lite.loop import DEAD, activity_of, keep_level, revive, rounding_at
 from training.muon import orthogonal
@@ -55,8 +56,9 @@ def test_rounding_leaves_256_levels_and_zero() -> None:
     inside = (x > layer.low + step) & (x < layer.high - step)
     assert float((rounded - x)[inside].abs().max()) <= 0.501 * step
     rounded.sum().backward()
-    assert torch.equal(x.grad[inside], torch.ones_like(x.grad[inside])), "rounding is left out of the gradient"
-    assert 0 in x.grad, "but not clipping"
+    gradient = there(x.grad)
+    assert torch.equal(gradient[inside], torch.ones_like(gradient[inside])), "rounding is left out of the gradient"
+    assert 0 in gradient, "but not clipping"
 
 
 def test_rounding_is_torchs_own() -> None:
@@ -103,9 +105,9 @@ def test_dead_channels_are_found_and_revived() -> None:
     torch.manual_seed(0)
     net = Lite(LiteConfig(radius=0, heads=1, **SMALL))
     window = torch.rand(1, 1, ALIGN, ALIGN), torch.rand(1, 2, ALIGN // 2, ALIGN // 2) - 0.5
-    layer = net.get_submodule("behind.0.a")
+    layer = as_a(Conv, net.get_submodule("behind.0.a"))
     with torch.no_grad():
-        layer.bias[:5] = -100
+        there(layer.bias)[:5] = -100
     found = activity_of(net, lambda: net(*window))
     assert (found["behind.0.a"] < DEAD).nonzero().flatten().tolist() == [0, 1, 2, 3, 4]
     before = net(*window)
@@ -117,16 +119,20 @@ def test_dead_channels_are_found_and_revived() -> None:
 
 def test_gradients_leave_the_level_of_rectifiers_alone() -> None:
     torch.manual_seed(0)
-    net = torch.nn.Sequential(Conv(3, 5, 3, relu=True), Conv(5, 2, 3))
+    rectified, plain = Conv(3, 5, 3, relu=True), Conv(5, 2, 3)
+    net = torch.nn.Sequential(rectified, plain)
     level = torch.tensor([2.0, -1.0, 0.5])
     net(torch.randn(4, 3, 32, 32) * 0.1 + level[:, None, None]).square().sum().backward()
-    torch.testing.assert_close(net[0].mean, level, atol=0.01, rtol=0)
-    before = net[0].weight.grad.clone(), net[1].weight.grad.clone()
+    mean = there(rectified.mean)
+    torch.testing.assert_close(mean, level, atol=0.01, rtol=0)
+    gradients = there(rectified.weight.grad), there(plain.weight.grad)
+    before = [gradient.clone() for gradient in gradients]
     keep_level(net)
     assert float((before[0].sum((2, 3)) @ level).abs().max()) > 1
-    assert float((net[0].weight.grad.sum((2, 3)) @ net[0].mean).abs().max()) < 1e-3
-    torch.testing.assert_close(net[0].weight.grad, free_of(before[0], net[0].mean))
-    assert torch.equal(net[1].weight.grad, before[1]), "where no rectifier follows nothing is taken out"
+    gradients = there(rectified.weight.grad), there(plain.weight.grad)
+    assert float((gradients[0].sum((2, 3)) @ mean).abs().max()) < 1e-3
+    torch.testing.assert_close(gradients[0], free_of(before[0], mean))
+    assert torch.equal(gradients[1], before[1]), "where no rectifier follows nothing is taken out"
 
 
 def test_rounding_begins_after_watching_and_watches_on() -> None:
@@ -138,8 +144,8 @@ def test_rounding_begins_after_watching_and_watches_on() -> None:
 
 def test_a_mix_of_tasks_is_the_sum_of_their_biases() -> None:
     layer = TaskConv(4, 6, 3, len(TASKS), 2)
-    torch.nn.init.normal_(layer.task_b)
-    torch.nn.init.normal_(layer.task_c)
+    torch.nn.init.normal_(there(layer.task_b))
+    torch.nn.init.normal_(there(layer.task_c))
     x = torch.randn(1, 4, 9, 9)
     plain = layer(x)
     layer.mix = torch.stack([mix_vector(m) for m in ({"denoise": 1}, {"dehaze": 0.5}, {"denoise": 1, "dehaze": 0.5})])

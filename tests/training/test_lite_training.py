@@ -14,7 +14,7 @@ from training.lite.experts import main as specialise
 from training.lite.one_pass import CONFIG, begun
 from training.lite.one_pass import main as train_one_pass
 from training.lite.upscale import main as enlarge
-from vsanimup.architectures.lite.checkpoint import load_checkpoint
+from vsanimup.architectures.lite.checkpoint import lites, load_checkpoint
 from vsanimup.architectures.lite.layers import Round
 from vsanimup.architectures.lite.network import ALIGN
 from vsanimup.architectures.lite.shipped import shipped
@@ -46,7 +46,7 @@ def test_it_learns_to_denoise(clips: Path, tmp_path: Path) -> None:
 
 def test_one_pass_begins_as_the_enlarging_network(clips: Path, tmp_path: Path) -> None:
     run(clips, tmp_path / "run", 3)
-    upscale = load_checkpoint(tmp_path / "run" / "checkpoint.pt")["upscale"]
+    upscale = lites(load_checkpoint(tmp_path / "run" / "checkpoint.pt"))["upscale"]
     with torch.no_grad():
         for p in upscale.out.parameters():
             torch.nn.init.normal_(p, 0, 0.1)
@@ -79,6 +79,11 @@ def test_one_pass_trains_goes_on_and_is_exported(clips: Path, tmp_path: Path) ->
     export_lite.main(one_pass=out / "checkpoint.pt", out=tmp_path / "models")
     model = open_model(tmp_path / "models" / "lite-one-pass")
     assert (model.scale, model.radius, model.tasks) == (2, 2, TASKS) and model.modulation
+
+
+def key_of(folder: str) -> str:
+    """A model folder's network in a checkpoint."""
+    return folder.removeprefix("lite-").replace("-", "_")
 
 
 @pytest.mark.slow
@@ -115,22 +120,21 @@ def test_specialists_go_on_from_the_models_and_into_their_folders(clips: Path, t
         assert model.read(export_lite.INT8) == before[name].read(export_lite.INT8), "the model itself stays"
         own = model.of("destream")
         assert own.name == f"{name}-destream" and own.read(export_lite.INT8) != model.read(export_lite.INT8)
-        wanted = load_checkpoint(tmp_path / "own" / "checkpoint.pt")[name.removeprefix("lite-").replace("-", "_")]
+        wanted = lites(load_checkpoint(tmp_path / "own" / "checkpoint.pt"))[key_of(name)]
         wanted.set_rounding(Round.CLIP)
         assert export_lite.largest_difference(wanted, own.read(export_lite.FLOAT)) < 5e-4
     assert not list(made.rglob("*.partial"))
     export_lite.main(specialist=[f"destream={tmp_path / 'own' / 'checkpoint.pt'}"], share=0.25, out=made)
     for name in names:
         mean, itself = shipped(made / name / "destream"), shipped(made / name)
-        wanted = load_checkpoint(tmp_path / "own" / "checkpoint.pt")[name.removeprefix("lite-").replace("-", "_")]
+        wanted = lites(load_checkpoint(tmp_path / "own" / "checkpoint.pt"))[key_of(name)]
         for found, mine, theirs in zip(mean.parameters(), wanted.parameters(), itself.parameters(), strict=True):
             torch.testing.assert_close(found, 0.25 * mine + 0.75 * theirs, atol=2e-3, rtol=1e-3)
     # of several for a task the mean is taken
     paths = [tmp_path / "own" / "checkpoint.pt"] * 2 + [tmp_path / "one" / "checkpoint.pt" if one_pass else checkpoint]
     export_lite.main(specialist=[f"destream={path}" for path in paths], out=made)
     for name in names:
-        key = name.removeprefix("lite-").replace("-", "_")
-        first, _, last = (load_checkpoint(path)[key].parameters() for path in paths)
+        first, _, last = (load_checkpoint(path)[key_of(name)].parameters() for path in paths)
         for found, mine, theirs in zip(shipped(made / name / "destream").parameters(), first, last, strict=True):
             torch.testing.assert_close(found, (2 * mine + theirs) / 3, atol=2e-3, rtol=1e-3)
     # training on begins from what is there for the task

@@ -9,12 +9,13 @@ import torch
 import typer
 
 from export import lite as export_lite
+from tests.helpers.modules import as_a, there
 from training.data.dataset import mix_vector
 from training.lite.experts import main as specialise
 from training.lite.prune import chosen, prune
 from training.lite.prune import main as slim_main
 from training.lite.train import main as train
-from vsanimup.architectures.lite.checkpoint import load_checkpoint
+from vsanimup.architectures.lite.checkpoint import lites, load_checkpoint
 from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig, Pair
 from vsanimup.architectures.lite.shipped import shipped
 from vsanimup.tasks import TASKS
@@ -62,11 +63,11 @@ def results(net: Lite) -> torch.Tensor:
 def test_what_others_repeat_goes_without_a_loss() -> None:
     net = random_network()
     for pair in (module for module in net.modules() if isinstance(module, Pair)):
-        half = len(pair.a.bias) // 2
-        values = [pair.a.weight, pair.a.bias]
+        half = len(pair.a.weight) // 2
+        values = [pair.a.weight, there(pair.a.bias)]
         if pair.a.task_b is not None:
-            values += [pair.a.task_b.transpose(0, 1), pair.a.task_c.T]
-            pair.b.task_b.zero_()  # the second convolution's biases stay as they are, and would lose what goes
+            values += [pair.a.task_b.transpose(0, 1), there(pair.a.task_c).T]
+            there(pair.b.task_b).zero_()  # the second convolution's biases stay as they are, and would lose what goes
         for value in values:
             value[half:] = value[:half]
     lean = slimmed(net, 8, 6)
@@ -79,21 +80,22 @@ def test_what_others_repeat_goes_without_a_loss() -> None:
 def test_the_least_useful_go_and_the_rest_make_up_for_them() -> None:
     net = random_network()
     useless = [1, 5, 6]
-    for pair in (net.first[0], net.last[0]):
+    for pair in (as_a(Pair, net.first[0]), as_a(Pair, net.last[0])):
         pair.b.weight[:, useless] = 0.0
-        pair.b.task_a.unflatten(2, (16, 9))[:, :, useless] = 0.0
+        there(pair.b.task_a).unflatten(2, (16, 9))[:, :, useless] = 0.0
     lean = slimmed(net, 13, 12)
     kept = [k for k in range(16) if k not in useless]
-    torch.testing.assert_close(lean.first[0].a.weight, net.first[0].a.weight[kept])
+    first, before = (as_a(Pair, each.first[0]).a.weight for each in (lean, net))
+    torch.testing.assert_close(first, before[kept])
     torch.testing.assert_close(results(lean), results(net), atol=2e-3, rtol=0)
     wanted, cut = results(net), slimmed(net, 8, 8)
     bare = slimmed(net, 8, 8)
     for name, module in bare.named_modules():  # the same channels, the weights of before
         if isinstance(module, Pair):
-            before = net.get_submodule(name)
-            gone = (module.a.weight[:, None] - before.a.weight[None]).abs().sum((2, 3, 4)).argmin(1)
-            module.b.weight.copy_(before.b.weight[:, gone])
-            module.b.bias.copy_(before.b.bias)
+            whole = as_a(Pair, net.get_submodule(name))
+            gone = (module.a.weight[:, None] - whole.a.weight[None]).abs().sum((2, 3, 4)).argmin(1)
+            module.b.weight.copy_(whole.b.weight[:, gone])
+            there(module.b.bias).copy_(there(whole.b.bias))
     assert float((results(cut) - wanted).square().mean()) < 0.7 * float((results(bare) - wanted).square().mean())
 
 
@@ -103,9 +105,9 @@ def test_training_goes_on_from_what_is_left(clips: Path, tmp_path: Path) -> None
     models, lean = tmp_path / "models", tmp_path / "lean.pt"
     export_lite.main(checkpoint=tmp_path / "run" / "checkpoint.pt", out=models)
     slim_main(data=clips, out=lean, models=models, half=8, quarter=8, count=2, threads=1)
-    before = load_checkpoint(lean)
+    before = lites(load_checkpoint(lean))
     train(out=tmp_path / "on", start=lean, alone=True, plain=2, round_from=0, **options)
-    after = load_checkpoint(tmp_path / "on" / "checkpoint.pt")
+    after = lites(load_checkpoint(tmp_path / "on" / "checkpoint.pt"))
     assert after["restore"].config == before["restore"].config and after["restore"].config.half_hidden == 8
     changed = {
         name: any(not torch.equal(a, b) for a, b in zip(net.parameters(), before[name].parameters(), strict=True))

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.modules import as_a, there
 from training.studies import tasks as study
 from training.studies.weights import (
+    BiasedConv,
     bias_parameters,
     cost,
     cut_change,
@@ -18,6 +20,7 @@ from training.studies.weights import (
     put_biases,
     recommend,
 )
+from vsanimup.architectures.lite.layers import Conv
 from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig
 
 SIDE = 2 * ALIGN
@@ -65,10 +68,10 @@ def test_biases_start_at_nothing_and_are_the_sum_they_say() -> None:
     for task in range(2):
         merged = small()
         for name in ranks:
-            conv = net.get_submodule(name)
-            delta = (conv.task_b[task] @ conv.task_a[task]).view_as(conv.weight)
-            merged.get_submodule(name).weight.data += delta.detach()
-            merged.get_submodule(name).bias.data += conv.task_c[task].detach()
+            conv, target = as_a(BiasedConv, net.get_submodule(name)), as_a(Conv, merged.get_submodule(name))
+            delta = (there(conv.task_b)[task] @ there(conv.task_a)[task]).view_as(conv.weight)
+            target.weight.data += delta.detach()
+            there(target.bias).data += there(conv.task_c)[task].detach()
         assert torch.allclose(merged(y, uv)[0][task], biased[task], atol=1e-5)
 
 

@@ -8,13 +8,14 @@ import torch
 import typer
 
 from export import lite as export_lite
+from tests.helpers.modules import as_a, there
 from training.data.dataset import mix_vector
 from training.lite.edit_layers import deeper, main, still
 from training.lite.experts import main as specialise
 from training.lite.loop import save
-from vsanimup.architectures.lite.checkpoint import Networks, load_checkpoint
+from vsanimup.architectures.lite.checkpoint import Networks, lites, load_checkpoint
 from vsanimup.architectures.lite.layers import Round
-from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig
+from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig, Pair
 from vsanimup.networks.lite.inference import INT8
 from vsanimup.networks.manifest import SHIPPED, open_model
 from vsanimup.tasks import TASKS
@@ -58,19 +59,19 @@ def test_new_pairs_add_nothing_at_first_and_learn() -> None:
         assert torch.allclose(a, b, atol=1e-5)
     with torch.enable_grad():
         deep(y, uv)[0].square().mean().backward()
-    assert all(deep.last[i].b.weight.grad.abs().sum() > 0 for i in (1, 2))
+    assert all(there(as_a(Pair, deep.last[i]).b.weight.grad).abs().sum() > 0 for i in (1, 2))
     with pytest.raises(ValueError, match="there are 3 pairs already, got 2"):
         deeper(deep, 2)
 
 
 def test_what_was_reshaped_is_trained_on_and_exported(clips: Path, tmp_path: Path) -> None:
     nets = Networks({"restore": network(tasks=len(TASKS)), "upscale": network(scale=2, radius=0)})
-    config = {name: net.config.to_dict() for name, net in nets.items()}
+    config = {name: net.config.to_dict() for name, net in lites(nets).items()}
     begun, shaped, models = tmp_path / "begun.pt", tmp_path / "shaped.pt", tmp_path / "models"
     save(begun, {"average": nets.state_dict(), "config": config})
     main(out=shaped, start=begun, alone=True, last=2)
     specialise(data=clips, out=tmp_path / "run", start=shaped, steps=4, batch=2, crop=2 * ALIGN, every=4, threads=1)
-    trained = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    trained = lites(load_checkpoint(tmp_path / "run" / "checkpoint.pt"))
     assert (trained["restore"].config.radius, trained["upscale"].config.last) == (0, 2)
     export_lite.main(checkpoint=begun, out=models)
     specialist = f"destream={tmp_path / 'run' / 'checkpoint.pt'}"
