@@ -23,6 +23,8 @@ from vsanimup.cli.main import app
 from vsanimup.encoding import encoders
 from vsanimup.errors import AnimupError
 
+pytestmark = pytest.mark.first
+
 
 def failing(tmp_path: Path, *arguments: object) -> str:
     """The one line of a failed demo; sees that nothing was left behind."""

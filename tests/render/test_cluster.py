@@ -26,7 +26,7 @@ from vsanimup.render.chunk_encoders import ChunkEncoder
 from vsanimup.render.cluster_worker import ROOT, Delivery, Place
 from vsanimup.render.journal import Entry, Journal, receive
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are Unix's")
+pytestmark = [pytest.mark.first, pytest.mark.skipif(sys.platform == "win32", reason="signals are Unix's")]
 COMMAND = [sys.executable, "-c", "from vsanimup.cli.main import app; app()", "encode"]
 
 

@@ -37,6 +37,7 @@ from vsanimup.render import local
 from vsanimup.render.child import Child
 from vsanimup.render.journal import Journal
 
+pytestmark = pytest.mark.first
 COMMAND = [sys.executable, "-c", "from vsanimup.cli.main import app; app()", "encode"]
 
 

@@ -24,6 +24,8 @@ from vsanimup.architectures.lcm_tiny import TASKS, Tiny, TinyConfig  # noqa: E40
 from vsanimup.errors import AnimupError  # noqa: E402
 from vsanimup.networks.animatelcm.model import AnimateLcm  # noqa: E402
 
+pytestmark = pytest.mark.first
+
 
 def with_biases() -> Tiny:
     torch.manual_seed(0)

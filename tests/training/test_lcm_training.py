@@ -22,6 +22,8 @@ from vsanimup.architectures.animatelcm.graphs import alphas  # noqa: E402
 from vsanimup.architectures.lcm_tiny import Tiny, TinyConfig, load  # noqa: E402
 from vsanimup.errors import AnimupError  # noqa: E402
 
+pytestmark = pytest.mark.first
+
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,6 +20,7 @@ from vsanimup.architectures.lite.network import ALIGN, Lite, LiteConfig, Pair
 from vsanimup.architectures.lite.shipped import shipped
 from vsanimup.tasks import TASKS
 
+pytestmark = pytest.mark.first
 MIXES = [{"denoise": 1.0}, {}, {"deblur": 0.5, "desnow": 1.0}]
 
 
