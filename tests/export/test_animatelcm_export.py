@@ -1,7 +1,6 @@
 """AnimateLCM's export: the graphs compute what diffusers computes, and the folder is a model."""
 
 import copy
-import gc
 import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -38,10 +37,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
-    gc.freeze()  # the export collects garbage, and the many modules imported here are none
     torch.set_num_threads(1)
     yield
-    gc.unfreeze()
     torch.set_num_threads(before)
 
 
