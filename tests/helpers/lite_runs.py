@@ -18,7 +18,7 @@ def weights(out: Path) -> dict[str, Any]:
 
 
 def run(clips: Path, out: Path, steps: int, **kw: Any) -> None:
-    options = {"batch": 2, "plain": 2, "crop": 2 * ALIGN, "every": 4, "threads": 1, "size": 0.2}
+    options: dict[str, Any] = {"batch": 2, "plain": 2, "crop": 2 * ALIGN, "every": 4, "threads": 1, "size": 0.2}
     train(data=clips, out=out, steps=steps, **(options | kw))
 
 

@@ -1,8 +1,6 @@
-"""Parts of torch's modules as what they are: found by name, torch says of them that they are modules or tensors."""
+"""What is found by name or may be missing, as what it is: torch says of parts that they are modules or tensors."""
 
 from __future__ import annotations
-
-from torch import Tensor
 
 
 def as_a[Kind](kind: type[Kind], found: object) -> Kind:
@@ -11,7 +9,7 @@ def as_a[Kind](kind: type[Kind], found: object) -> Kind:
     return found
 
 
-def there(value: Tensor | None) -> Tensor:
-    """A tensor that not every layer has, or a gradient after the way back."""
+def there[Value](value: Value | None) -> Value:
+    """What is there, such as a gradient after the way back."""
     assert value is not None
     return value

@@ -1,6 +1,7 @@
 """The trainers of lite networks, and of what goes on from such: one pass, specialists."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_one_pass_begins_as_the_enlarging_network(clips: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_one_pass_trains_goes_on_and_is_exported(clips: Path, tmp_path: Path) -> None:
     run(clips, tmp_path / "run", 3)
-    options = {
+    options: dict[str, Any] = {
         "data": clips,
         "start": tmp_path / "run" / "checkpoint.pt",
         "batch": 2,
@@ -92,10 +93,18 @@ def test_specialists_go_on_from_the_models_and_into_their_folders(clips: Path, t
     run(clips, tmp_path / "run", 4, round_from=0)
     made, checkpoint = tmp_path / "models", tmp_path / "run" / "checkpoint.pt"
     if one_pass:
-        small = {"batch": 2, "crop": 2 * ALIGN, "every": 4, "threads": 1, "size": 0.2, "steps": 4, "round_from": 0}
+        small: dict[str, Any] = {
+            "batch": 2,
+            "crop": 2 * ALIGN,
+            "every": 4,
+            "threads": 1,
+            "size": 0.2,
+            "steps": 4,
+            "round_from": 0,
+        }
         train_one_pass(data=clips, out=tmp_path / "one", start=checkpoint, **small)
     export_lite.main(checkpoint=checkpoint, one_pass=tmp_path / "one" / "checkpoint.pt" if one_pass else None, out=made)
-    options = {
+    options: dict[str, Any] = {
         "data": clips,
         "out": tmp_path / "own",
         "models": made,
@@ -150,7 +159,15 @@ def test_one_pair_for_both_kinds_of_codecs_takes_the_place_of_two(clips: Path, t
     made, checkpoint = tmp_path / "models", tmp_path / "run" / "checkpoint.pt"
     export_lite.main(checkpoint=checkpoint, out=made)
     export_lite.main(specialist=[f"{task}={checkpoint}" for task in ("destream", "deblock")], out=made)
-    options = {"data": clips, "models": made, "batch": 2, "crop": 2 * ALIGN, "every": 4, "threads": 1, "steps": 4}
+    options: dict[str, Any] = {
+        "data": clips,
+        "models": made,
+        "batch": 2,
+        "crop": 2 * ALIGN,
+        "every": 4,
+        "threads": 1,
+        "steps": 4,
+    }
     specialise(task="codecs", out=tmp_path / "own", **options)
     assert {"web psnr", "mpeg2 psnr"} <= log_of(tmp_path / "own")[-1]["scores"].keys()
     export_lite.main(specialist=[f"codecs={tmp_path / 'own' / 'checkpoint.pt'}"], out=made)

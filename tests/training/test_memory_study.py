@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from tests.helpers.modules import there
 from training.lcm.long_clips import JUDGED, TRAINED, path_of
 from training.studies import memory
 from vsanimup.networks.animatelcm.memory import everything
@@ -26,7 +27,8 @@ def scores(change: Callable[..., Any], truth: np.ndarray | None = None) -> dict[
 
 
 def test_ways() -> None:
-    none, whole, *shares, sliding = (memory.budget_of(way, 10) for way in memory.WAYS)
+    none, *budgets = (memory.budget_of(way, 10) for way in memory.WAYS)
+    whole, *shares, sliding = map(there, budgets)
     assert none is None and whole.slots == whole.recent == everything(10)
     assert [round(budget.slots / whole.slots, 2) for budget in shares] == [0.19, 0.35, 0.91]
     assert sliding.slots == shares[1].slots and sliding.previous == 0 < shares[1].previous

@@ -1,7 +1,7 @@
 """Taking hidden channels out of pairs of convolutions."""
 
+from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import typer
 
 from export import lite as export_lite
 from tests.helpers.modules import as_a, there
-from training.data.dataset import mix_vector
+from training.data.dataset import Batch, mix_vector
 from training.lite.experts import main as specialise
 from training.lite.prune import chosen, prune
 from training.lite.prune import main as slim_main
@@ -24,14 +24,18 @@ pytestmark = pytest.mark.first
 MIXES = [{"denoise": 1.0}, {}, {"deblur": 0.5, "desnow": 1.0}]
 
 
-def windows(count: int = 4) -> list[SimpleNamespace]:
-    """Batches of noise, each window under a mix of its own."""
+def windows(count: int = 4) -> list[Batch]:
+    """Batches of noise, each window under a mix of its own; nothing of what they should become."""
     torch.manual_seed(1)
+    nothing = {field.name: torch.empty(0) for field in fields(Batch)}
     return [
-        SimpleNamespace(
-            y=torch.rand(3, 3, ALIGN, ALIGN),
-            uv=torch.rand(3, 6, ALIGN // 2, ALIGN // 2) - 0.5,
-            mix=torch.stack([mix_vector(mix) for mix in MIXES]),
+        Batch(
+            **nothing
+            | {
+                "y": torch.rand(3, 3, ALIGN, ALIGN),
+                "uv": torch.rand(3, 6, ALIGN // 2, ALIGN // 2) - 0.5,
+                "mix": torch.stack([mix_vector(mix) for mix in MIXES]),
+            }
         )
         for _ in range(count)
     ]
@@ -101,7 +105,7 @@ def test_the_least_useful_go_and_the_rest_make_up_for_them() -> None:
 
 
 def test_training_goes_on_from_what_is_left(clips: Path, tmp_path: Path) -> None:
-    options = {"data": clips, "batch": 2, "crop": 2 * ALIGN, "every": 4, "threads": 1, "steps": 4}
+    options: dict[str, Any] = {"data": clips, "batch": 2, "crop": 2 * ALIGN, "every": 4, "threads": 1, "steps": 4}
     train(out=tmp_path / "run", size=0.2, plain=2, round_from=0, **options)
     models, lean = tmp_path / "models", tmp_path / "lean.pt"
     export_lite.main(checkpoint=tmp_path / "run" / "checkpoint.pt", out=models)

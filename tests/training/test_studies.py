@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,7 +105,7 @@ def test_the_command_goes_on_where_it_was(clips: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(study, "RANKS", (1, 2))
     monkeypatch.setattr(study, "groups", lambda net: {name: groups(net)[name] for name in ("behind", "out")})
     monkeypatch.setattr(study, "recommended", lambda bench, results: {"behind.0.a": 2})
-    sizes = {"clips": 1, "base": 2, "tune": 1, "group": 1, "trial": 1, "size": 0.2, "crop": ALIGN}
+    sizes: dict[str, Any] = {"clips": 1, "base": 2, "tune": 1, "group": 1, "trial": 1, "size": 0.2, "crop": ALIGN}
     out = tmp_path / "out"
     study.main(data=clips, out=out, **sizes)
     results, tables = json.loads((out / "results.json").read_text()), (out / "tables.md").read_text()

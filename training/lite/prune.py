@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Protocol, cast
 
 import torch
 import typer
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.data.dataset import Batches
+from training.data.dataset import Batch, Batches
 from training.data.media import TASK_CODECS
 from training.lite import options
 from training.lite.experts import Codecs, begun, radius_of
@@ -43,6 +43,14 @@ Moments = tuple[Tensor, Tensor]
 ``[n, n]``, and of those with what the convolution adds, ``[n, outputs]``."""
 
 
+class Steps(Protocol):
+    """Batches by step."""
+
+    def __getitem__(self, step: int, /) -> Batch:
+        """That of a step."""
+        ...
+
+
 def neighbours(hidden: Tensor) -> Tensor:
     """Each position's 3x3 neighbours in all channels and a one, ``[positions, 9 * channels + 1]``."""
     rows = F.unfold(hidden.float(), 3, padding=1).transpose(1, 2).flatten(0, 1)
@@ -58,9 +66,7 @@ def inverse(products: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def moments(
-    net: Lite, batches: Batches, count: int, slimmed: Mapping[str, tuple[list[int], Pair]]
-) -> dict[str, Moments]:
+def moments(net: Lite, batches: Steps, count: int, slimmed: Mapping[str, tuple[list[int], Pair]]) -> dict[str, Moments]:
     """Moments of all pairs over so many batches.
 
     With ``slimmed``, by name the channels kept and a pair of these without weights of its own, inputs are the channels
@@ -138,7 +144,7 @@ def narrowed(pair: Pair, keep: list[int]) -> Pair:
     return new
 
 
-def chosen(net: Lite, batches: Batches, count: int, half: int, quarter: int) -> dict[str, list[int]]:
+def chosen(net: Lite, batches: Steps, count: int, half: int, quarter: int) -> dict[str, list[int]]:
     """The channels to keep of each pair: so many at half and at a quarter resolution."""
     return {
         name: kept(seen, half if name.startswith(("first", "last")) else quarter)
@@ -147,7 +153,7 @@ def chosen(net: Lite, batches: Batches, count: int, half: int, quarter: int) -> 
 
 
 @torch.no_grad()
-def prune(net: Lite, batches: Batches, count: int, keep: Mapping[str, list[int]]) -> Lite:
+def prune(net: Lite, batches: Steps, count: int, keep: Mapping[str, list[int]]) -> Lite:
     """``net`` with these hidden channels alone, by pair."""
     found = {
         name: (channels, narrowed(cast("Pair", net.get_submodule(name)), channels)) for name, channels in keep.items()
