@@ -30,7 +30,10 @@ def draw_corpus(root: Path) -> Path:
         (root / folder).mkdir()
         for name in ("hills", "woods"):
             picture = cv2.GaussianBlur(rng.integers(0, 255, (600, 800, 3), dtype=np.uint8), (0, 0), 2)
-            cv2.imwrite(str(root / folder / f"{name}.png"), cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX))
+            cv2.imwrite(
+                str(root / folder / f"{name}.png"),
+                cv2.normalize(picture, np.empty_like(picture), 0, 255, cv2.NORM_MINMAX),
+            )
     (root / "fonts").mkdir()
     font = ImageFont.load_default(20)
     assert isinstance(font, ImageFont.FreeTypeFont) and isinstance(font.path, io.BytesIO)

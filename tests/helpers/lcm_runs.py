@@ -11,7 +11,14 @@ import torch
 
 from training.lcm import train
 
-SMALL = {"half": 12, "quarter": 48, "latent_channels": 4, "widths": [16, 16, 16, 16], "text": 8, "groups": 4}
+SMALL: dict[str, Any] = {
+    "half": 12,
+    "quarter": 48,
+    "latent_channels": 4,
+    "widths": [16, 16, 16, 16],
+    "text": 8,
+    "groups": 4,
+}
 SIDE = 96
 """Of the clips' sharp pictures."""
 

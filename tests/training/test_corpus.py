@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.helpers.modules import there
 from training.data import clips, corpus, dataset, pictures
 
 
@@ -23,7 +24,7 @@ def test_film_damage_is_drawn_from_its_outlines(tmp_path: Path) -> None:
     }
     (tmp_path / "scans" / "Scan (1).json").write_text(json.dumps(shapes))
     assert pictures.damage(tmp_path, tmp_path) == 2, "specks are left out"
-    mask = cv2.imread(str(tmp_path / "damage" / "damage_b_dust_0.png"), cv2.IMREAD_GRAYSCALE)
+    mask = there(cv2.imread(str(tmp_path / "damage" / "damage_b_dust_0.png"), cv2.IMREAD_GRAYSCALE))
     assert abs(mask.astype(float).sum() / 255 - 300) < 30 and mask.max() == 255 and mask[0].max() == 0
 
 
@@ -50,7 +51,7 @@ def test_pictures_are_filed_by_class_and_refused_where_evaluation_uses_them(tmp_
     corpus.file_pictures(found, tmp_path)
     filed = {p.name for kind in ("painted", "photos", "scenes", "art") for p in (tmp_path / kind).iterdir()}
     assert filed == {"x_swamp-01.png", "x_dune.png"}
-    assert cv2.imread(str(tmp_path / "photos" / "x_dune.png")).shape == (480, 640, 3)
+    assert there(cv2.imread(str(tmp_path / "photos" / "x_dune.png"))).shape == (480, 640, 3)
 
 
 def test_whole_sources_are_kept_for_validation() -> None:

@@ -12,6 +12,7 @@ import vapoursynth as vs
 from tests.helpers.clips import core, moving
 from tests.helpers.frames import digest
 from tests.helpers.lcm_runs import SMALL, clips_in, run
+from tests.helpers.modules import there
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.first
 def with_biases() -> Tiny:
     torch.manual_seed(0)
     tiny = Tiny(TinyConfig(**SMALL, rank=2)).requires_grad_(False).eval()
-    for name, parameter in tiny.biases.named_parameters():
+    for name, parameter in there(tiny.biases).named_parameters():
         if name.endswith(("_b", "_c")):
             parameter.normal_(0, 0.2)
     return tiny

@@ -87,7 +87,7 @@ def test_the_least_useful_go_and_the_rest_make_up_for_them() -> None:
     useless = [1, 5, 6]
     for pair in (as_a(Pair, net.first[0]), as_a(Pair, net.last[0])):
         pair.b.weight[:, useless] = 0.0
-        there(pair.b.task_a).unflatten(2, (16, 9))[:, :, useless] = 0.0
+        there(pair.b.task_a).view(len(TASKS), 1, 16, 9)[:, :, useless] = 0.0
     lean = slimmed(net, 13, 12)
     kept = [k for k in range(16) if k not in useless]
     first, before = (as_a(Pair, each.first[0]).a.weight for each in (lean, net))
