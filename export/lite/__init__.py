@@ -194,7 +194,7 @@ def places(network: bytes, layer: str) -> dict[str, int | float]:
 
 
 def folder_of(
-    net: Lite, networks: dict[str, bytes], name: str, licence: str
+    net: Lite, networks: dict[str, bytes], name: str, licence: str, recipe: str = ""
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Files and manifest of a model folder."""
     files, manifest = (
@@ -215,6 +215,8 @@ def folder_of(
             "parameters": sum(p.numel() for p in net.parameters()),
         },
     )
+    if recipe:
+        manifest["recipe"] = recipe
     weights = task_weights(net)
     if weights:
         data = io.BytesIO()
@@ -314,6 +316,7 @@ def main(
         float, typer.Option(help="share of the specialists in what is exported; the rest is the models' own weights")
     ] = 1.0,
     licence: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence")] = "MIT",
+    recipe: Annotated[str, typer.Option(help="file of training/recipes that made them, for the manifest")] = "",
 ) -> None:
     """Export the lite networks trained by training.lite.train, training.lite.one_pass and training.lite.experts.
 
@@ -346,11 +349,11 @@ def main(
     networks = {name: exported(net, name) for name, net in nets.items()}
     others = [exported(net, f"{name} for {task}") for task, name, net in beside]
     for name, net in nets.items():
-        files, manifest = folder_of(net, networks[name], FOLDERS[name], licence)
+        files, manifest = folder_of(net, networks[name], FOLDERS[name], licence, recipe)
         kept = specialists_of(out / FOLDERS[name])
         write_model(out / FOLDERS[name], files, manifest | ({"specialists": kept} if kept else {}), set(kept.values()))
         print(f"{out / FOLDERS[name]}: {sum(map(len, files.values()))} bytes, {manifest['parameters']} parameters")
     for (task, name, net), made in zip(beside, others, strict=True):
-        files, manifest = folder_of(net, made, f"{FOLDERS[name]}-{task}", licence)
+        files, manifest = folder_of(net, made, f"{FOLDERS[name]}-{task}", licence, recipe)
         add_specialist(out / FOLDERS[name], task, files, manifest)
         print(f"{out / FOLDERS[name] / task}: {sum(map(len, files.values()))} bytes")

@@ -54,6 +54,8 @@ class Model:
     """SPDX identifier of the weights' licence."""
     source: str
     """Where the weights come from."""
+    recipe: str
+    """File of ``training/recipes`` that made the weights, see :mod:`training.recipe`; empty where there is none."""
     files: Mapping[str, str]
     """SHA-256 of each file, by name."""
     modulation: Mapping[str, Any]
@@ -177,6 +179,7 @@ _FIELDS: Mapping[str, Field] = {
     "parameters": whole(0, (1 << 62) - 1),
     "licence": text(),
     "source": text(),
+    "recipe": text(""),
     "files": entries(),
     "modulation": entries({}),
     "specialists": entries({}),
