@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from training.data.dataset import read_clip, to_chroma, to_luma
 from training.data.degradations import lay
 from training.data.media import CODEC_KINDS, LIGHT, WHOLE, Planes, asp, halve, hevc, jpeg, mpeg2, noise, web
+from training.diagnosis.outcomes import Outcomes, read, state_of
 from vsanimup.architectures.lite.checkpoint import CODEC_TASKS
 from vsanimup.diagnosis.decision import RUN
 from vsanimup.diagnosis.measures import measure
@@ -41,6 +42,8 @@ OVER_CODEC = {"denoise": "noise", "deblur": "blur+", "dehalo": "halo+", "dechrom
 """Fault -> state, over a compressed picture, where the codec's own is to be added: fresh noise hides what is below."""
 CODEC_STATES = {"deblock": "codec", "destream": "stream"}
 """Task that mends a codec's degradations -> state."""
+ANALOGUE = {"vhs": "tape", "composite": "chroma"}
+"""Kind of what was not compressed alone -> state."""
 UNSEEN = ("descratch", "deband", "derain", "dehaze", "desnow")
 """Degradations that are not diagnosed: the state stays what it was without them."""
 INVISIBLE = 0.45
@@ -96,8 +99,10 @@ def _mild_tape(clip: Mapping[str, NDArray[np.uint8]], rng: Rng) -> Clip:
     return _floats(coded.y, coded.uv)
 
 
-def examples(clip: Mapping[str, NDArray[np.uint8]], rng: Rng) -> Iterator[Example]:
-    """Whole windows of one clip in many states, not yet cut."""
+def examples(
+    clip: Mapping[str, NDArray[np.uint8]], rng: Rng, outcomes: Mapping[int, NDArray[np.float64]]
+) -> Iterator[Example]:
+    """Whole windows of one clip in many states, not yet cut. ``outcomes`` tell by variant what treating it ends in."""
     kinds = [str(kind) for kind in clip["kinds"]]
     film = str(clip["sources"][0]) == "film"
     clean = _floats(clip["lr_y"][0], clip["lr_uv"][0])
@@ -108,8 +113,8 @@ def examples(clip: Mapping[str, NDArray[np.uint8]], rng: Rng) -> Iterator[Exampl
         variant = _floats(clip["lr_y"][number], clip["lr_uv"][number])
         if kind in CODEC_KINDS:
             codecs.append((kind, variant))
-        state = "tape" if kind == "vhs" else codec_state(kind)
-        yield kind, state if _changed(variant, clean) else "clean", variant
+        state = (ANALOGUE.get(kind) or codec_state(kind)) if _changed(variant, clean) else "clean"
+        yield kind, state_of(outcomes[number], state) if number in outcomes else state, variant
     if rng.random() < 0.8:
         yield "mild tape", "tape", _mild_tape(clip, rng)
     for task, state in SINGLE.items():
@@ -201,13 +206,17 @@ def cut(clip: Clip, rng: Rng, plain: bool) -> list[tuple[F32, ...]]:
     return [(luma, *colour) for luma, colour in zip(y, uv, strict=True)]
 
 
-def gather(folder: Path, split: str, first: int, count: int) -> dict[str, NDArray[np.generic]]:
+def gather(folder: Path, split: str, first: int, count: int, outcomes: Outcomes) -> dict[str, NDArray[np.generic]]:
     """The examples of clips ``first .. first + count - 1`` of a split; each clip's depend on its number alone."""
     found: list[tuple[F32, str, int, str]] = []
     began = time.monotonic()
-    for number, path in enumerate(sorted(folder.glob(f"{split}_*.npz"))[first : first + count], first):
+    names = "train_*.npz" if split == "train" else "*_*.npz"  # those of validation begin with their class
+    for number, path in enumerate(sorted(folder.rglob(names))[first : first + count], first):
         rng = np.random.default_rng([number, 7])
-        for kind, state, clip in examples(read_clip(path), rng):
+        known = {
+            variant: scores for (name, variant), scores in outcomes.items() if name == str(path.relative_to(folder))
+        }
+        for kind, state, clip in examples(read_clip(path), rng, known):
             measures = measure(cut(clip, rng, split == "val"))
             if measures is not None:
                 found.append((measures, state, number, kind))
@@ -230,10 +239,12 @@ def main() -> None:
     parser.add_argument("--split", choices=("train", "val"), default="train")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--outcomes", type=Path, help="file of training.diagnosis.outcomes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    np.savez(arguments.out, **gather(arguments.clips, arguments.split, arguments.first, arguments.count))  # type: ignore[arg-type]
+    known = read(arguments.outcomes)
+    np.savez(arguments.out, **gather(arguments.clips, arguments.split, arguments.first, arguments.count, known))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ from vsanimup.diagnosis.decision import STATES, decide
 
 F32 = NDArray[np.float32]
 
-CLEAN_WEIGHT = 1.5
-"""How much more an example of a clean picture counts."""
+WEIGHTS = {"clean": 1.5, "tape": 3.0}
+"""How much more the examples of some states count: clips have one variant of a tape, and several of codecs."""
 
 
 def read(paths: list[Path]) -> dict[str, NDArray[np.generic]]:
@@ -44,8 +45,7 @@ def fit(x: F32, states: NDArray[np.int64], *, units: int, epochs: int, seed: int
     torch.manual_seed(seed)
     inputs, goals = torch.from_numpy(x), torch.from_numpy(states)
     hidden, last = nn.Linear(x.shape[1], units), nn.Linear(units, len(STATES))
-    weights = torch.ones(len(STATES))
-    weights[0] = CLEAN_WEIGHT
+    weights = torch.tensor([WEIGHTS.get(state, 1.0) for state in STATES])
     loss_of = nn.CrossEntropyLoss(weights, label_smoothing=0.03)
     optimiser = torch.optim.AdamW([*hidden.parameters(), *last.parameters()], lr=3e-3, weight_decay=0.1)
     batch = 256
@@ -66,14 +66,30 @@ def fit(x: F32, states: NDArray[np.int64], *, units: int, epochs: int, seed: int
     return [np.ascontiguousarray(part.detach().numpy(), np.float32) for part in parts]
 
 
-def train(measures: F32, states: NDArray[np.int64], *, networks: int, units: int, epochs: int) -> dict[str, F32]:
-    """The arrays of the classifier's file."""
-    centre = measures.mean(0)
-    scale = 1 / np.maximum(measures.std(0), 0.02)
+NETWORKS = ("hidden", "hidden_bias", "last", "last_bias")
+"""The arrays that are stacks of networks."""
+
+
+def train(
+    measures: F32,
+    states: NDArray[np.int64],
+    *,
+    networks: int,
+    units: int,
+    epochs: int,
+    beside: Mapping[str, F32] | None = None,
+) -> dict[str, F32]:
+    """The arrays of the classifier's file. New networks stand ``beside`` those of an earlier file: what its clips
+    taught them, these may lack."""
+    if beside is None:
+        centre, scale = measures.mean(0), 1 / np.maximum(measures.std(0), 0.02)
+    else:
+        centre, scale = beside["centre"], beside["scale"]
     x = np.clip((measures - centre) * scale, -4, 4).astype(np.float32)
     fitted = [fit(x, states, units=units, epochs=epochs, seed=seed) for seed in range(networks)]
-    names = ("hidden", "hidden_bias", "last", "last_bias")
-    arrays = {name: np.stack(part) for name, part in zip(names, zip(*fitted, strict=True), strict=True)}
+    arrays = {name: np.stack(part) for name, part in zip(NETWORKS, zip(*fitted, strict=True), strict=True)}
+    if beside is not None:
+        arrays = {name: np.concatenate([beside[name], new]) for name, new in arrays.items()}
     return {"centre": centre.astype(np.float32), "scale": scale.astype(np.float32), **arrays}
 
 
@@ -123,18 +139,21 @@ def main() -> None:
     parser.add_argument("--train", type=Path, nargs="+", required=True)
     parser.add_argument("--val", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--beside", type=Path, help="earlier file, whose networks stay")
     parser.add_argument("--networks", type=int, default=5)
     parser.add_argument("--units", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=30)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data = read(arguments.train)
+    earlier = None if arguments.beside is None else read([arguments.beside])
     arrays = train(
         np.asarray(data["measures"], np.float32),
         numbers(data),
         networks=arguments.networks,
         units=arguments.units,
         epochs=arguments.epochs,
+        beside=earlier,  # type: ignore[arg-type]
     )
     print(report(arrays, read([arguments.val])))
     packed = pack(arrays)

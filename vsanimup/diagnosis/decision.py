@@ -26,7 +26,7 @@ Array = NDArray[np.float32]
 FILE: Final = Path(__file__).parents[1] / "models" / "decision.npz"
 """The classifier: ``centre`` and ``scale`` [measures], ``hidden`` [networks, measures, units], ``hidden_bias``
 [networks, units], ``last`` [networks, units, states], ``last_bias`` [networks, states]; all float32."""
-DIGEST: Final = "bbf1354f530d569b21838cf432e9e09d6b6c7f223df11b8f06e6c9aa1d646c3f"
+DIGEST: Final = "d15d79b41484af67b7ea370b69a2bc3caebb4fb5e2d5ed170c401c3647b11e07"
 """SHA-256 of the file; ``python -m training.diagnosis.train`` prints it."""
 RUN: Final = 3
 """Consecutive frames that are measured together."""
