@@ -8,6 +8,7 @@ import torch
 
 from training.data.dataset import Batches, map_clip, read_clip, window_indices
 from training.data.degradations import DEGRADATIONS, lay
+from training.lite.upscale import Singles, light_variants
 from training.losses import distance
 from vsanimup.architectures.lite.network import ALIGN
 
@@ -39,6 +40,30 @@ def test_busy_places_are_preferred(clips: Path) -> None:
     lefts = [batches._place(arrays, 3, ALIGN // 2, rng)[1] for _ in range(300)]
     assert np.mean(np.array(lefts) >= SIDE // 2) < 0.25, "of places drawn evenly a third lies in the even half"
     assert max(lefts) >= SIDE // 2, "even places are seen too"
+
+
+def test_single_frames_are_clean_or_lightly_compressed_as_asked(clips: Path) -> None:
+    def frames(share: float) -> list[torch.Tensor]:
+        singles = Singles(folder, radius=0, crop=ALIGN, batch=1, plain=24, steps=1)
+        singles.light_share = share
+        return list(singles[0].plain_y)
+
+    folder = clips.parent / "light"
+    folder.mkdir(exist_ok=True)
+    clip = read_clip(clips / "train_00000.npz")
+    clip["lr_y"][1] = clip["lr_y"][0] // 2 * 2  # by up to one step
+    np.savez(folder / "train_00000.npz", **clip)  # type: ignore[arg-type]
+    assert light_variants(clip) == [1], "not the tape, and not what was hurt"
+    even = [bool((torch.round(y * 219 + 16) % 2 == 0).all()) for y in frames(0.5)]
+    assert any(even) and not all(even)
+    assert not any(bool((torch.round(y * 219 + 16) % 2 == 0).all()) for y in frames(0.0))
+
+
+def test_nothing_light_at_all_is_said(clips: Path) -> None:
+    singles = Singles(clips, radius=0, crop=ALIGN, batch=1, plain=1, steps=1)
+    singles.light_share = 1.0
+    with pytest.raises(ValueError, match="lightly compressed"):
+        singles[0]
 
 
 def test_windows_in_training_stop_at_cuts_as_in_the_filter() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from training import recipe
 from vsanimup.errors import AnimupError
+from vsanimup.networks.manifest import SHIPPED, open_model
 
 RECIPES = sorted((Path(recipe.__file__).parent / "recipes").glob("*.toml"))
 
@@ -71,3 +72,10 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(AnimupError, match=r"bad\.toml"):
         recipe.read(path)
+
+
+def test_manifests_name_recipes_that_are_there_and_these_name_the_networks() -> None:
+    models = [open_model(folder) for folder in sorted(SHIPPED.iterdir()) if folder.is_dir()]
+    named = {network.recipe for model in models for network in model.family()}
+    assert {f"{name}.toml" for name in ("codecs", "upscale")} <= named
+    assert named - {""} <= {path.name for path in RECIPES}

@@ -161,7 +161,7 @@ class Batches(Dataset[Batch]):
         small: int = 0,
         keep: int = 200,
     ) -> None:
-        self.files = sorted(folder.glob("train_*.npz"))
+        self.files = sorted(folder.rglob("train_*.npz"))
         if not self.files:
             raise FileNotFoundError(f"{folder}: no train_*.npz; make them with python -m training.data.clips")
         self.radius, self.crop, self.size, self.plain, self.steps, self.seed = radius, crop, batch, plain, steps, seed
@@ -274,9 +274,12 @@ class Batches(Dataset[Batch]):
         return int(rng.choice([i for i, k in enumerate(kinds) if k in wanted]))
 
     def _single(self, clip: Mapping[str, Array], kind: str, crop: int, rng: Rng) -> tuple[Tensor, ...]:
+        return self._cut_single(clip, self._variant(clip, kind, rng), crop, rng)
+
+    def _cut_single(self, clip: Mapping[str, Array], variant: int, crop: int, rng: Rng) -> tuple[Tensor, ...]:
         centre = int(rng.integers(clip["cut"].shape[0]))
         place = self._place(clip, centre, crop, rng)
-        this, variant = slice(centre, centre + 1), self._variant(clip, kind, rng)
+        this = slice(centre, centre + 1)
         small = self._cut(clip["lr_y"][variant][this], clip["lr_uv"][variant][this], place)
         return *small, *self._cut(clip["hr_y"][this], clip["hr_uv"][this], place, 2)
 

@@ -1,8 +1,9 @@
 """What the networks do to clips, cell by cell: the measures that the gate goes by, and what each share would cost.
 
-A share is judged by the squared error that it leaves, twice: as it is, and weighted as structural similarity weighs it,
-by one over the local variance. Both are quadratic in the shares, so six coefficients a cell tell all:
-``|p + c d + e v|^2`` with the plain picture's error ``p``, the network's change ``d`` and the evening out's ``v``.
+A share is judged by the squared error that it leaves, and by structural similarity. The error is quadratic in the
+shares, so six coefficients a cell tell all: ``|p + c d + e v|^2`` with the plain picture's error ``p``, the network's
+change ``d`` and the evening out's ``v``. For similarity it takes ten: the truth's local variance, its covariances with
+the plain picture, ``d`` and ``v``, and those of these three.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ MISTAKEN = ("codec", "stream", "tape", "noise", "halo", "chroma")
 """What it may say of another."""
 ASKED = 0.4
 """Share of clips of which one variant more has degradations that somebody names."""
+WINDOW = 7
+"""Samples across and down over which similarity is local."""
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 """The coefficients' order: products of p, d and v."""
 
@@ -101,7 +104,9 @@ class Record:
     measures: Array
     """``[MEASURES, rows, columns]``."""
     luma: Array
-    """``[2, 6, rows, columns]``: the coefficients of the plain and of the weighted error, summed over a cell."""
+    """``[6, rows, columns]``: the squared error's coefficients, means over a cell."""
+    similarity: Array
+    """``[10, rows, columns]``: those of structural similarity, the same."""
     chroma: Array
     """``[3, rows, columns]``: products of p and d."""
     mix: TaskMix
@@ -109,28 +114,35 @@ class Record:
 
 
 def _cells(values: Array, cell: int) -> Array:
+    """Means over cells."""
     rows, columns = values.shape
-    return values.reshape(rows // cell, cell, columns // cell, cell).sum((1, 3), dtype=np.float64).astype(np.float32)
+    return np.asarray(values.reshape(rows // cell, cell, columns // cell, cell).mean((1, 3)), np.float32)
 
 
-def _importance(truth: Array) -> Array:
-    """Weights of squared errors that make their sum what structural similarity loses, roughly."""
-    mean = cv2.GaussianBlur(truth, (0, 0), 1.5)
-    variance = np.maximum(cv2.GaussianBlur(truth * truth, (0, 0), 1.5) - mean * mean, 0)
-    return np.asarray(1 / (2 * variance + 0.03**2), np.float32)
+def _covariances(truth: Array, parts: Sequence[Array]) -> list[Array]:
+    """The ten maps that local similarity is made of, over windows of :data:`WINDOW` samples."""
+
+    def mean(values: Array) -> Array:
+        return np.asarray(cv2.boxFilter(values, cv2.CV_64F, (WINDOW, WINDOW), borderType=cv2.BORDER_REFLECT))
+
+    means = [mean(part) for part in (truth, *parts)]
+    pairs = [(0, k) for k in range(4)] + [(a + 1, b + 1) for a, b in PAIRS]
+    both = (truth, *parts)
+    return [mean(both[a] * both[b]) - means[a] * means[b] for a, b in pairs]
 
 
 def record(planes: Sequence[gate.Passage], truth: Sequence[Array], mix: TaskMix, label: str) -> Record:
     """The cells of what became of a frame, whose original's planes are ``truth``, as values."""
     cell = gate.CELL * truth[0].shape[0] // planes[0].source.shape[0]
-    parts = (planes[0].plain - truth[0], planes[0].network - planes[0].plain, planes[0].evened - planes[0].network)
-    weights = (np.ones_like(truth[0]), _importance(truth[0]))
-    luma = [[_cells(w * parts[a] * parts[b], cell) for a, b in PAIRS] for w in weights]
-    chroma = np.zeros((3, *luma[0][0].shape), np.float32)
+    plain, change, evening = planes[0].plain, planes[0].network - planes[0].plain, planes[0].evened - planes[0].network
+    parts = (plain - truth[0], change, evening)
+    luma = [_cells(parts[a] * parts[b], cell) for a, b in PAIRS]
+    similarity = [_cells(np.asarray(v, np.float32), cell) for v in _covariances(truth[0], (plain, change, evening))]
+    chroma = np.zeros((3, *luma[0].shape), np.float32)
     for plane, original in zip(planes[1:], truth[1:], strict=True):
         p, d = plane.plain - original, plane.evened - plane.plain
-        chroma += np.stack([_cells(a * b, cell // 2) for a, b in ((p, p), (p, d), (d, d))])
-    return Record(gate.measure(planes), np.array(luma, np.float32), chroma, mix, label)
+        chroma += np.stack([_cells(a * b, cell // 2) for a, b in ((p, p), (p, d), (d, d))]) / 2
+    return Record(gate.measure(planes), np.stack(luma), np.stack(similarity), chroma, mix, label)
 
 
 def values(y: NDArray[np.uint8], uv: NDArray[np.uint8]) -> list[Array]:
@@ -231,6 +243,7 @@ def build(clips: Path, out: Path, role: str, predictors: Predictors, pattern: st
         partial = target.with_name(f".{target.name}")
         np.savez(
             partial, measures=np.stack([r.measures for r in found]), luma=np.stack([r.luma for r in found]),
+            similarity=np.stack([r.similarity for r in found]),
             chroma=np.stack([r.chroma for r in found]), label=np.array([r.label for r in found]),
             mix=np.array([str(mix) for mix in mixes]),
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """Fit the gate's predictors to records: a few thousand numbers for each role.
 
-The loss of a frame is its gain over the plain picture in dB, of the squared error and of the error as structural
-similarity weighs it; what is worse than plain counts several times.
+The loss of a frame is its gain over the plain picture in dB, of the squared error and of what structural similarity
+lacks of 1; what is worse than plain counts several times.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ FLOORS = {
     "once": (10**-4.7, 5e-4),
 }
 """Mean squared error, and loss of similarity, below which nothing is seen."""
-WORSE = {"restore": 1.5, "upscale": 7.0, "restored": 3.0, "cleaned": 5.0, "once": 3.0}
+WORSE = {"restore": 1.5, "upscale": 9.0, "restored": 3.0, "cleaned": 5.0, "once": 3.0}
 """How much more a loss against the plain picture counts than a gain: what restores is followed by another gate."""
 KINDS = {"upscale": {"clean": 4.0, "vhs": 0.1, "composite": 0.1, "asked": 0.1}}
 """Weights of the kinds of a role's records, 1 for all others. Enlarging alone is for what is clean, or compressed so
 lightly that no diagnosis sees it; what it would learn of a tape's noise, it would do to grain."""
 MISTAKEN = 0.3
 """Weight of records of tasks that a source does not need."""
-SIMILARITY, COLOUR = 0.6, 0.15
+STEADY = 0.03**2
+"""Constant of structural similarity that keeps even areas from counting (Wang et al., 2004)."""
+SIMILARITY, COLOUR = 1.0, 0.15
 """Weights of the other two errors, beside the squared error of luma."""
 
 
@@ -49,7 +51,9 @@ class Table:
     inputs: Tensor
     """``[N, rows, columns, 3 * MEASURES]``, 16 bit."""
     luma: Tensor
-    """``[N, 2, 6, rows, columns]``, means over samples."""
+    """``[N, 6, rows, columns]``, means over samples."""
+    similarity: Tensor
+    """``[N, 10, rows, columns]``, the same."""
     chroma: Tensor
     """``[N, 3, rows, columns]``."""
     tasks: Tensor
@@ -62,7 +66,8 @@ class Table:
         """Some of the records."""
         labels = [self.labels[int(i)] for i in index]
         return Table(
-            self.inputs[index], self.luma[index], self.chroma[index], self.tasks[index], self.weights[index], labels
+            self.inputs[index], self.luma[index], self.similarity[index], self.chroma[index], self.tasks[index],
+            self.weights[index], labels,
         )  # fmt: skip
 
     def parts(self) -> Table:
@@ -75,14 +80,15 @@ class Table:
 
         pieces = (32 // CROP) ** 2
         return Table(
-            cut(self.inputs, 1), cut(self.luma, 3), cut(self.chroma, 2), self.tasks.repeat(pieces, 1),
-            self.weights.repeat(pieces), self.labels * pieces,
+            cut(self.inputs, 1), cut(self.luma, 2), cut(self.similarity, 2), cut(self.chroma, 2),
+            self.tasks.repeat(pieces, 1), self.weights.repeat(pieces), self.labels * pieces,
         )  # fmt: skip
 
 
 def load(folders: Sequence[Path], role: str) -> Table:
     """All records of a role."""
-    found: dict[str, list[np.ndarray]] = {"measures": [], "luma": [], "chroma": [], "label": [], "mix": []}
+    names = ("measures", "luma", "similarity", "chroma", "label", "mix")
+    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for folder in folders:
         for path in sorted(folder.glob(f"{role}_*.npz")):
             with np.load(path) as file:
@@ -96,11 +102,11 @@ def load(folders: Sequence[Path], role: str) -> Table:
         for label, mix in zip(labels, mixes, strict=True)
     ]
     tasks = [[TaskMix.of_property(mix).get(task, 0.0) for task in TASKS] for mix in mixes]
-    samples = 64.0 if role == "restore" else 256.0  # of a cell's luma
     return Table(
         inputs=torch.cat([pooled(torch.from_numpy(part)) for part in found["measures"]]),
-        luma=torch.from_numpy(np.concatenate(found["luma"])) / samples,
-        chroma=torch.from_numpy(np.concatenate(found["chroma"])) / (samples / 2),
+        luma=torch.from_numpy(np.concatenate(found["luma"])),
+        similarity=torch.from_numpy(np.concatenate(found["similarity"])),
+        chroma=torch.from_numpy(np.concatenate(found["chroma"])),
         tasks=torch.tensor(tasks),
         weights=torch.tensor(weights),
         labels=labels,
@@ -159,14 +165,17 @@ def pooled(measures: Tensor) -> Tensor:
 
 
 def errors(table: Table, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Errors of each cell: of luma ``[N, 2, rows, columns]``, of chroma ``[N, rows, columns]``."""
+    """Errors of each cell ``[N, rows, columns]``: of luma, of its similarity, and of chroma."""
     one = torch.ones_like(shares[:, 0])
     factors = (one, shares[:, 0], shares[:, 1])
-    luma = torch.zeros_like(table.luma[:, :, 0])
-    for k, (a, b) in enumerate(PAIRS):
-        luma = luma + (1 if a == b else 2) * (factors[a] * factors[b])[:, None] * table.luma[:, :, k]
+    products = [(1 if a == b else 2) * factors[a] * factors[b] for a, b in PAIRS]
+    luma = torch.stack([p * table.luma[:, k] for k, p in enumerate(products)]).sum(0)
+    truth, *both = table.similarity[:, :4].unbind(1)
+    covariance = torch.stack([f * c for f, c in zip(factors, both, strict=True)]).sum(0)
+    variance = torch.stack([p * table.similarity[:, 4 + k] for k, p in enumerate(products)]).sum(0)
+    alike = (2 * covariance + STEADY) / (truth + variance + STEADY)
     colour = table.chroma[:, 0] + 2 * shares[:, 2] * table.chroma[:, 1] + shares[:, 2] ** 2 * table.chroma[:, 2]
-    return luma[:, 0], luma[:, 1], colour
+    return luma, 1 - alike, colour
 
 
 def gains(table: Table, shares: Tensor, role: str) -> Tensor:
