@@ -82,7 +82,8 @@ def train(
     """The arrays of the classifier's file. New networks stand ``beside`` those of an earlier file: what its clips
     taught them, these may lack."""
     if beside is None:
-        centre, scale = measures.mean(0), 1 / np.maximum(measures.std(0), 0.02)
+        centre = np.asarray(measures.mean(0), np.float32)
+        scale = np.asarray(1 / np.maximum(measures.std(0), 0.02), np.float32)
     else:
         centre, scale = beside["centre"], beside["scale"]
     x = np.clip((measures - centre) * scale, -4, 4).astype(np.float32)
@@ -90,7 +91,7 @@ def train(
     arrays = {name: np.stack(part) for name, part in zip(NETWORKS, zip(*fitted, strict=True), strict=True)}
     if beside is not None:
         arrays = {name: np.concatenate([beside[name], new]) for name, new in arrays.items()}
-    return {"centre": centre.astype(np.float32), "scale": scale.astype(np.float32), **arrays}
+    return {"centre": centre, "scale": scale, **arrays}
 
 
 def pack(arrays: dict[str, F32]) -> bytes:

@@ -48,8 +48,9 @@ class Singles(Batches):
         if step < self._small:
             plain, crop = round(1.5 * plain), crop // 2
         singles = [self._drawn(crop, rng) for _ in range(plain)]
-        nothing = torch.zeros(1)
-        return Batch(*[nothing] * 6, *(torch.stack(part) for part in zip(*singles, strict=True)), nothing)
+        y, uv, sharp_y, sharp_uv = (torch.stack(part) for part in zip(*singles, strict=True))
+        none = torch.zeros(1)
+        return Batch(none, none, none, none, none, none, y, uv, sharp_y, sharp_uv, none)
 
     def _drawn(self, crop: int, rng: Rng) -> tuple[Tensor, ...]:
         clip = self._clip(rng)
