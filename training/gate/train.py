@@ -31,7 +31,7 @@ FLOORS = {
     "once": (10**-4.7, 5e-4),
 }
 """Mean squared error, and loss of similarity, below which nothing is seen."""
-WORSE = {"restore": 1.5, "upscale": 9.0, "restored": 3.0, "cleaned": 5.0, "once": 3.0}
+WORSE = {"restore": 1.5, "upscale": 9.0, "restored": 5.0, "cleaned": 5.0, "once": 3.0}
 """How much more a loss against the plain picture counts than a gain: what restores is followed by another gate."""
 KINDS = {"upscale": {"clean": 4.0, "vhs": 0.1, "composite": 0.1, "asked": 0.1}}
 """Weights of the kinds of a role's records, 1 for all others. Enlarging alone is for what is clean, or compressed so
