@@ -212,7 +212,8 @@ def test_the_log_tells_of_long_builds(monkeypatch: pytest.MonkeyPatch, caplog: p
     began = time.monotonic()
     with caplog.at_level(logging.DEBUG, "vsanimup"):
         assert build(no_library, Job(network=b"", origin="net.onnx", sizes={})) == b"plan"
-    assert 2 <= len(caplog.messages) <= 1 + (time.monotonic() - began) / module.EVERY
+    lines = {id(record) for record in caplog.records}  # two loggers may have the handler
+    assert 2 <= len(lines) <= 1 + (time.monotonic() - began) / module.EVERY
     assert re.fullmatch(r"net\.onnx: engine 0 % built after 0 s \(starting\)", caplog.messages[0])
 
 
