@@ -5,19 +5,12 @@ from typing import Any
 import pytest
 import torch
 
+from tests.helpers.lcm_runs import SMALL
 from vsanimup.architectures.animatelcm import graphs
 from vsanimup.architectures.animatelcm.layers import paid
 from vsanimup.architectures.animatelcm.memory import Memory
 from vsanimup.architectures.lcm_tiny import MovingDenoiser, Tiny, TinyConfig
 
-SMALL: dict[str, Any] = {
-    "half": 12,
-    "quarter": 48,
-    "latent_channels": 4,
-    "widths": [16, 16, 16, 16],
-    "text": 8,
-    "groups": 4,
-}
 HEIGHT, WIDTH = 8, 16
 FAR = -10000.0
 

@@ -213,9 +213,7 @@ def gather(folder: Path, split: str, first: int, count: int, outcomes: Outcomes)
     names = "train_*.npz" if split == "train" else "*_*.npz"  # those of validation begin with their class
     for number, path in enumerate(sorted(folder.rglob(names))[first : first + count], first):
         rng = np.random.default_rng([number, 7])
-        known = {
-            variant: scores for (name, variant), scores in outcomes.items() if name == str(path.relative_to(folder))
-        }
+        known = outcomes.get(str(path.relative_to(folder)), {})
         for kind, state, clip in examples(read_clip(path), rng, known):
             measures = measure(cut(clip, rng, split == "val"))
             if measures is not None:

@@ -31,8 +31,8 @@ SIMILARITY = 60.0
 MARGIN = 0.05
 """dB below which one treatment is as good as another."""
 
-Outcomes = Mapping[tuple[str, int], NDArray[np.float64]]
-"""Scores [3, 2] by name of clip and variant."""
+Outcomes = Mapping[str, Mapping[int, NDArray[np.float64]]]
+"""Scores [3, 2] by name of clip, then by variant."""
 Section = tuple[Path, int]
 """A clip file and a variant."""
 
@@ -48,11 +48,11 @@ def read(path: Path | None) -> Outcomes:
     """The file that :func:`main` wrote; nothing for none."""
     if path is None:
         return {}
+    found: dict[str, dict[int, NDArray[np.float64]]] = {}
     with np.load(path, allow_pickle=False) as file:
-        return {
-            (str(clip), int(variant)): scores
-            for clip, variant, scores in zip(file["clips"], file["variants"], file["scores"], strict=True)
-        }
+        for clip, variant, scores in zip(file["clips"], file["variants"], file["scores"], strict=True):
+            found.setdefault(str(clip), {})[int(variant)] = scores
+    return found
 
 
 def spliced(sections: list[Section], around: int) -> vs.VideoNode:
