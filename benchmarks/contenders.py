@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from benchmarks.pictures import HEIGHT, WIDTH, picture, video
@@ -106,11 +105,7 @@ class FilterContender(Contender):
             next(self._frames)
 
     def frames(self, path: Path, kind: str, wanted: Sequence[int]) -> Iterator[Image]:
-        source = self._vs.core.bs.VideoSource(str(path), cachemode=0, showprogress=False)
-        clip = self._enlarge(source, kind)
-        for n in wanted:
-            with clip.get_frame(n) as frame:
-                yield to_rgb(frame)
+        return images(self._enlarge(source(path), kind), wanted)
 
     def _enlarge(self, clip: Any, kind: str) -> Any:
         try:
@@ -119,30 +114,29 @@ class FilterContender(Contender):
             raise SystemExit(f"peers: {self.name}: {error}") from None
 
 
+def source(path: Path) -> Any:
+    """A video file as a clip."""
+    return need("vapoursynth").core.bs.VideoSource(str(path), cachemode=0, showprogress=False)
+
+
 def decode(path: Path, wanted: Sequence[int]) -> Iterator[Image]:
-    """The frames `wanted` (ascending) of a video, converted to RGB as the published scores do it."""
-    left = iter(wanted)
-    target = next(left, None)
-    with av.open(str(path)) as container:
-        for n, frame in enumerate(container.decode(video=0)):
-            if target is None:
-                return
-            if n == target:
-                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-                target = next(left, None)
-    if target is not None:
-        raise SystemExit(f"peers: {path} has no frame {target}")
+    """The frames `wanted` of a video as RGB."""
+    clip = source(path)
+    if wanted and wanted[-1] >= clip.num_frames:
+        raise SystemExit(f"peers: {path} has no frame {clip.num_frames}")
+    return images(clip, wanted)
 
 
-def to_rgb(frame: Any) -> Image:
-    """A YUV420P8 frame of VapourSynth as RGB, by the conversion that reading it from a file would use."""
-    planes = [np.asarray(frame[p]) for p in range(3)]
-    height, width = planes[0].shape
-    stacked = np.concatenate([plane.reshape(-1) for plane in planes]).reshape(height * 3 // 2, width)
-    carrier = av.VideoFrame.from_ndarray(stacked, format="yuv420p")
-    carrier.colorspace = int(frame.props.get("_Matrix", 1))
-    carrier.color_range = 2 if frame.props.get("_Range", frame.props.get("_ColorRange", 0)) == 1 else 1
-    return np.asarray(carrier.to_ndarray(format="rgb24"), np.uint8)
+def images(clip: Any, wanted: Sequence[int]) -> Iterator[Image]:
+    """The frames `wanted` of a clip as 8-bit RGB, by VapourSynth's own conversion; BT.709 where nothing is said."""
+    vs = need("vapoursynth")
+    with clip.get_frame(0) as frame:
+        matrix = frame.props.get("_Matrix", vs.MATRIX_UNSPECIFIED)
+    untold = clip.format.color_family == vs.YUV and matrix == vs.MATRIX_UNSPECIFIED
+    colours = clip.resize.Bicubic(format=vs.RGB24, matrix_in=vs.MATRIX_BT709 if untold else None)
+    for n in wanted:
+        with colours.get_frame(n) as frame:
+            yield np.stack([np.asarray(frame[p]) for p in range(3)], -1)
 
 
 def lanczos(clip: Any, kind: str) -> Any:

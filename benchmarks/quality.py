@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.contenders import Contender, decode
+from benchmarks.contenders import Contender, decode, source
 from benchmarks.upscaler import WEIGHTS, Image
 from vsanimup.packages import need
 
@@ -63,11 +62,6 @@ def luma(image: Image) -> Luma:
     return full[CROP:-CROP, CROP:-CROP]
 
 
-def count_frames(path: Path) -> int:
-    with av.open(str(path)) as container:
-        return sum(1 for _ in container.decode(video=0))
-
-
 def sample(count: int, every: int) -> list[int]:
     """Every Nth frame, each with its successor for flicker; with `every` 1, all frames as in score.py."""
     return sorted({n + k for n in range(0, count, every) for k in (0, 1) if n + k < count})
@@ -111,7 +105,7 @@ def measure(
     truths: dict[Path, dict[int, Luma]] = {}
     for clip in clips:
         if clip.truth not in truths:
-            count = min(count_frames(clip.truth), limit or 10**9)
+            count = min(source(clip.truth).num_frames, limit or 10**9)
             if count < 2:
                 raise SystemExit(f"peers: {clip.truth} has {count} frames; flicker needs two")
             wanted = sample(count, every)
