@@ -149,6 +149,14 @@ def test_every_property_is_kept(name: str, scale: int, full: int) -> None:
     assert {key: props.get(key) for key in wanted} == wanted
 
 
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", ["GRAY8", "YUV420P8", "YUV444P8"])
+def test_nothing_is_said_that_the_source_does_not_say(name: str, scale: int) -> None:
+    clip = moving(int(getattr(vs, name)), length=2).std.RemoveFrameProps()
+    found = set(apply(clip, scale).get_frame(1).props)
+    assert {key for key in found if key.startswith("_")} <= {"_Matrix"}
+
+
 def test_matrix_is_written_down_when_it_was_only_implied() -> None:
     sd = moving(width=64, height=48, length=1).std.RemoveFrameProps("_Matrix")
     assert core.animup.Upscale(sd).get_frame(0).props["_Matrix"] == 6

@@ -73,15 +73,20 @@ def _storable(format: vs.VideoFormat) -> bool:
 
 
 def apart_from_colour(clip: vs.VideoNode, build: Callable[[vs.VideoNode], vs.VideoNode]) -> vs.VideoNode:
-    """What ``build`` makes of a clip. Frames of RGB may carry the matrix of the YUV that they came from, or what else
-    resizers refuse: it is none of RGB's, so it is taken off meanwhile."""
+    """What ``build`` makes of a clip, saying of its colours what the clip says.
+
+    Frames of RGB may carry the matrix of the YUV that they came from, or what else resizers refuse: it is none of
+    RGB's, so it is taken off meanwhile.
+    """
     if clip.format.color_family != vs.RGB:
-        return build(clip)
+        return build(clip).std.CopyFrameProps(clip, props=[*_COLOUR, *_RANGE])  # resizers write down what they assume
     result = build(clip.std.RemoveFrameProps(["_Matrix", *_COLOUR])).std.CopyFrameProps(clip, props=_COLOUR)
     return result.std.SetFrameProps(_Matrix=vs.MATRIX_RGB)
 
 
 _COLOUR = ["_Transfer", "_Primaries", "_ChromaLocation"]
+_RANGE = ["_Range", "_ColorRange"]
+"""Both names that it has had."""
 
 
 def converted(clip: vs.VideoNode, **how: Any) -> vs.VideoNode:
