@@ -72,7 +72,7 @@ class TaskMix(Mapping[str, float]):
                 raise AnimupError(f"task: auto finds all tasks by itself and stands alone, got {shown(text)}")
             if name not in known:
                 got = shown(text) if name == text else f"{shown(name)} in {shown(text)}"
-                near = guess(name, (AUTO, *known) if name == text else known)
+                near = guess(name, (AUTO, *known) if name == text else known) if name else "; leave out what is empty"
                 raise AnimupError(
                     f"task must be one of {', '.join(known)}, {AUTO}, or a mix such as a+0.5*b, got {got}{near}"
                 )

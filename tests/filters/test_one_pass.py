@@ -38,6 +38,7 @@ def test_other_formats(format: int) -> None:
     ("arguments", "words"),
     [
         ({"task": "cook"}, "Upscale: task must be one of deblock.*'cook'"),
+        ({"task": ""}, "got ''; leave out what is empty"),
         ({"task": "deblock", "prompt": "noise"}, "task or prompt, not both"),
         ({"prompt": "xyzzy plugh"}, "Upscale: prompt 'xyzzy plugh' is unclear"),
         (
@@ -46,7 +47,7 @@ def test_other_formats(format: int) -> None:
         ),
         ({"prompt": "noise", "model": "lite-upscale"}, "prompt='noise': model='lite-upscale' enlarges alone"),
         ({"task": "deblock", "strength": 0.5}, "strength=0.5 goes with AnimateLCM"),
-        ({"task": "deblock", "model": "lite-restore"}, "restores, but this filter needs one that enlarges by 2"),
+        ({"task": "deblock", "model": "lite-restore"}, "restores, but .* enlarges by 2; give it to Restore"),
     ],
 )
 def test_what_cannot_be_done_is_refused(arguments: dict[str, Any], words: str) -> None:
