@@ -61,7 +61,9 @@ class LiteNetwork:
         if self.model.scale != needed:
             does, wanted = ("restores" if s == 1 else f"enlarges by {s}" for s in (self.model.scale, needed))
             remedy = "Restore" if self.model.scale == 1 else "Upscale"
-            raise AnimupError(f"model={call.model} {does}, but this filter needs one that {wanted}; give it to {remedy}")
+            raise AnimupError(
+                f"model={call.model} {does}, but this filter needs one that {wanted}; give it to {remedy}"
+            )
         if needed == 1:
             return self._restored(clip, call)
         return self._one_pass(clip, call) if self.model.modulation else self._plain(clip, call)
