@@ -34,8 +34,8 @@ FLOORS = {
 WORSE = {"restore": 1.5, "upscale": 9.0, "restored": 5.0, "cleaned": 5.0, "once": 3.0}
 """How much more a loss against the plain picture counts than a gain: what restores is followed by another gate."""
 MEANT = ("deblur", "dehaze")
-"""Tasks of which a loss counts as a gain does: nothing tells a soft or a hazy style from what they are for, and who asks
-for them wants them."""
+"""Tasks of which a loss counts as a gain does: nothing tells a soft or a hazy style from what they are for, and who
+asks for them wants them."""
 KINDS = {
     "restore": {"asked": 0.5},
     "upscale": {"clean": 4.0, "vhs": 0.1, "composite": 0.1, "asked": 0.1},
