@@ -22,6 +22,8 @@ TASKS: tuple[str, ...] = (
     "destream",
 )
 """All tasks, in the order in which a network's task biases are stored."""
+CODECS: Final = frozenset({"deblock", "destream"})
+"""Those that take away what compression did, and mean nothing of what was there before."""
 AUTO = "auto"
 """What ``task=`` takes instead, for a diagnosis."""
 

@@ -253,6 +253,16 @@ def test_grain_is_of_each_copy(spy: Spy, sigma: float, runs: int) -> None:
     assert spy.runs == runs
 
 
+@pytest.mark.parametrize(
+    ("task", "sigma", "runs"),
+    [("deblock", 0.3, 1), ("deblock", 1.5, 4), ("0.5*deblock+destream", 1.5, 4), ("deblock+denoise", 1.5, 1)],
+)
+def test_what_codecs_leave_of_grain_is_of_each_copy(spy: Spy, task: str, sigma: float, runs: int) -> None:
+    """Nor does what removes a codec's damage alone take grain for noise."""
+    digests(core.animup.Restore(held([4], sigma), backend="spy", task=task))
+    assert spy.runs == runs
+
+
 def test_equal_copies_give_what_one_frame_gives(spy: Spy) -> None:
     one = held([1])
     assert (

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsanimup.bridge import SPAN
-from vsanimup.video.noise import GAIN, LEAST, THRESHOLD, threshold_by_noise
+from vsanimup.video.noise import GAIN, LEAST, ONSET, THRESHOLD, threshold_by_noise
 from vsanimup.video.samples import Picture, Scale
 
 core = vs.core
@@ -146,10 +146,14 @@ def test_a_frame_whose_own_threshold_is_nothing_stays_as_it_is(own: float) -> No
 
 
 def test_the_less_is_removed_the_less_is_evened_out() -> None:
-    def picture(value: int) -> Picture:
-        return Picture([np.full((16, 16), value, np.uint8)], [Scale(16, 1 / 219, 255, 1)])
+    def picture(value: int, eighths: int = 8) -> Picture:
+        plane = np.full((16, 16), 100, np.uint8)
+        plane[:, : 2 * eighths] = value
+        return Picture([plane], [Scale(16, 1 / 219, 255, 1)])
 
-    assert threshold_by_noise(picture(100), picture(100)) == LEAST
+    faint = picture(101, 1)
+    found = [threshold_by_noise(picture(100), change) for change in (picture(100), faint, picture(101))]
+    assert found == pytest.approx([0, ONSET / 8, max(GAIN, LEAST)], rel=1e-4)
     assert threshold_by_noise(picture(100), picture(102)) == pytest.approx(2 * GAIN)
 
 

@@ -50,8 +50,10 @@ STATES = {"web": "stream", "hevc": "stream", "mpeg2": "codec", "asp": "codec", "
 """What a diagnosis should say of each kind of variant."""
 MISTAKEN = ("codec", "stream", "tape", "noise", "halo", "chroma")
 """What it may say of another."""
-ASKED = 0.4
-"""Share of clips of which one variant more has degradations that somebody names."""
+ASKED = 3
+"""Variants more of a clip, each with degradations that somebody names, in any strength."""
+UNTOUCHED = 0.15
+"""Share of these that have nothing of what is named."""
 WINDOW = 7
 """Samples across and down over which similarity is local."""
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
@@ -175,11 +177,12 @@ def restored(
 def asked(
     y: NDArray[np.uint8], uv: NDArray[np.uint8], rng: Rng
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], TaskMix]:
-    """A variant with degradations that somebody names, and their tasks."""
+    """A variant with degradations that somebody names, in any strength from none on, and their tasks."""
     names = [str(name) for name in rng.choice(list(DEGRADATIONS), int(rng.choice([1, 1, 2])), replace=False)]
     luma = torch.from_numpy((y.astype(np.float32) - 16) / 219)
     chroma = torch.from_numpy((uv.astype(np.float32) - 128) / 224).flatten(0, 1)
-    luma, chroma = lay(names, luma, chroma, rng)
+    share = 0.0 if rng.random() < UNTOUCHED else float(rng.uniform(0.05, 1))
+    luma, chroma = (a + share * (b - a) for a, b in zip((luma, chroma), lay(names, luma, chroma, rng), strict=True))
     return (
         (luma * 219 + 16.5).clamp(1, 254).numpy().astype(np.uint8),
         (chroma * 224 + 128.5).clamp(1, 254).numpy().astype(np.uint8).reshape(uv.shape),
@@ -206,7 +209,7 @@ def records(path: Path, role: str, predictors: Predictors) -> Iterator[Record]:
         (y, uv, ways(str(kind), rng), f"{kind}{'/' if name else ''}{name}")
         for y, uv, kind, name in zip(clip["lr_y"], clip["lr_uv"], clip["kinds"], clip["strengths"], strict=True)
     ]
-    if rng.random() < ASKED:
+    for _ in range(ASKED):
         y, uv, mix = asked(clip["lr_y"][0], clip["lr_uv"][0], rng)
         variants.append((y, uv, [mix], "asked"))
     for y, uv, mixes, name in variants:

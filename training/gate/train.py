@@ -33,7 +33,13 @@ FLOORS = {
 """Mean squared error, and loss of similarity, below which nothing is seen."""
 WORSE = {"restore": 1.5, "upscale": 9.0, "restored": 5.0, "cleaned": 5.0, "once": 3.0}
 """How much more a loss against the plain picture counts than a gain: what restores is followed by another gate."""
-KINDS = {"upscale": {"clean": 4.0, "vhs": 0.1, "composite": 0.1, "asked": 0.1}}
+MEANT = ("deblur", "dehaze")
+"""Tasks of which a loss counts as a gain does: nothing tells a soft or a hazy style from what they are for, and who
+asks for them wants them."""
+KINDS = {
+    "restore": {"asked": 0.5},
+    "upscale": {"clean": 4.0, "vhs": 0.1, "composite": 0.1, "asked": 0.1},
+}
 """Weights of the kinds of a role's records, 1 for all others. Enlarging alone is for what is clean, or compressed so
 lightly that no diagnosis sees it; what it would learn of a tape's noise, it would do to grain."""
 MISTAKEN = 0.3
@@ -59,7 +65,9 @@ class Table:
     tasks: Tensor
     """``[N, tasks]``."""
     weights: Tensor
-    """``[N]``."""
+    """``[N]``: how often each is looked at."""
+    worse: Tensor
+    """``[N]``: how much more its losses count."""
     labels: list[str]
 
     def take(self, index: Tensor) -> Table:
@@ -67,7 +75,7 @@ class Table:
         labels = [self.labels[int(i)] for i in index]
         return Table(
             self.inputs[index], self.luma[index], self.similarity[index], self.chroma[index], self.tasks[index],
-            self.weights[index], labels,
+            self.weights[index], self.worse[index], labels,
         )  # fmt: skip
 
     def parts(self) -> Table:
@@ -81,7 +89,8 @@ class Table:
         pieces = (32 // CROP) ** 2
         return Table(
             cut(self.inputs, 1), cut(self.luma, 2), cut(self.similarity, 2), cut(self.chroma, 2),
-            self.tasks.repeat(pieces, 1), self.weights.repeat(pieces), self.labels * pieces,
+            self.tasks.repeat(pieces, 1), self.weights.repeat(pieces), self.worse.repeat(pieces),
+            self.labels * pieces,
         )  # fmt: skip
 
 
@@ -109,6 +118,7 @@ def load(folders: Sequence[Path], role: str) -> Table:
         chroma=torch.from_numpy(np.concatenate(found["chroma"])),
         tasks=torch.tensor(tasks),
         weights=torch.tensor(weights),
+        worse=torch.tensor([0.0 if any(task in mix for task in MEANT) else WORSE[role] for mix in mixes]),
         labels=labels,
     )
 
@@ -188,9 +198,9 @@ def gains(table: Table, shares: Tensor, role: str) -> Tensor:
     return torch.stack(found, 1)
 
 
-def loss_of(gain: Tensor, role: str) -> Tensor:
+def loss_of(gain: Tensor, worse: Tensor) -> Tensor:
     """The loss of each frame."""
-    cost = -gain + WORSE[role] * F.relu(-gain)
+    cost = -gain + worse[:, None] * F.relu(-gain)
     return cost @ torch.tensor([1.0, SIMILARITY, COLOUR])
 
 
@@ -203,7 +213,7 @@ def fit(table: Table, role: str, steps: int, seed: int, batch: int = 48) -> Pred
     mean = 0.0
     for step in range(steps):
         some = parts.take(torch.multinomial(parts.weights, batch, replacement=True))
-        loss = loss_of(gains(some, model(some.inputs, some.tasks), role), role).mean()
+        loss = loss_of(gains(some, model(some.inputs, some.tasks), role), some.worse).mean()
         mean += (float(loss.detach()) - mean) / min(step + 1, 300)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

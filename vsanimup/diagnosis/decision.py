@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vsanimup.diagnosis.measures import Planes, measure
 from vsanimup.diagnosis.mixes import MIXES
 from vsanimup.errors import AnimupError
-from vsanimup.tasks import TaskMix
+from vsanimup.tasks import CODECS, TaskMix
 
 Array = NDArray[np.float32]
 
@@ -35,10 +35,8 @@ STATES: Final = tuple(MIXES)
 _MISSED, _NEEDLESS, _TOUCHED, _OTHER_CODEC = 1.0, 0.8, 0.6, 0.3
 """Harm of a task that is left out, of one that is not needed, of touching a clean picture at all, and of taking one
 codec for the other, which one pair of networks restores nearly alike."""
-CODECS: Final = frozenset({"deblock", "destream"})
-"""The tasks for codecs."""
 _CODEC: Final = "codec"
-"""What these are called where they are taken as one."""
+"""What the tasks for codecs are called where they are taken as one."""
 _DOUBT: Final = 0.02
 """Least probability that one run of frames can leave to a state: none rules it out for the others."""
 

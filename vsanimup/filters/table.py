@@ -268,7 +268,8 @@ SHARED = (
         "1: a run of frames that show one drawing (animation on twos and threes) is averaged, computed once "
         "and served to all of them. Runs are looked for in cells of 12 frames, so a source error spoils its "
         "cell (and, with `temporal_threshold`, the frame on each side). What `Restore` gives is taken as it "
-        "is: copies of a drawing are equal there. 0: every frame for itself.",
+        "is: copies of a drawing are equal there. Copies with grain of their own are left apart where nothing is "
+        "removed, or what a codec did alone (`deblock`, `destream`). 0: every frame for itself.",
         range=Flag(),
     ),
     Argument(
@@ -288,10 +289,11 @@ SHARED = (
         None,
         "The same along time: differences to the frame before and the frame after a drawing, within the "
         "scene, that are evened out. It takes the shimmer that is left, and grain. By default `Restore` goes by "
-        "how much it removed from the frame: 6 for each step of luma in the mean, from 4 to 16. After `Restore`, "
+        "how much it removed from the frame: 6 for each step of luma in the mean, from 4 (0 where nothing was) to "
+        "16. After `Restore`, "
         "which did it already, `Upscale` does it only when you give it. A frame asked for out of order takes "
         "three computations for it; 0 is none. Lite models only.",
-        shown="4 to 16 / 0 / 7",
+        shown="0 to 16 / 0 / 7",
         range=THRESHOLD,
         families=("lite",),
     ),

@@ -63,13 +63,19 @@ ANIMUP_WIDE void add_scaled(const float *__restrict input, float weight, float *
         output[i] += weight * input[i];
 }
 
-// One layer over all cells: `inputs` planes to `outputs` planes of `length` cells; `weights` go on to the next layer's.
-void layer(const Values &input, int inputs, const float *&weights, int outputs, Values &output, ptrdiff_t length) {
+// One layer over all cells: `inputs` planes to `outputs` planes of `length` cells; then `constant` inputs more that are
+// the same for all cells. `weights` go on to the next layer's.
+void layer(const Values &input, int inputs, const Values &constant, const float *&weights, int outputs, Values &output,
+           ptrdiff_t length) {
     output.resize(static_cast<size_t>(outputs * length));
-    const float *biases = weights + inputs * outputs;
+    const float *of_constant = weights + inputs * outputs;
+    const float *biases = of_constant + static_cast<ptrdiff_t>(constant.size()) * outputs;
     for (int o = 0; o < outputs; o++) {
         float *row = output.data() + o * length;
-        std::fill_n(row, length, biases[o]);
+        float bias = biases[o];
+        for (size_t c = 0; c < constant.size(); c++)
+            bias += of_constant[static_cast<ptrdiff_t>(c) * outputs + o] * constant[c];
+        std::fill_n(row, length, bias);
         for (int i = 0; i < inputs; i++)
             add_scaled(input.data() + i * length, weights[i * outputs + o], row, length);
     }
@@ -100,8 +106,7 @@ void mean_around(const float *values, ptrdiff_t rows, ptrdiff_t columns, float *
 
 void predict_shares(const float *measures, ptrdiff_t rows, ptrdiff_t columns, const Predictor &predictor, float *shares) {
     const ptrdiff_t cells = rows * columns;
-    constexpr int inputs = 3 * gate_measures;
-    Values input(static_cast<size_t>(inputs * cells)), first, second, last;
+    Values input(static_cast<size_t>(2 * gate_measures * cells)), whole(gate_measures), first, second, last;
     std::copy_n(measures, gate_measures * cells, input.data());
     for (int m = 0; m < gate_measures; m++) {
         const float *own = measures + m * cells;
@@ -109,16 +114,16 @@ void predict_shares(const float *measures, ptrdiff_t rows, ptrdiff_t columns, co
         double sum = 0.0;
         for (ptrdiff_t i = 0; i < cells; i++)
             sum += own[i];
-        std::fill_n(input.data() + (2 * gate_measures + m) * cells, cells, static_cast<float>(sum / static_cast<double>(cells)));
+        whole[static_cast<size_t>(m)] = static_cast<float>(sum / static_cast<double>(cells));
     }
     const float *weights = predictor.weights;
-    layer(input, inputs, weights, predictor.hidden[0], first, cells);
+    layer(input, 2 * gate_measures, whole, weights, predictor.hidden[0], first, cells);
     for (float &value : first)
         value = std::max(value, 0.0f);
-    layer(first, predictor.hidden[0], weights, predictor.hidden[1], second, cells);
+    layer(first, predictor.hidden[0], {}, weights, predictor.hidden[1], second, cells);
     for (float &value : second)
         value = std::max(value, 0.0f);
-    layer(second, predictor.hidden[1], weights, gate_shares, last, cells);
+    layer(second, predictor.hidden[1], {}, weights, gate_shares, last, cells);
     for (size_t i = 0; i < last.size(); i++)
         shares[i] = 1.0f / (1.0f + std::exp(-last[i]));
 }

@@ -41,7 +41,8 @@ MOST = 40.0
 NOISIEST = 12.0
 """Median difference of blocks from which nothing can be told; at two frames of white noise, sigma 11."""
 FAINT = 0.5
-"""The same where noise is to be kept, for it may be the picture's own grain: what codecs leave of still pictures."""
+"""The same where noise is to be kept, for it may be the picture's own grain. What differs in still pictures after
+codecs alone is less: 0.2 on DVDs and in streams, while what they leave of film grain came to 0.8 and more."""
 MOTION = (0.06, 0.03)
 """The whole picture has moved: by more than this many samples, if that explains more than this share of the
 difference's energy."""

@@ -12,8 +12,10 @@ from vsanimup.video.sigma import STEP
 THRESHOLD: Final = "AnimupThreshold"
 """Frame property: the frame's own threshold of evening out along time; native code reads and removes it."""
 LEAST: Final = 4.0
-"""Threshold in steps of 8-bit luma where next to nothing was removed: codecs that hardly hurt leave little to even
-out, and what differs from frame to frame is motion, or grain."""
+"""Threshold in steps of 8-bit luma where little was removed: codecs that hardly hurt leave little to even out, and what
+differs from frame to frame is motion, or grain."""
+ONSET: Final = 16.0
+"""Steps of the threshold for each step of what was removed, up to there: where nothing was, nothing is evened out."""
 GAIN: Final = 6.0
 """Steps of the threshold for each step of what was removed."""
 
@@ -25,4 +27,5 @@ def removed(before: Picture, after: Picture) -> float:
 
 def threshold_by_noise(before: Picture, after: Picture) -> float:
     """The threshold of evening out along time for what became of a picture."""
-    return max(LEAST, GAIN * removed(before, after))
+    change = removed(before, after)
+    return max(min(LEAST, ONSET * change), GAIN * change)

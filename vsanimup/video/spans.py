@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import vapoursynth as vs
 
 from vsanimup.bridge import SPAN, Job, block_node
-from vsanimup.video.duplicates import CELL, NOISIEST
+from vsanimup.video.duplicates import CELL, FAINT, NOISIEST
 from vsanimup.video.likeness import RESTORED, Likeness
 
 MEMORY = 512 << 20
@@ -23,23 +23,28 @@ def spans_of(
     reach: int,
     restored_reach: int,
     streams: int,
-    noisiest: float = NOISIEST,
+    noisiest: Callable[[vs.VideoFrame], float] = lambda _: NOISIEST,
 ) -> vs.VideoNode:
     """A tiny clip, as long as ``clip``, whose frames tell by the properties :data:`vsanimup.bridge.SPAN` of its frames.
 
     ``dedup`` looks for runs of frames that show one drawing; without, each frame is one, as each restored frame is.
     Surroundings are up to ``reach`` frames (``restored_reach`` where frames were restored) on each side of it, within
-    its scene. Frames that differ by more noise than ``noisiest`` are drawings of their own. ``clip``, gray or YUV,
-    must be no node of the script's, since its cache is set.
+    its scene. Frames that differ by more noise than ``noisiest`` says, :data:`NOISIEST` or :data:`FAINT` and the same
+    for all frames of a cell, are drawings of their own. ``clip``, gray or YUV, must be no node of the script's, since
+    its cache is set.
     """
-    likeness = Likeness(clip.format, scenecut=scenecut, noisiest=noisiest)
-    looked_at = _looked_at(clip, function, likeness, dedup=dedup, reach=reach, streams=streams)
-    restored = _looked_at(clip, function, likeness, dedup=False, reach=restored_reach, streams=streams)
+
+    def node(most: float, dedup: bool, reach: int) -> vs.VideoNode:
+        likeness = Likeness(clip.format, scenecut=scenecut, noisiest=most)
+        return _looked_at(clip, function, likeness, dedup=dedup, reach=reach, streams=streams)
+
+    by_noise = {most: node(most, dedup, reach) for most in (NOISIEST, FAINT)}
+    restored = node(NOISIEST, False, restored_reach)
 
     def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
-        return restored if RESTORED in f.props else looked_at
+        return restored if RESTORED in f.props else by_noise[noisiest(f)]
 
-    return vs.core.std.FrameEval(looked_at, choose, prop_src=clip, clip_src=[looked_at, restored])
+    return vs.core.std.FrameEval(restored, choose, prop_src=clip, clip_src=[restored, *by_noise.values()])
 
 
 def window(frames: Collection[int], first: int, last: int, radius: int) -> list[int]:

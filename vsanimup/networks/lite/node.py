@@ -15,7 +15,7 @@ from vsanimup.networks.lite.inference import Inference
 from vsanimup.networks.manifest import Model
 from vsanimup.networks.settings import Settings
 from vsanimup.single_flight import SingleFlight
-from vsanimup.tasks import CLEAN, DIAGNOSE, Diagnose, TaskMix
+from vsanimup.tasks import CLEAN, CODECS, DIAGNOSE, Diagnose, TaskMix
 from vsanimup.video.duplicates import FAINT, NOISIEST
 from vsanimup.video.likeness import RESTORED, refuse_interlaced
 from vsanimup.video.noise import THRESHOLD, threshold_by_noise
@@ -182,6 +182,15 @@ class LiteProcess:
                 output.set_prop("_Matrix", matrix_by_height(job.inputs[0].planes[0].shape[0]))
 
 
+def noisiest(model: Model, mix: TaskMix | Diagnose, frame: vs.VideoFrame) -> float:
+    """How much noise copies of a frame's drawing may differ by: what enlarges alone, or removes what a codec did alone,
+    is not to take grain for noise."""
+    if mix is DIAGNOSE:
+        mix = TaskMix.of_property(str(frame.props.get(PROPERTY, "")))
+    restores = model.scale == 1 or bool(model.modulation)
+    return NOISIEST if restores and not CODECS.issuperset(mix) else FAINT
+
+
 def lite_node(
     clip: vs.VideoNode,
     function: str,
@@ -217,8 +226,7 @@ def lite_node(
         reach=around,
         restored_reach=around if again else radius,
         streams=settings.num_streams,
-        # what enlarges alone is not to take grain for noise
-        noisiest=NOISIEST if model.scale == 1 or model.modulation else FAINT,
+        noisiest=lambda frame: noisiest(model, mix, frame),
     )
     threads = settings.num_streams + 1  # one may wait for an equal picture that another computes
     result = block_node(
