@@ -33,6 +33,8 @@ FLOORS = {
 """Mean squared error, and loss of similarity, below which nothing is seen."""
 WORSE = {"restore": 1.5, "upscale": 9.0, "restored": 5.0, "cleaned": 5.0, "once": 3.0}
 """How much more a loss against the plain picture counts than a gain: what restores is followed by another gate."""
+NAMED = 0.2
+"""The same where degradations were named."""
 MEANT = ("deblur", "dehaze")
 """Tasks of which a loss counts as a gain does: nothing tells a soft or a hazy style from what they are for, and who
 asks for them wants them."""
@@ -118,7 +120,7 @@ def load(folders: Sequence[Path], role: str) -> Table:
         chroma=torch.from_numpy(np.concatenate(found["chroma"])),
         tasks=torch.tensor(tasks),
         weights=torch.tensor(weights),
-        worse=torch.tensor([0.0 if any(task in mix for task in MEANT) else WORSE[role] for mix in mixes]),
+        worse=torch.tensor([worse_of(label, mix, role) for label, mix in zip(labels, mixes, strict=True)]),
         labels=labels,
     )
 
@@ -126,6 +128,13 @@ def load(folders: Sequence[Path], role: str) -> Table:
 def kind_of(label: str) -> str:
     """What was done to a record's source."""
     return group_of(label).split("/", maxsplit=1)[0]
+
+
+def worse_of(label: str, mix: str, role: str) -> float:
+    """How much more a loss on a record counts."""
+    if any(task in mix for task in MEANT):
+        return 0.0
+    return NAMED if kind_of(label) == "asked" and role in ("restore", "once") else WORSE[role]
 
 
 def mistaken(label: str, mix: str) -> bool:
