@@ -40,6 +40,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--eval", type=Path, metavar="FOLDER", help="NAME.mkv and lq/NAME_KIND.mkv; quality needs it")
     add("--every", type=positive, default=4, metavar="N", help="quality: every Nth frame (default 4)")
     add("--frames", type=several, metavar="K", help="quality: only the first K frames of each clip")
+    add("--at", type=natural, metavar="N", help="quality: frame N of each clip alone, and the next for flicker")
+    add("--kinds", metavar="A,B", help="quality: only clips that were degraded in these ways")
     add("--runs", type=positive, default=5, metavar="N", help="speed: turns of each peer (default 5)")
     add("--stretch", type=positive, default=48, metavar="N", help="speed: frames a turn of a filter chain")
     add("--hold", type=positive, default=1, metavar="N", help="speed: show each drawing N frames (2: twos)")
@@ -167,7 +169,9 @@ def measure_quality(options: argparse.Namespace, entrants: list[Contender], resu
     from benchmarks import quality, report
 
     rows: list[dict[str, object]] = []
-    results["quality"] = {"every": options.every, "frames": options.frames, "rows": rows}
+    frames = slice(0, options.frames, options.every) if options.at is None else slice(options.at, options.at + 1)
+    which = {"every": options.every, "frames": options.frames} if options.at is None else {"at": options.at}
+    results["quality"] = {**which, "rows": rows}
 
     def done(row: quality.Row) -> None:
         rows.append(row.as_json())
@@ -176,7 +180,8 @@ def measure_quality(options: argparse.Namespace, entrants: list[Contender], resu
         if options.json:
             report.save(results, options.json)
 
-    quality.measure(entrants, quality.find_clips(options.eval), options.every, options.frames, done)
+    clips = quality.find_clips(options.eval, options.kinds and options.kinds.split(","))
+    quality.measure(entrants, clips, frames, done)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ The definitions are those of the score.py that lies beside the evaluation clips.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,15 +39,17 @@ class Score:
     flicker: float
 
 
-def find_clips(folder: Path) -> list[Clip]:
-    """All clips of an evaluation folder: NAME.mkv beside lq/NAME_KIND.mkv."""
+def find_clips(folder: Path, kinds: Container[str] | None = None) -> list[Clip]:
+    """The clips of an evaluation folder, of some kinds or all: NAME.mkv beside lq/NAME_KIND.mkv."""
     clips = [
         Clip(truth.stem, degraded.stem.removeprefix(truth.stem + "_"), truth, degraded)
         for truth in sorted(folder.glob("*.mkv"))
         for degraded in sorted((folder / "lq").glob(f"{truth.stem}_*.mkv"))
     ]
+    if kinds is not None:
+        clips = [clip for clip in clips if clip.kind in kinds]
     if not clips:
-        raise SystemExit(f"peers: {folder} holds no NAME.mkv with a lq/NAME_KIND.mkv")
+        raise SystemExit(f"peers: {folder} holds no NAME.mkv with a lq/NAME_KIND.mkv that is wanted")
     return sorted(clips, key=lambda clip: (clip.name, kind_order(clip.kind)))
 
 
@@ -62,13 +64,8 @@ def luma(image: Image) -> Luma:
     return full[CROP:-CROP, CROP:-CROP]
 
 
-def sample(count: int, every: int) -> list[int]:
-    """Every Nth frame, each with its successor for flicker; with `every` 1, all frames as in score.py."""
-    return sorted({n + k for n in range(0, count, every) for k in (0, 1) if n + k < count})
-
-
-def score(truth: dict[int, Luma], output: Iterable[tuple[int, Luma]], every: int) -> Score:
-    """Means over the sampled frames; `output` comes in ascending order."""
+def score(truth: dict[int, Luma], output: Iterable[tuple[int, Luma]], sampled: Container[int]) -> Score:
+    """Means over the sampled frames; `output` comes in ascending order, with the frame after each, for flicker."""
     similarity = need("skimage.metrics").structural_similarity
     psnr: list[float] = []
     ssim: list[float] = []
@@ -78,9 +75,9 @@ def score(truth: dict[int, Luma], output: Iterable[tuple[int, Luma]], every: int
         t = truth[n]
         if t.shape != o.shape:
             raise SystemExit(f"peers: a frame of {o.shape[::-1]}, the truth has {t.shape[::-1]} (edges cropped)")
-        if last is not None and last[0] == n - 1 and last[0] % every == 0:
+        if last is not None and last[0] == n - 1 and last[0] in sampled:
             flicker.append(float(np.abs((o - last[1]) - (t - truth[n - 1])).mean()))
-        if n % every == 0:
+        if n in sampled:
             psnr.append(float(10 * np.log10(255**2 / max(float(((t - o) ** 2).mean()), 1e-9))))
             ssim.append(float(similarity(t, o, data_range=255)))
         last = n, o
@@ -98,20 +95,21 @@ class Row:
         return {"contender": self.contender, "clip": self.clip, "kind": self.kind, **asdict(self.score)}
 
 
-def measure(
-    contenders: list[Contender], clips: list[Clip], every: int, limit: int | None, done: Callable[[Row], None]
-) -> None:
-    """Score every contender on every clip and hand each row to `done` as soon as it is known."""
+def measure(contenders: list[Contender], clips: list[Clip], frames: slice, done: Callable[[Row], None]) -> None:
+    """Score every contender on the same frames of every clip and hand each row to `done` as soon as it is known."""
     truths: dict[Path, dict[int, Luma]] = {}
     for clip in clips:
+        count = source(clip.truth).num_frames
+        sampled = range(count)[frames]
         if clip.truth not in truths:
-            count = min(source(clip.truth).num_frames, limit or 10**9)
-            if count < 2:
-                raise SystemExit(f"peers: {clip.truth} has {count} frames; flicker needs two")
-            wanted = sample(count, every)
+            wanted = sorted({n + k for n in sampled for k in (0, 1) if n + k < count})
+            if len(wanted) < 2:
+                raise SystemExit(
+                    f"peers: {clip.truth} has {count} frames, {len(wanted)} of them asked for; flicker needs two"
+                )
             truths = {clip.truth: dict(zip(wanted, map(luma, decode(clip.truth, wanted)), strict=True))}
         truth = truths[clip.truth]
         for contender in contenders:
             images = contender.frames(clip.degraded, clip.kind, list(truth))
             output = ((n, luma(image)) for n, image in zip(truth, images, strict=True))
-            done(Row(contender.name, clip.name, clip.kind, score(truth, output, every)))
+            done(Row(contender.name, clip.name, clip.kind, score(truth, output, sampled)))
