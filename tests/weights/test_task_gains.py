@@ -25,15 +25,15 @@ LEAST = {
     "deblur": 0.5,
     "dehalo": 0.0,
     "dechroma": 0.8,
-    "descratch": 2.0,
-    "deband": -2.0,
+    "descratch": 1.2,
+    "deband": -0.1,
     "derain": 4.0,
-    "dehaze": 6.0,
+    "dehaze": 5.0,
     "desnow": 3.0,
 }
 """Mean gain in dB on inked drawings that no weights may fall below: what those of now reach is a third more."""
-HARMED = ("deblock", "destream", "denoise", "deblur", "dehalo", "dechroma", "descratch", "deband", "dehaze", "desnow")
-"""Tasks whose networks of now do harm where damage is hardly visible, most of all to what is painted."""
+HARMED = ("dehaze",)
+"""Tasks whose networks of now do harm where damage is hardly visible: a painted sky is taken for haze."""
 
 
 @cache
@@ -85,7 +85,7 @@ def test_tasks_gain_on_their_own_damage(task: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "task", [pytest.param(t, marks=pytest.mark.xfail(reason="weights of now")) if t in HARMED else t for t in TASKS]
+    "task", [pytest.param(t, marks=pytest.mark.xfail(reason="weights of now", strict=True)) if t in HARMED else t for t in TASKS]
 )
 def test_light_damage_is_not_made_worse(task: str) -> None:
     assert min(row.gain for row in next(of_damage(task))) >= -0.1, table(rows_of(task))
