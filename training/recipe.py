@@ -70,7 +70,8 @@ def command(stage: dict[str, Any], work: Path) -> list[str]:
         if value is True:
             made.append(f"--{name}")
             continue
-        made += [f"--{name}", str(value).replace("{work}", str(work))]
+        for one in value if isinstance(value, list) else [value]:
+            made += [f"--{name}", str(one).replace("{work}", str(work))]
     return made
 
 

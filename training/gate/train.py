@@ -20,7 +20,8 @@ from vsanimup.diagnosis.mixes import MIXES
 from vsanimup.networks.lite.gate import MEASURES, SHARES
 from vsanimup.tasks import TASKS, TaskMix
 
-HIDDEN = (24, 16)
+HIDDEN = {"restore": (48, 24), "upscale": (24, 16), "restored": (24, 16), "cleaned": (24, 16), "once": (24, 16)}
+"""Hidden layers: smaller ones of restore could not tell all tasks apart."""
 CROP = 16
 """Cells across and down that are looked at at once while training."""
 FLOORS = {
@@ -31,7 +32,7 @@ FLOORS = {
     "once": (10**-4.7, 5e-4),
 }
 """Mean squared error, and loss of similarity, below which nothing is seen."""
-WORSE = {"restore": 1.5, "upscale": 9.0, "restored": 5.0, "cleaned": 5.0, "once": 3.0}
+WORSE = {"restore": 2.0, "upscale": 9.0, "restored": 5.0, "cleaned": 5.0, "once": 3.0}
 """How much more a loss against the plain picture counts than a gain: what restores is followed by another gate."""
 NAMED = 0.2
 """The same where degradations were named."""
@@ -39,11 +40,13 @@ MEANT = ("deblur", "dehaze")
 """Tasks of which a loss counts as a gain does: nothing tells a soft or a hazy style from what they are for, and who
 asks for them wants them."""
 KINDS = {
-    "restore": {"asked": 0.5},
+    "restore": {"asked": 0.5, "vhs": 5.0, "composite": 5.0},
     "upscale": {"clean": 4.0, "vhs": 0.1, "composite": 0.1, "asked": 0.1},
 }
 """Weights of the kinds of a role's records, 1 for all others. Enlarging alone is for what is clean, or compressed so
 lightly that no diagnosis sees it; what it would learn of a tape's noise, it would do to grain."""
+GRAIN = {"restore": 2.0}
+"""Weights of clips whose look has grain, 1 for other roles."""
 MISTAKEN = 0.3
 """Weight of records of tasks that a source does not need."""
 STEADY = 0.03**2
@@ -109,7 +112,9 @@ def load(folders: Sequence[Path], role: str) -> Table:
     labels = [str(label) for part in found["label"] for label in part]
     chosen = role in ("restore", "once")  # by a mix of tasks, which may be wrong
     weights = [
-        KINDS.get(role, {}).get(kind_of(label), 1.0) * (MISTAKEN if chosen and mistaken(label, mix) else 1.0)
+        KINDS.get(role, {}).get(kind_of(label), 1.0)
+        * (GRAIN.get(role, 1.0) if "grain" in label.split()[-1] else 1.0)
+        * (MISTAKEN if chosen and mistaken(label, mix) else 1.0)
         for label, mix in zip(labels, mixes, strict=True)
     ]
     tasks = [[TaskMix.of_property(mix).get(task, 0.0) for task in TASKS] for mix in mixes]
@@ -149,13 +154,13 @@ class Predictor(nn.Module):
     centre: Tensor
     scale: Tensor
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, hidden: tuple[int, int]) -> None:
         super().__init__()
         inputs = table.inputs[:: max(1, len(table.inputs) // 256)].float().flatten(0, 2)
         self.register_buffer("centre", inputs.mean(0))
         self.register_buffer("scale", 1 / inputs.std(0).clamp_min(0.05))
-        self.first, self.tasks = nn.Linear(3 * MEASURES, HIDDEN[0]), nn.Linear(len(TASKS), HIDDEN[0], bias=False)
-        self.second, self.last = nn.Linear(HIDDEN[0], HIDDEN[1]), nn.Linear(HIDDEN[1], SHARES)
+        self.first, self.tasks = nn.Linear(3 * MEASURES, hidden[0]), nn.Linear(len(TASKS), hidden[0], bias=False)
+        self.second, self.last = nn.Linear(hidden[0], hidden[1]), nn.Linear(hidden[1], SHARES)
         nn.init.normal_(self.tasks.weight, std=0.3)
         nn.init.zeros_(self.last.bias)
 
@@ -216,7 +221,7 @@ def loss_of(gain: Tensor, worse: Tensor) -> Tensor:
 def fit(table: Table, role: str, steps: int, seed: int, batch: int = 48) -> Predictor:
     """Train one role's predictor."""
     torch.manual_seed(seed)
-    model, parts = Predictor(table), table.parts()
+    model, parts = Predictor(table, HIDDEN[role]), table.parts()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-3, total_steps=steps, pct_start=0.1)
     mean = 0.0

@@ -27,7 +27,7 @@ from vsanimup.video.sigma import STEP, even_out
 FILE: Final = Path(__file__).parents[2] / "models" / "gate.npz"
 """The predictors, by role: ``ROLE_0``, ``_1``, ``_2``, matrices of the layers, ``ROLE_b0`` …, their biases, and
 ``ROLE_tasks`` ``[tasks, hidden]``, what each task adds to the first biases; all float32."""
-DIGEST: Final = "4d32a1b9efe8eba00bce37e443b1d9ad10c2e73ae6bd538f6e9e5a627b9a9213"
+DIGEST: Final = "aa9a6d8bb5d98d1c4c287f20e8e46a9eb85a409f28694c438de400b1b046498b"
 """SHA-256 of the file; ``python -m training.gate`` prints it."""
 FITTED: Final = {"restore": 4.0, "upscale": 8.0, "restored": 8.0, "cleaned": 8.0, "once": 12.0}
 """Threshold of the evening out, in steps of 8-bit luma, that each predictor was fitted with, and judges by."""
