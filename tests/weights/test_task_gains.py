@@ -85,7 +85,11 @@ def test_tasks_gain_on_their_own_damage(task: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "task", [pytest.param(t, marks=pytest.mark.xfail(reason="weights of now", strict=True)) if t in HARMED else t for t in TASKS]
+    "task",
+    [
+        pytest.param(t, marks=pytest.mark.xfail(reason="weights of now", strict=True)) if t in HARMED else t
+        for t in TASKS
+    ],
 )
 def test_light_damage_is_not_made_worse(task: str) -> None:
     assert min(row.gain for row in next(of_damage(task))) >= -0.1, table(rows_of(task))
