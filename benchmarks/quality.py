@@ -95,20 +95,23 @@ class Row:
         return {"contender": self.contender, "clip": self.clip, "kind": self.kind, **asdict(self.score)}
 
 
+def truth_of(path: Path, frames: slice) -> tuple[range, dict[int, Luma]]:
+    """Numbers of the frames that are scored, and luma of these and of those after them."""
+    count = source(path).num_frames
+    sampled = range(count)[frames]
+    wanted = sorted({n + k for n in sampled for k in (0, 1) if n + k < count})
+    if len(wanted) < 2:
+        raise SystemExit(f"peers: {path} has {count} frames, {len(wanted)} of them asked for; flicker needs two")
+    return sampled, dict(zip(wanted, map(luma, decode(path, wanted)), strict=True))
+
+
 def measure(contenders: list[Contender], clips: list[Clip], frames: slice, done: Callable[[Row], None]) -> None:
     """Score every contender on the same frames of every clip and hand each row to `done` as soon as it is known."""
-    truths: dict[Path, dict[int, Luma]] = {}
+    known: tuple[Path, range, dict[int, Luma]] | None = None
     for clip in clips:
-        count = source(clip.truth).num_frames
-        sampled = range(count)[frames]
-        if clip.truth not in truths:
-            wanted = sorted({n + k for n in sampled for k in (0, 1) if n + k < count})
-            if len(wanted) < 2:
-                raise SystemExit(
-                    f"peers: {clip.truth} has {count} frames, {len(wanted)} of them asked for; flicker needs two"
-                )
-            truths = {clip.truth: dict(zip(wanted, map(luma, decode(clip.truth, wanted)), strict=True))}
-        truth = truths[clip.truth]
+        if known is None or known[0] != clip.truth:
+            known = clip.truth, *truth_of(clip.truth, frames)
+        _, sampled, truth = known
         for contender in contenders:
             images = contender.frames(clip.degraded, clip.kind, list(truth))
             output = ((n, luma(image)) for n, image in zip(truth, images, strict=True))

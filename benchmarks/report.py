@@ -101,11 +101,12 @@ def means(quality: Results) -> dict[str, dict[str, dict[str, float]]]:
 def _quality_table(quality: Results, title: str, cell: Callable[[dict[str, float]], str]) -> Table:
     by_kind = means(quality)
     clips = len({row["clip"] for row in quality["rows"]})
-    sampled, first = f"frame {quality.get('at')}", ""
-    if "at" not in quality:
+    if "at" in quality:
+        sampled = f"frame {quality['at']}"
+    else:
         sampled = "all frames" if quality["every"] == 1 else f"one frame in {quality['every']}"
-        first = f" of the first {quality['frames']}" if quality["frames"] else ""
-    table = Table(title=f"Quality: {title}", caption=f"mean over {clips} clips, {sampled}{first}")
+        sampled += f" of the first {quality['frames']}" if quality["frames"] else ""
+    table = Table(title=f"Quality: {title}", caption=f"mean over {clips} clips, {sampled}")
     table.add_column("upscaler", no_wrap=True)
     for kind in by_kind:
         table.add_column(kind, justify="right", no_wrap=True)

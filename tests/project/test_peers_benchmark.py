@@ -227,3 +227,11 @@ def test_both_are_timed_and_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert set(scored) == set(timed)
     assert scored["rgb"]["psnr"] > 90 > scored["luma"]["psnr"] > 50  # luma is rounded after chroma
     assert scored["arnet-hdn"]["psnr"] == pytest.approx(20 * np.log10(255 / 3), abs=0.05)
+
+    peers.main([*arguments, "--only", "quality", "--peers", "", "--at", "0", "--kinds", "clean"])
+    at = json.loads((tmp_path / "all.json").read_text())["quality"]
+    assert at["at"] == 0 and at["rows"] == [row for row in scored.values() if row["contender"] in ("rgb", "luma")]
+    with pytest.raises(SystemExit, match="has 2 frames, 0 of them asked for"):
+        peers.main([*arguments, "--only", "quality", "--at", "2"])
+    with pytest.raises(SystemExit, match="that is wanted"):
+        peers.main([*arguments, "--only", "quality", "--kinds", "mpeg2,web"])

@@ -26,6 +26,11 @@ def test_recipes_name_modules_that_are_there(path: Path, tmp_path: Path) -> None
         assert "{work}" not in " ".join(made) and "True" not in made
 
 
+def test_lists_are_options_given_more_than_once(tmp_path: Path) -> None:
+    made = recipe.command({"module": "a", "options": {"b": ["{work}/c", "d"], "e": 1}}, tmp_path)
+    assert made[2:] == ["a", "--b", f"{tmp_path}/c", "--b", "d", "--e", "1"]
+
+
 def test_a_stage_that_failed_is_run_again_and_one_that_ended_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from vsanimup.engines import Array, choose
 from vsanimup.networks.lite import gate
 from vsanimup.networks.lite.family import SPATIAL_ONE_PASS, SPATIAL_PLAIN, SPATIAL_RESTORE
 from vsanimup.networks.lite.inference import Inference
+from vsanimup.networks.lite.node import noisiest
 from vsanimup.networks.manifest import SHIPPED, Model, open_model
 from vsanimup.tasks import CLEAN, TASKS, TaskMix
 from vsanimup.video.duplicates import run_of, same_drawing
@@ -77,11 +78,11 @@ def picture(y: NDArray[np.uint8], uv: NDArray[np.uint8]) -> Picture:
     return Picture((y, *uv), scales(kind, False))
 
 
-def window(y: NDArray[np.uint8], uv: NDArray[np.uint8], radius: int) -> list[Picture]:
+def window(y: NDArray[np.uint8], uv: NDArray[np.uint8], radius: int, mix: TaskMix) -> list[Picture]:
     """What a network is given for the middle frame: its drawing's copies are averaged."""
     pictures = [picture(*planes) for planes in zip(y, uv, strict=True)]
-    last = len(pictures) - 1
-    run = run_of(MIDDLE, 0, last, lambda a, b: same_drawing(pictures[a].levels(), pictures[b].levels()))
+    last, most = len(pictures) - 1, noisiest(mix)
+    run = run_of(MIDDLE, 0, last, lambda a, b: same_drawing(pictures[a].levels(), pictures[b].levels(), most))
     centre = sum(run) // 2
     middle = average(pictures[run[0] : run[1] + 1])
     around = [min(max(centre + k, 0), last) for k in range(-radius, radius + 1)]
@@ -162,7 +163,7 @@ def restored(
     y: NDArray[np.uint8], uv: NDArray[np.uint8], mix: TaskMix, predictors: Predictors
 ) -> tuple[list[gate.Passage], Picture]:
     """A variant's middle frame through ``Restore``'s network, and what its gate makes of that, as 8 bit samples."""
-    planes = passed("restore", window(y, uv, network("restore")[1].radius(mix)), mix)
+    planes = passed("restore", window(y, uv, network("restore")[1].radius(mix), mix), mix)
     copies = [gate.Passage(p.source, p.plain, p.network, p.evened.copy()) for p in planes]
     if predictors:
         gate.take(copies, gate.shares(planes, *gate.packed(predictors, "restore", mix)))
@@ -215,13 +216,13 @@ def records(path: Path, role: str, predictors: Predictors) -> Iterator[Record]:
     for y, uv, mixes, name in variants:
         label = f"{name} {clip['look']}"
         if role == "upscale":
-            yield record(passed(role, window(y, uv, 0), CLEAN), truth, CLEAN, label)
+            yield record(passed(role, window(y, uv, 0, CLEAN), CLEAN), truth, CLEAN, label)
             continue
         for mix in mixes[: 1 if role in ("restored", "cleaned") else None]:
             if role == "restore":
                 yield record(restored(y, uv, mix, {})[0], half, mix, label)
             elif role == "once":
-                yield record(passed(role, window(y, uv, network(role)[1].radius(mix)), mix), truth, mix, label)
+                yield record(passed(role, window(y, uv, network(role)[1].radius(mix), mix), mix), truth, mix, label)
             else:
                 model = network("restore")[0]
                 task = model.specialist(mix)

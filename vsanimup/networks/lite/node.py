@@ -182,13 +182,10 @@ class LiteProcess:
                 output.set_prop("_Matrix", matrix_by_height(job.inputs[0].planes[0].shape[0]))
 
 
-def noisiest(model: Model, mix: TaskMix | Diagnose, frame: vs.VideoFrame) -> float:
-    """How much noise copies of a frame's drawing may differ by: what enlarges alone, or removes what a codec did alone,
-    is not to take grain for noise."""
-    if mix is DIAGNOSE:
-        mix = TaskMix.of_property(str(frame.props.get(PROPERTY, "")))
-    restores = model.scale == 1 or bool(model.modulation)
-    return NOISIEST if restores and not CODECS.issuperset(mix) else FAINT
+def noisiest(mix: TaskMix) -> float:
+    """How much noise copies of a drawing may differ by, and still be averaged: where nothing is removed, or what a
+    codec did alone, it may be grain."""
+    return FAINT if CODECS.issuperset(mix) else NOISIEST
 
 
 def lite_node(
@@ -216,6 +213,10 @@ def lite_node(
         return lite_node(clip, function, model, settings, fine.id, mix, again, by_noise).resize.Bicubic(
             format=target.id
         )
+
+    def noise_of(frame: vs.VideoFrame) -> float:
+        return noisiest(TaskMix.of_property(str(frame.props.get(PROPERTY, ""))) if mix is DIAGNOSE else mix)
+
     radius = model.radius if mix is DIAGNOSE else model.of(model.specialist(mix)).radius
     around = max(radius, TEMPORAL_REACH) if settings.temporal_threshold else radius
     spans = spans_of(
@@ -226,7 +227,7 @@ def lite_node(
         reach=around,
         restored_reach=around if again else radius,
         streams=settings.num_streams,
-        noisiest=lambda frame: noisiest(model, mix, frame),
+        noisiest=noise_of,
     )
     threads = settings.num_streams + 1  # one may wait for an equal picture that another computes
     result = block_node(
