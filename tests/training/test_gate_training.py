@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from training.gate.record import asked
-from training.gate.train import NAMED, WORSE, worse_of
+from training.gate.train import NAMED, WORSE, Predictor, Table, together, worse_of
+from vsanimup.networks.lite.gate import MEASURES, packed
+from vsanimup.tasks import TASKS, TaskMix
 
 
 def test_what_is_named_comes_in_any_strength_from_none_on() -> None:
@@ -25,11 +28,26 @@ def test_what_is_named_comes_in_any_strength_from_none_on() -> None:
 @pytest.mark.parametrize(
     ("label", "mix", "role", "wanted"),
     [
-        ("asked plain", "denoise", "restore", NAMED),
+        ("asked plain", "denoise", "named", NAMED),
         ("asked plain", "denoise", "upscale", WORSE["upscale"]),
-        ("asked soft", "deblur+denoise", "restore", 0.0),
+        ("asked soft", "deblur+denoise", "named", 0.0),
         ("web/light grain", "destream", "restore", WORSE["restore"]),
     ],
 )
 def test_losses_count_by_who_asked(label: str, mix: str, role: str, wanted: float) -> None:
     assert worse_of(label, mix, role) == wanted
+
+
+def test_predictors_together_are_their_mean() -> None:
+    torch.manual_seed(1)
+    inputs = torch.randn(4, 8, 8, 3 * MEASURES)
+    empty = torch.zeros(4)
+    table = Table(inputs, empty, empty, empty, torch.zeros(4, len(TASKS)), empty, empty, [""] * 4)
+    models = [Predictor(table, (8, 4)) for _ in range(3)]
+    tasks = torch.rand(4, len(TASKS))
+    whole = together(models)
+    mean = torch.stack([torch.logit(model(inputs, tasks)) for model in models]).mean(0)
+    torch.testing.assert_close(whole(inputs, tasks), torch.sigmoid(mean))
+    weights, hidden = packed(whole.arrays("named"), "named", TaskMix({"denoise": 1.0}))
+    assert hidden == (24, 12)
+    assert weights.size == 3 * MEASURES * 24 + 24 + 24 * 12 + 12 + 12 * 3 + 3

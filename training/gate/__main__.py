@@ -39,8 +39,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of records")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--fits", type=int, default=3, help="predictors of a role, whose mean is taken")
     parser.add_argument(
-        "--roles", default="restore,upscale,restored,cleaned,once", help="those to fit; the others stay as they are"
+        "--roles",
+        default="restore,named,upscale,restored,cleaned,once",
+        help="those to fit; the others stay as they are",
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -54,7 +57,8 @@ def main() -> None:
             record.build(clips, records, role, arrays, "train_*.npz" if clips == arguments.clips else "*.npz")
         table, held = (train.load([folder], role) for folder in folders.values())
         print(f"{role}: {len(table.labels)} records", flush=True)
-        model = train.fit(table, role, arguments.steps, arguments.seed)
+        seeds = range(arguments.seed, arguments.seed + arguments.fits)
+        model = train.together([train.fit(table, role, arguments.steps, seed) for seed in seeds])
         print(train.report(held, model, role), flush=True)
         arrays |= model.arrays(role)
         data = packed(arrays)

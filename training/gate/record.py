@@ -38,6 +38,7 @@ Predictors = Mapping[str, Array]
 
 ROLES = {
     "restore": ("lite-restore", SPATIAL_RESTORE),
+    "named": ("lite-restore", SPATIAL_RESTORE),
     "upscale": ("lite-upscale", SPATIAL_PLAIN),
     "restored": ("lite-upscale", SPATIAL_PLAIN),
     "cleaned": ("lite-upscale", SPATIAL_PLAIN),
@@ -51,8 +52,8 @@ STATES = {"web": "stream", "hevc": "stream", "mpeg2": "codec", "asp": "codec", "
 """What a diagnosis should say of each kind of variant."""
 MISTAKEN = ("codec", "stream", "tape", "noise", "halo", "chroma")
 """What it may say of another."""
-ASKED = 3
-"""Variants more of a clip, each with degradations that somebody names, in any strength."""
+ASKED = {"named": 7}
+"""Variants more of a clip, by role, each with degradations that somebody names, in any strength; 3 for others."""
 UNTOUCHED = 0.15
 """Share of these that have nothing of what is named."""
 WINDOW = 7
@@ -166,7 +167,8 @@ def restored(
     planes = passed("restore", window(y, uv, network("restore")[1].radius(mix), mix), mix)
     copies = [gate.Passage(p.source, p.plain, p.network, p.evened.copy()) for p in planes]
     if predictors:
-        gate.take(copies, gate.shares(planes, *gate.packed(predictors, "restore", mix)))
+        role = gate.role_of(network("restore")[0], mix)
+        gate.take(copies, gate.shares(planes, *gate.packed(predictors, role, mix)))
     samples = []
     for plane, scale in zip(copies, scales(vs.core.get_video_format(vs.YUV420P8), False), strict=True):
         stored = np.empty(plane.evened.shape, np.uint8)
@@ -210,7 +212,7 @@ def records(path: Path, role: str, predictors: Predictors) -> Iterator[Record]:
         (y, uv, ways(str(kind), rng), f"{kind}{'/' if name else ''}{name}")
         for y, uv, kind, name in zip(clip["lr_y"], clip["lr_uv"], clip["kinds"], clip["strengths"], strict=True)
     ]
-    for _ in range(ASKED):
+    for _ in range(ASKED.get(role, 3)):
         y, uv, mix = asked(clip["lr_y"][0], clip["lr_uv"][0], rng)
         variants.append((y, uv, [mix], "asked"))
     for y, uv, mixes, name in variants:
@@ -219,8 +221,9 @@ def records(path: Path, role: str, predictors: Predictors) -> Iterator[Record]:
             yield record(passed(role, window(y, uv, 0, CLEAN), CLEAN), truth, CLEAN, label)
             continue
         for mix in mixes[: 1 if role in ("restored", "cleaned") else None]:
-            if role == "restore":
-                yield record(restored(y, uv, mix, {})[0], half, mix, label)
+            if role in ("restore", "named"):
+                if role == gate.role_of(network("restore")[0], mix):
+                    yield record(restored(y, uv, mix, {})[0], half, mix, label)
             elif role == "once":
                 yield record(passed(role, window(y, uv, network(role)[1].radius(mix), mix), mix), truth, mix, label)
             else:

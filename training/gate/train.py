@@ -6,6 +6,7 @@ lacks of 1; what is worse than plain counts several times.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +21,27 @@ from vsanimup.diagnosis.mixes import MIXES
 from vsanimup.networks.lite.gate import MEASURES, SHARES
 from vsanimup.tasks import TASKS, TaskMix
 
-HIDDEN = {"restore": (48, 24), "upscale": (24, 16), "restored": (24, 16), "cleaned": (24, 16), "once": (24, 16)}
-"""Hidden layers: smaller ones of restore could not tell all tasks apart."""
+HIDDEN = {
+    "restore": (48, 24),
+    "named": (48, 24),
+    "upscale": (24, 16),
+    "restored": (24, 16),
+    "cleaned": (24, 16),
+    "once": (24, 16),
+}
+"""Hidden layers: smaller ones could not tell all tasks apart."""
 CROP = 16
 """Cells across and down that are looked at at once while training."""
 FLOORS = {
     "restore": (10**-5.0, 5e-4),
+    "named": (10**-5.0, 5e-4),
     "upscale": (10**-4.7, 5e-4),
     "restored": (10**-4.7, 5e-4),
     "cleaned": (10**-4.7, 5e-4),
     "once": (10**-4.7, 5e-4),
 }
 """Mean squared error, and loss of similarity, below which nothing is seen."""
-WORSE = {"restore": 2.0, "upscale": 9.0, "restored": 5.0, "cleaned": 5.0, "once": 3.0}
+WORSE = {"restore": 2.0, "named": 2.0, "upscale": 9.0, "restored": 5.0, "cleaned": 5.0, "once": 3.0}
 """How much more a loss against the plain picture counts than a gain: what restores is followed by another gate."""
 NAMED = 0.2
 """The same where degradations were named."""
@@ -40,7 +49,8 @@ MEANT = ("deblur", "dehaze")
 """Tasks of which a loss counts as a gain does: nothing tells a soft or a hazy style from what they are for, and who
 asks for them wants them."""
 KINDS = {
-    "restore": {"asked": 0.5, "vhs": 5.0, "composite": 5.0},
+    "restore": {"vhs": 5.0, "composite": 5.0},
+    "named": {"asked": 2.0},
     "upscale": {"clean": 4.0, "vhs": 0.1, "composite": 0.1, "asked": 0.1},
 }
 """Weights of the kinds of a role's records, 1 for all others. Enlarging alone is for what is clean, or compressed so
@@ -111,7 +121,7 @@ def load(folders: Sequence[Path], role: str) -> Table:
                     parts.append(file[name])
     mixes = [str(mix) for part in found["mix"] for mix in part]
     labels = [str(label) for part in found["label"] for label in part]
-    chosen = role in ("restore", "once")  # by a mix of tasks, which may be wrong
+    chosen = role in ("restore", "named", "once")  # by a mix of tasks, which may be wrong
     weights = [
         KINDS.get(role, {}).get(kind_of(label), 1.0)
         * (GRAIN.get(role, 1.0) if "grain" in label.split()[-1] else 1.0)
@@ -140,7 +150,7 @@ def worse_of(label: str, mix: str, role: str) -> float:
     """How much more a loss on a record counts."""
     if any(task in mix for task in MEANT):
         return 0.0
-    return NAMED if kind_of(label) == "asked" and role in ("restore", "once") else WORSE[role]
+    return NAMED if kind_of(label) == "asked" and role in ("named", "once") else WORSE[role]
 
 
 def mistaken(label: str, mix: str) -> bool:
@@ -187,6 +197,27 @@ def pooled(measures: Tensor) -> Tensor:
     around = F.avg_pool2d(F.pad(measures, (2, 2, 2, 2), mode="replicate"), 5, 1)
     whole = measures.mean((2, 3), keepdim=True).expand_as(measures)
     return torch.cat([measures, around, whole], 1).permute(0, 2, 3, 1).contiguous().half()
+
+
+def together(models: Sequence[Predictor]) -> Predictor:
+    """Several predictors as one, whose shares are those of their mean before the sigmoid: what one of them has got
+    wrong, by the chances of its fit, weighs less. Their hidden layers stand side by side."""
+
+    def layer(weight: Tensor, bias: Tensor) -> nn.Linear:
+        made = nn.Linear(weight.shape[1], weight.shape[0])
+        made.weight, made.bias = nn.Parameter(weight), nn.Parameter(bias)
+        return made
+
+    def beside(part: str) -> Tensor:
+        return torch.cat([model.get_parameter(part).detach() for model in models])
+
+    whole = copy.deepcopy(models[0])
+    whole.first = layer(beside("first.weight"), beside("first.bias"))
+    whole.tasks.weight = nn.Parameter(beside("tasks.weight"))
+    whole.second = layer(torch.block_diag(*(m.second.weight.detach() for m in models)), beside("second.bias"))
+    last = torch.cat([m.last.weight.detach() for m in models], 1) / len(models)
+    whole.last = layer(last, torch.stack([m.last.bias.detach() for m in models]).mean(0))
+    return whole
 
 
 def errors(table: Table, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,6 +2,7 @@
 // Handles are addresses handed out by BlockNode::compute and valid during that call only; the bridge
 // sees to it that they are not used later.
 #include "block_node.hpp"
+#include "deband.hpp"
 #include "gate.hpp"
 #include "sigma.hpp"
 
@@ -191,6 +192,22 @@ PyRef blend_shares(PyRef, PyRef args) {
     return none();
 }
 
+// deband(ranks, rows, columns, levels' values, least, most, joined, strength, result)
+PyRef deband(PyRef, PyRef args) {
+    unsigned long long ranks, values, least, most, joined, result;
+    long long rows, columns;
+    double strength;
+    if (!g_py->PyArg_ParseTuple(args, "KLLKKKKdK", &ranks, &rows, &columns, &values, &least, &most, &joined, &strength, &result))
+        return nullptr;
+    const Levels levels = {reinterpret_cast<const float *>(values), reinterpret_cast<const float *>(least),
+                           reinterpret_cast<const float *>(most), reinterpret_cast<const uint8_t *>(joined)};
+    void *state = g_py->PyEval_SaveThread();
+    ::deband(reinterpret_cast<const uint16_t *>(ranks), static_cast<ptrdiff_t>(rows), static_cast<ptrdiff_t>(columns), levels,
+             static_cast<float>(strength), reinterpret_cast<float *>(result));
+    g_py->PyEval_RestoreThread(state);
+    return none();
+}
+
 constexpr int varargs = 1;  // METH_VARARGS
 
 PyMethodTable methods[] = {
@@ -200,7 +217,7 @@ PyMethodTable methods[] = {
     {"stop_nodes", stop, varargs, nullptr},                 {"node_counts", node_counts, varargs, nullptr},
     {"even_out", even_out, varargs, nullptr},               {"enlarge", enlarge, varargs, nullptr},
     {"measure_cells", measure_cells, varargs, nullptr},     {"predict_shares", predict_shares, varargs, nullptr},
-    {"blend_shares", blend_shares, varargs, nullptr},
+    {"blend_shares", blend_shares, varargs, nullptr},       {"deband", deband, varargs, nullptr},
 };
 
 }  // namespace

@@ -112,7 +112,7 @@ def through_network(clip: vs.VideoNode, scale: int, target: vs.VideoFormat, netw
         return _by_change(clip, scale, target, network)
     clip = clip.std.CopyFrameProps(clip)  # changes nothing: a node of our own, so that frames are kept for us
     same = layout == (target.color_family, target.subsampling_w, target.subsampling_h)
-    direct = _to_format(network(clip, target.id if same else floats(clip)), target)
+    direct = to_format(network(clip, target.id if same else floats(clip)), target)
     if clip.format.color_family == vs.GRAY:
         return direct
     # The location is a property of each frame. Nothing is computed of the way that is not taken.
@@ -149,12 +149,13 @@ def _by_change(clip: vs.VideoNode, scale: int, target: vs.VideoFormat, network: 
     result = vs.core.std.Expr([change.resize.Bicubic(format=fine), base], ["", "x y +"])
     result = result.std.CopyFrameProps(base, props=["_ChromaLocation"])
     result = result.std.CropAbs(width=clip.width * scale, height=clip.height * scale)
-    return _to_format(result, target)
+    return to_format(result, target)
 
 
 _SHARP = {"filter_param_a": 0.0, "filter_param_b": 0.5}
 """Catmull-Rom: the bicubic filter that passes through the samples."""
 
 
-def _to_format(clip: vs.VideoNode, target: vs.VideoFormat) -> vs.VideoNode:
+def to_format(clip: vs.VideoNode, target: vs.VideoFormat) -> vs.VideoNode:
+    """The clip in a format of its family."""
     return clip if clip.format.id == target.id else clip.resize.Bicubic(format=target.id)

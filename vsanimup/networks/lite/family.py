@@ -19,6 +19,8 @@ from vsanimup.networks.modulation import Modulation
 from vsanimup.networks.settings import OVERLAP, Settings
 from vsanimup.tasks import CLEAN, DIAGNOSE, Diagnose, TaskMix
 from vsanimup.video import formats
+from vsanimup.video.deband import TASK as DEBAND
+from vsanimup.video.deband import debanded
 from vsanimup.video.likeness import RESTORED
 
 if TYPE_CHECKING:
@@ -72,7 +74,10 @@ class LiteNetwork:
         """See :class:`vsanimup.networks.family.Network`."""
         from vsanimup.engines.tensorrt.plans import Request
 
-        mix = build.mix(self.model.tasks)
+        asked = build.mix(self.model.tasks)
+        mix = _for_network(asked)
+        if asked and not mix:
+            return
         model = self.model.of(self.model.specialist(mix))
         network, weights = model.read(FLOAT), Modulation(model).weights(mix) or None
         grids = [tile_grid(model, *frame, None, (OVERLAP, OVERLAP), build.most) for frame in build.sizes]
@@ -95,11 +100,14 @@ class LiteNetwork:
         mix = asked_mix(call.get("task"), call.get("prompt"), self.model)
         if settings.share == 0:
             return as_it_is(clip, call.target)
-        clip = marked(clip, mix, call.function, self.model)
+        clip = _without_bands(marked(clip, mix, call.function, self.model), call, settings, mix)
+        rest = mix if mix is DIAGNOSE else _for_network(mix)
+        if mix and not rest:
+            return formats.to_format(clip, call.target)
         by_noise = "temporal_threshold" not in call.given
 
         def restore(work: vs.VideoNode, to: int) -> vs.VideoNode:
-            return lite_node(work, call.function, self.model, settings, to, mix, by_noise=by_noise)
+            return lite_node(work, call.function, self.model, settings, to, rest, by_noise=by_noise)
 
         return formats.through_network(clip, 1, call.target, restore)
 
@@ -117,16 +125,34 @@ class LiteNetwork:
         """Restored and enlarged at once; a diagnosis leaves frames that need no restoring to another network."""
         settings = Settings.of(call.values, spatial_threshold=SPATIAL_ONE_PASS, temporal_threshold=TEMPORAL_ONE_PASS)
         mix = asked_mix(call.get("task"), call.get("prompt"), self.model)
-        clip = marked(clip, mix, call.function, self.model)
-        restored = _enlarged(clip, call, self.model, settings, mix)
+        clip = _without_bands(marked(clip, mix, call.function, self.model), call, settings, mix)
+        rest = mix if mix is DIAGNOSE else _for_network(mix)
+
+        def plainly() -> vs.VideoNode:
+            return _enlarged(clip, call, open_model(PLAIN), _plain_settings(call), CLEAN)
+
+        if mix and not rest:
+            return plainly()
+        restored = _enlarged(clip, call, self.model, settings, rest)
         if mix is not DIAGNOSE:
             return restored
-        plain = _enlarged(clip, call, open_model(PLAIN), _plain_settings(call), CLEAN)
+        plain = plainly()
 
         def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
             return restored if f.props.get(PROPERTY) else plain
 
         return vs.core.std.FrameEval(restored, choose, prop_src=clip, clip_src=[restored, plain])
+
+
+def _for_network(mix: TaskMix) -> TaskMix:
+    """What of a mix is the network's: bands it sees too little of."""
+    return TaskMix({task: weight for task, weight in mix.items() if task != DEBAND})
+
+
+def _without_bands(clip: vs.VideoNode, call: Call, settings: Settings, mix: TaskMix | Diagnose) -> vs.VideoNode:
+    """The clip, debanded where a mix asks for that. Bands came last, so they go first."""
+    weight = 0.0 if mix is DIAGNOSE else mix.get(DEBAND, 0.0)
+    return debanded(clip, call.function, weight * settings.share, settings.num_streams) if weight else clip
 
 
 def _plain_settings(call: Call) -> Settings:

@@ -20,16 +20,16 @@ from vsanimup.bridge import functions
 from vsanimup.diagnosis.decision import load
 from vsanimup.engines import Array
 from vsanimup.networks.manifest import Model
-from vsanimup.tasks import TASKS, TaskMix
+from vsanimup.tasks import CODECS, TASKS, TaskMix
 from vsanimup.video.samples import Picture
 from vsanimup.video.sigma import STEP, even_out
 
 FILE: Final = Path(__file__).parents[2] / "models" / "gate.npz"
 """The predictors, by role: ``ROLE_0``, ``_1``, ``_2``, matrices of the layers, ``ROLE_b0`` …, their biases, and
 ``ROLE_tasks`` ``[tasks, hidden]``, what each task adds to the first biases; all float32."""
-DIGEST: Final = "aa9a6d8bb5d98d1c4c287f20e8e46a9eb85a409f28694c438de400b1b046498b"
+DIGEST: Final = "4932a10bd8bd96338a8a4c2721a938e433daf25fb0af0fc09e5600150eae34cc"
 """SHA-256 of the file; ``python -m training.gate`` prints it."""
-FITTED: Final = {"restore": 4.0, "upscale": 8.0, "restored": 8.0, "cleaned": 8.0, "once": 12.0}
+FITTED: Final = {"restore": 4.0, "named": 4.0, "upscale": 8.0, "restored": 8.0, "cleaned": 8.0, "once": 12.0}
 """Threshold of the evening out, in steps of 8-bit luma, that each predictor was fitted with, and judges by."""
 CELL = 8
 """Luma samples of the source, across and down, that one share stands for; this and the next are native code's."""
@@ -158,10 +158,11 @@ def limit(
 
 
 def role_of(model: Model, mix: TaskMix) -> str:
-    """What a model does: its predictor's name. Enlarging what was restored before has two of its own: after networks
-    for codecs, and after all else."""
+    """What a model does: its predictor's name. Restoring has two: for mixes with a codec's task, which are mostly a
+    diagnosis, and for what somebody names. Enlarging what was restored before has two as well: after networks for
+    codecs, and after all else."""
     if model.scale == 1:
-        return "restore"
+        return "restore" if CODECS & mix.keys() else "named"
     if model.modulation:
         return "once"
     if not mix:

@@ -1,0 +1,127 @@
+"""Bands: a picture with too few levels, and the smoothest one that rounds to it.
+
+A network sees too little of a slow ramp to tell it from flat areas. But what was rounded tells by how much: its levels
+lie apart. What a sample was lies within half of that, and between two bands a ramp goes on. So means over runs of
+neighbouring levels are taken along rows and columns, ever shorter ones, and no sample leaves what rounds to it
+(``native/deband.cpp``). Lines and edges are further than the levels of a ramp, and where few neighbours are equal there
+are no bands. Levels are a frame's own, so frame n is a pure function of source frame n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import vapoursynth as vs
+from numpy.typing import NDArray
+
+from vsanimup.bridge import Job, block_node, functions
+from vsanimup.engines import Array
+from vsanimup.video.likeness import refuse_interlaced
+from vsanimup.video.samples import Plane, Scale, is_full, scales
+
+TASK: Final = "deband"
+"""The task that this serves."""
+WIDEST: Final = 16.0
+"""Most that two levels of a ramp lie apart, in steps of an 8-bit plane: further ones are drawn."""
+FEWEST: Final = 3
+"""Levels that a ramp has at the least: of two, nothing tells a ramp from two colours."""
+WITHIN: Final = 0.499
+"""Share of the distance to the next level that a sample may have been off by; half of it would round to either."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The levels of a plane, from the least to the greatest."""
+
+    values: Array
+    """``[levels]``, as samples."""
+    least: Array
+    """What a sample of each may have been."""
+    most: Array
+    """The same."""
+    joined: NDArray[np.uint8]
+    """Whether each and the next are neighbours in a ramp."""
+
+
+def levels_of(found: NDArray[Any], level: float) -> Levels | None:
+    """What is known of samples by the values that occur, sorted; ``level`` is a sample's step in those of 8 bits.
+
+    ``None`` where no ramp can be told: levels of a ramp lie apart by one distance, which rounding varies.
+    """
+    values = found.astype(np.float32)
+    if not FEWEST <= len(values) <= 1 << 16:
+        return None
+    gaps = np.diff(values)
+    distance = float(gaps.min())
+    joined = (gaps <= 1.5 * distance) & (gaps * level <= WIDEST)
+    # a ramp has several levels: a distance counts whose neighbour does
+    beside = np.zeros_like(joined)
+    beside[1:] |= joined[:-1]
+    beside[:-1] |= joined[1:]
+    joined &= beside
+    if not joined.any():
+        return None
+    room = np.where(joined, np.float32(WITHIN) * gaps, 0).astype(np.float32)
+    least, most = values.copy(), values.copy()
+    least[1:] -= room
+    most[:-1] += room
+    return Levels(values, least, most, joined.astype(np.uint8))
+
+
+def smooth(plane: Plane, level: float, strength: float) -> Array:
+    """A plane's samples, float32, with ramps where it has bands."""
+    if plane.dtype.kind == "u" and plane.size:
+        counts = np.bincount(plane.reshape(-1), minlength=1)
+        found = np.flatnonzero(counts)
+        table = np.zeros(len(counts), np.uint16)
+        table[found] = np.arange(len(found), dtype=np.uint16)
+        ranks = table[plane]
+    else:
+        found, places = np.unique(plane, return_inverse=True)
+        if len(found) > 1 << 16 or not np.isfinite(found).all():
+            return plane.astype(np.float32)
+        ranks = places.reshape(plane.shape).astype(np.uint16)
+    levels = levels_of(found, level)
+    rows, columns = plane.shape
+    result = np.empty((rows, columns), np.float32)
+    if levels is None:
+        np.copyto(result, plane, casting="unsafe")
+        return result
+    functions().deband(
+        ranks.ctypes.data, rows, columns, levels.values.ctypes.data, levels.least.ctypes.data, levels.most.ctypes.data,
+        levels.joined.ctypes.data, strength, result.ctypes.data,
+    )  # fmt: skip
+    return result
+
+
+def debanded(clip: vs.VideoNode, function: str, strength: float, streams: int = 1) -> vs.VideoNode:
+    """The clip with ramps where it had bands, in 16 bits, or in 32-bit floats where it is of floats.
+
+    ``strength`` 0..1 is how much of the change to take. Raises :class:`vsanimup.errors.AnimupError` for what
+    :func:`vsanimup.bridge.block_node` refuses; frames that are said to be interlaced fail.
+    """
+    own = clip.format
+    depth = 32 if own.sample_type == vs.FLOAT else 16
+    target = vs.core.query_video_format(own.color_family, own.sample_type, depth, own.subsampling_w, own.subsampling_h)
+
+    def process(job: Job) -> None:
+        source = job.inputs[0]
+        refuse_interlaced(source)
+        full = is_full(source)
+        planes = zip(source.planes, _scales(own, full), job.outputs[0].planes, _scales(target, full), strict=True)
+        for plane, scale, result, finer in planes:
+            values = smooth(plane, scale.level, strength)
+            scale.read(values, values)
+            finer.write(values, result)
+
+    return block_node(clip, process, function=function, format=target.id, streams=streams, cached_blocks=streams + 2)
+
+
+def _scales(format: vs.VideoFormat, full: bool) -> tuple[Scale, ...]:
+    """The scale of each plane; those of RGB are what gray ones of full range are."""
+    if format.color_family != vs.RGB:
+        return scales(format, full)
+    gray = vs.core.query_video_format(vs.GRAY, format.sample_type, format.bits_per_sample, 0, 0)
+    return scales(gray, True) * 3
