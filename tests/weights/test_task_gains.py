@@ -22,18 +22,16 @@ LEAST = {
     "deblock": 0.3,
     "destream": 0.7,
     "denoise": 1.5,
-    "deblur": 0.5,
-    "dehalo": 0.0,
+    "deblur": 1.7,
+    "dehalo": 1.4,
     "dechroma": 0.8,
     "descratch": 1.2,
-    "deband": 0.1,
+    "deband": 0.15,
     "derain": 4.0,
-    "dehaze": 6.0,
+    "dehaze": 6.3,
     "desnow": 3.0,
 }
 """Mean gain in dB on inked drawings that no weights may fall below: what those of now reach is a third more."""
-HARMED = ("dehaze",)
-"""Tasks whose networks of now do harm where damage is hardly visible: a painted sky is taken for haze."""
 
 
 @cache
@@ -84,13 +82,7 @@ def test_tasks_gain_on_their_own_damage(task: str) -> None:
     assert np.mean([row.gain for row in rows_of(task) if row.clip == "ink"]) >= LEAST[task], table(rows_of(task))
 
 
-@pytest.mark.parametrize(
-    "task",
-    [
-        pytest.param(t, marks=pytest.mark.xfail(reason="weights of now", strict=True)) if t in HARMED else t
-        for t in TASKS
-    ],
-)
+@pytest.mark.parametrize("task", TASKS)
 def test_light_damage_is_not_made_worse(task: str) -> None:
     assert min(row.gain for row in next(of_damage(task))) >= -0.1, table(rows_of(task))
 
