@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.gate.record import asked
-from training.gate.train import NAMED, WORSE, Predictor, Table, together, worse_of
+from training.gate.train import CAREFUL, NAMED, WORSE, Predictor, Table, together, worse_of
 from vsanimup.networks.lite.gate import MEASURES, packed
 from vsanimup.tasks import TASKS, TaskMix
 
@@ -28,7 +28,8 @@ def test_what_is_named_comes_in_any_strength_from_none_on() -> None:
 @pytest.mark.parametrize(
     ("label", "mix", "role", "wanted"),
     [
-        ("asked plain", "denoise", "named", NAMED),
+        ("asked plain", "descratch", "named", NAMED),
+        ("asked plain", "denoise+descratch", "named", CAREFUL["denoise"]),
         ("asked plain", "denoise", "upscale", WORSE["upscale"]),
         ("asked soft", "deblur+denoise", "named", 0.0),
         ("web/light grain", "destream", "restore", WORSE["restore"]),

@@ -43,8 +43,10 @@ FLOORS = {
 """Mean squared error, and loss of similarity, below which nothing is seen."""
 WORSE = {"restore": 2.0, "named": 2.0, "upscale": 9.0, "restored": 5.0, "cleaned": 5.0, "once": 3.0}
 """How much more a loss against the plain picture counts than a gain: what restores is followed by another gate."""
-NAMED = 0.2
+NAMED = 0.7
 """The same where degradations were named."""
+CAREFUL = {"denoise": 3.0}
+"""The same of named tasks whose faint damage looks like what belongs to a picture: noise like grain."""
 MEANT = ("deblur", "dehaze")
 """Tasks of which a loss counts as a gain does: nothing tells a soft or a hazy style from what they are for, and who
 asks for them wants them."""
@@ -150,7 +152,9 @@ def worse_of(label: str, mix: str, role: str) -> float:
     """How much more a loss on a record counts."""
     if any(task in mix for task in MEANT):
         return 0.0
-    return NAMED if kind_of(label) == "asked" and role in ("named", "once") else WORSE[role]
+    if kind_of(label) == "asked" and role in ("named", "once"):
+        return max([NAMED, *(worse for task, worse in CAREFUL.items() if task in mix)])
+    return WORSE[role]
 
 
 def mistaken(label: str, mix: str) -> bool:
