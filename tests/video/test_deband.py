@@ -19,8 +19,8 @@ STEP = 6
 
 def slope(width: int = 128, height: int = 64) -> np.ndarray:
     """A ramp in steps of 8 bits, not rounded."""
-    rows, columns = np.mgrid[:height, :width]
-    return 60 + columns / 4 + rows / 8
+    rows, columns = np.mgrid[:height, :width].astype(float)
+    return np.asarray(60 + columns / 4 + rows / 8)
 
 
 def banded(format: int = vs.YUV420P8, step: int = STEP) -> vs.VideoNode:

@@ -218,7 +218,8 @@ def together(models: Sequence[Predictor]) -> Predictor:
     whole = copy.deepcopy(models[0])
     whole.first = layer(beside("first.weight"), beside("first.bias"))
     whole.tasks.weight = nn.Parameter(beside("tasks.weight"))
-    whole.second = layer(torch.block_diag(*(m.second.weight.detach() for m in models)), beside("second.bias"))
+    second = torch.block_diag(*(m.second.weight.detach() for m in models))  # type: ignore[no-untyped-call]
+    whole.second = layer(second, beside("second.bias"))
     last = torch.cat([m.last.weight.detach() for m in models], 1) / len(models)
     whole.last = layer(last, torch.stack([m.last.bias.detach() for m in models]).mean(0))
     return whole
