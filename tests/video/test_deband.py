@@ -89,9 +89,26 @@ def test_what_has_no_bands_stays(clip: vs.VideoNode) -> None:
         assert np.array_equal(before, after)
 
 
-def test_two_colours_are_no_ramp() -> None:
-    flat = np.where(np.arange(64)[:, None] < 32, 80, 88).astype(np.uint8).repeat(64, 1)
+@pytest.mark.parametrize("tones", [1, 2, 3])
+def test_a_few_tones_are_no_ramp(tones: int) -> None:
+    flat = (80 + 8 * (np.arange(64) * tones // 64)).astype(np.uint8)[:, None].repeat(64, 1)
     assert np.array_equal(smooth(flat, 1.0, 1.0), flat)
+
+
+@pytest.mark.parametrize("value", [0, 1, 16, 128, 235, 250, 255])
+@pytest.mark.parametrize("props", [{}, {"_Range": 0}, {"_Range": 1}])
+def test_the_range_of_rgb_is_kept(value: int, props: dict[str, int]) -> None:
+    flat = core.std.BlankClip(format=vs.RGB24, width=32, height=32, length=1, color=[value] * 3).std.SetFrameProps(
+        **props
+    )
+    for plane in planes(core.animup.Restore(flat, task="deband").get_frame(0)):
+        assert (plane == value).all()
+
+
+def test_the_matrix_is_written_down() -> None:
+    for more in ({}, {"format": vs.YUV420P16}):
+        frame = core.animup.Restore(banded().std.RemoveFrameProps("_Matrix"), task="deband", **more).get_frame(0)
+        assert frame.props["_Matrix"] == 6
 
 
 def test_an_edge_across_a_ramp_stays() -> None:
@@ -122,7 +139,8 @@ def test_levels_of_a_ramp_lie_evenly() -> None:
     known = levels_of(np.array([16, 24, 32, 39, 47, 120, 150, 180]), 1.0)
     assert known is not None and known.joined.tolist() == [1, 1, 1, 1, 0, 0, 0]
     assert levels_of(np.array([16, 90, 200]), 1.0) is None
-    assert levels_of(np.array([16, 17]), 1.0) is None
+    assert levels_of(np.array([16, 17, 18]), 1.0) is None
+    assert levels_of(np.array([16, 17, 18, 19]), 1.0) is not None
 
 
 def test_floats_that_are_no_numbers_stay() -> None:

@@ -19,6 +19,7 @@ struct Property {
 
 const Property properties[] = {
     {"_Range", 1, -1, false, "0 (limited) or 1 (full)", "0"},
+    {"_FieldBased", 2, -1, false, "0 (progressive), or 1 or 2 (interlaced)", "0"},
     {"_ChromaLocation", 5, -1, false, "from 0 (left) to 5 (bottom)", "0"},
     {"_Matrix", 14, 3, true, "one of ITU-T H.273, from 0 to 14 without 3, as 1 (BT.709) or 6 (BT.601)", "1"},
 };

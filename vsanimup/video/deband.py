@@ -16,19 +16,20 @@ import numpy as np
 import vapoursynth as vs
 from numpy.typing import NDArray
 
-from vsanimup.bridge import Job, block_node, functions
+from vsanimup.bridge import FrameView, Job, block_node, functions
 from vsanimup.engines import Array
 from vsanimup.video.likeness import refuse_interlaced
-from vsanimup.video.samples import Plane, Scale, is_full, scales
+from vsanimup.video.samples import UNSPECIFIED, Plane, Scale, is_full, matrix_by_height, scales
 
 TASK: Final = "deband"
 """The task that this serves."""
 WIDEST: Final = 16.0
 """Most that two levels of a ramp lie apart, in steps of an 8-bit plane: further ones are drawn."""
-FEWEST: Final = 3
-"""Levels that a ramp has at the least: of two, nothing tells a ramp from two colours."""
-WITHIN: Final = 0.499
-"""Share of the distance to the next level that a sample may have been off by; half of it would round to either."""
+FEWEST: Final = 4
+"""Levels that a ramp has at the least: fewer may be tones that somebody drew."""
+WITHIN: Final = 0.498
+"""Share of the distance to the next level that a sample may have been off by; half of it, also once it is rounded to 16
+bits, would round to either."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,10 @@ def levels_of(found: NDArray[Any], level: float) -> Levels | None:
     gaps = np.diff(values)
     distance = float(gaps.min())
     joined = (gaps <= 1.5 * distance) & (gaps * level <= WIDEST)
-    # a ramp has several levels: a distance counts whose neighbour does
-    beside = np.zeros_like(joined)
-    beside[1:] |= joined[:-1]
-    beside[:-1] |= joined[1:]
-    joined &= beside
+    ends = np.flatnonzero(np.diff(joined, prepend=False, append=False))
+    for first, end in ends.reshape(-1, 2):
+        if end - first < FEWEST - 1:
+            joined[first:end] = False
     if not joined.any():
         return None
     room = np.where(joined, np.float32(WITHIN) * gaps, 0).astype(np.float32)
@@ -109,7 +109,9 @@ def debanded(clip: vs.VideoNode, function: str, strength: float, streams: int = 
     def process(job: Job) -> None:
         source = job.inputs[0]
         refuse_interlaced(source)
-        full = is_full(source)
+        if own.color_family == vs.YUV and source.prop("_Matrix", UNSPECIFIED) == UNSPECIFIED:
+            job.outputs[0].set_prop("_Matrix", matrix_by_height(source.planes[0].shape[0]))
+        full = _is_full(source, own)
         planes = zip(source.planes, _scales(own, full), job.outputs[0].planes, _scales(target, full), strict=True)
         for plane, scale, result, finer in planes:
             values = smooth(plane, scale.level, strength)
@@ -119,9 +121,15 @@ def debanded(clip: vs.VideoNode, function: str, strength: float, streams: int = 
     return block_node(clip, process, function=function, format=target.id, streams=streams, cached_blocks=streams + 2)
 
 
+def _is_full(frame: FrameView, format: vs.VideoFormat) -> bool:
+    """As :func:`vsanimup.video.samples.is_full`, but where nothing is said RGB is of full range."""
+    said = any(frame.prop(name) is not None for name in ("_Range", "_ColorRange"))
+    return is_full(frame) if said or format.color_family != vs.RGB else True
+
+
 def _scales(format: vs.VideoFormat, full: bool) -> tuple[Scale, ...]:
-    """The scale of each plane; those of RGB are what gray ones of full range are."""
+    """The scale of each plane; those of RGB are those of gray."""
     if format.color_family != vs.RGB:
         return scales(format, full)
     gray = vs.core.query_video_format(vs.GRAY, format.sample_type, format.bits_per_sample, 0, 0)
-    return scales(gray, True) * 3
+    return scales(gray, full) * 3

@@ -77,7 +77,7 @@ class LiteNetwork:
         asked = build.mix(self.model.tasks)
         mix = _for_network(asked)
         if asked and not mix:
-            return
+            raise AnimupError(f"task={shown(build.task)}: bands go without a network, so there is nothing to build")
         model = self.model.of(self.model.specialist(mix))
         network, weights = model.read(FLOAT), Modulation(model).weights(mix) or None
         grids = [tile_grid(model, *frame, None, (OVERLAP, OVERLAP), build.most) for frame in build.sizes]
