@@ -27,7 +27,7 @@ from vsanimup.video.sigma import STEP, even_out
 FILE: Final = Path(__file__).parents[2] / "models" / "gate.npz"
 """The predictors, by role: ``ROLE_0``, ``_1``, ``_2``, matrices of the layers, ``ROLE_b0`` …, their biases, and
 ``ROLE_tasks`` ``[tasks, hidden]``, what each task adds to the first biases; all float32."""
-DIGEST: Final = "ce10ef74b993589926c25eb25aa528a18d06bec6aa001bd95ce560d0da7ac83d"
+DIGEST: Final = "35afa1f765b8180d909cf8d7f51e69cd080ed882727adfef317fe7fad3a4c3ad"
 """SHA-256 of the file; ``python -m training.gate`` prints it."""
 FITTED: Final = {"restore": 4.0, "named": 4.0, "upscale": 8.0, "restored": 8.0, "cleaned": 8.0, "once": 12.0}
 """Threshold of the evening out, in steps of 8-bit luma, that each predictor was fitted with, and judges by."""
