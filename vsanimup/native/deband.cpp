@@ -13,7 +13,7 @@ constexpr ptrdiff_t around = 5;               // samples to each side by which a
 constexpr float textured = 0.65f, banded = 0.95f;  // shares of equal neighbours: nothing is done up to, all from
 
 // Whether samples of two levels belong to one ramp.
-bool near(const Levels &levels, uint16_t a, uint16_t b) {
+bool in_one_ramp(const Levels &levels, uint16_t a, uint16_t b) {
     return a == b || (b == a + 1 && levels.joined[a]) || (a == b + 1 && levels.joined[b]);
 }
 
@@ -30,9 +30,9 @@ class Line {
             for (end = start + 1; end < length_ && ranks[end] == own;)
                 end++;
             ptrdiff_t first = start, last = end;
-            while (first > 0 && start - first < radius && near(levels, own, ranks[first - 1]))
+            while (first > 0 && start - first < radius && in_one_ramp(levels, own, ranks[first - 1]))
                 first--;
-            while (last < length_ && last - end < radius && near(levels, own, ranks[last]))
+            while (last < length_ && last - end < radius && in_one_ramp(levels, own, ranks[last]))
                 last++;
             for (ptrdiff_t x = start; x < end; x++) {
                 const ptrdiff_t from = std::max(first, x - radius), to = std::min(last, x + radius + 1);
