@@ -69,7 +69,9 @@ class TaskMix(Mapping[str, float]):
         weights: dict[str, float] = {}
         for term in text.split("+"):
             number, star, name = term.rpartition("*")
-            name = name.strip()
+            number, name = number.strip(), name.strip()
+            if number in known:
+                raise AnimupError(f"task must have a weight before its name, as in 0.5*{number}, got {shown(text)}")
             if name == AUTO != text:
                 raise AnimupError(f"task: auto finds all tasks by itself and stands alone, got {shown(text)}")
             if name not in known:

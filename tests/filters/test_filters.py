@@ -165,6 +165,19 @@ def test_matrix_is_written_down_when_it_was_only_implied() -> None:
     assert core.animup.Restore(moving(vs.RGB24, length=1)).get_frame(0).props["_Matrix"] == 0
 
 
+@pytest.mark.parametrize("limited", [{"_Range": 0}, {"_ColorRange": 1}, {"_Range": 1}])
+@pytest.mark.parametrize("format", [vs.RGB24, vs.RGB48, vs.RGBS])
+def test_rgb_keeps_its_range(format: int, limited: dict[str, int]) -> None:
+    whole = 1 if format == vs.RGBS else 256 ** (1 + (format == vs.RGB48))
+    colour = [share * whole for share in (0.25, 0.5, 0.75)]
+    clip = core.std.BlankClip(format=format, width=48, height=32, length=1, color=colour).std.SetFrameProps(**limited)
+    for result in (core.animup.Upscale(clip), core.animup.Restore(clip, task="denoise")):
+        frame = result.get_frame(0)
+        assert frame.props["_Range"] == (limited == {"_Range": 1})
+        for plane, value in enumerate(colour):
+            assert np.abs(np.asarray(frame[plane], np.float64) - value).max() <= whole / 2000
+
+
 @pytest.mark.parametrize("location", [0, 1, 2, 3])
 @pytest.mark.parametrize("scale", [1, 2])
 def test_chroma_stays_in_place_whatever_its_siting(location: int, scale: int) -> None:

@@ -49,6 +49,7 @@ def test_a_weight_that_is_none_is_refused(weight: float) -> None:
         ("deblock+deblock", "name deblock once"),
         ("x*deblock", "from 0 to 1"),
         ("2*deblock", "from 0 to 1"),
+        ("deblock*2", r"a weight before its name, as in 0\.5\*deblock, got 'deblock\*2'"),
         ("-1*deblock", "from 0 to 1"),
         ("nan*deblock", "from 0 to 1"),
         ("0*deblock", "leave something to do"),

@@ -54,6 +54,12 @@ def test_different_scenes_are_told_from_motion_and_noise() -> None:
     assert not is_cut(Picture(scene), Picture(scene + noise))
 
 
+@pytest.mark.filterwarnings("error")
+def test_infinite_samples_are_no_cut() -> None:
+    endless = Picture(np.full((48, 64), np.inf, np.float32))
+    assert not is_cut(endless, endless)
+
+
 def test_properties_rule_over_the_picture() -> None:
     a, b = textured(1), textured(2)
     assert not is_cut(Picture(a, {"_SceneChangeNext": 0}), Picture(b, {"_SceneChangePrev": 0}))

@@ -149,7 +149,17 @@ def _by_change(clip: vs.VideoNode, scale: int, target: vs.VideoFormat, network: 
     result = vs.core.std.Expr([change.resize.Bicubic(format=fine), base], ["", "x y +"])
     result = result.std.CopyFrameProps(base, props=["_ChromaLocation"])
     result = result.std.CropAbs(width=clip.width * scale, height=clip.height * scale)
-    return to_format(result, target)
+    return _ranged(result, target, clip) if target.color_family == vs.RGB else to_format(result, target)
+
+
+def _ranged(clip: vs.VideoNode, target: vs.VideoFormat, source: vs.VideoNode) -> vs.VideoNode:
+    """The clip in an RGB format, in the range of each of the source's frames: resizers make it full otherwise."""
+    full, limited = (clip.resize.Bicubic(format=target.id, range_s=name) for name in ("full", "limited"))
+
+    def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
+        return limited if f.props.get("_Range", 1 - int(f.props.get("_ColorRange", 0))) == 0 else full
+
+    return vs.core.std.FrameEval(full, choose, prop_src=source, clip_src=[full, limited])
 
 
 _SHARP = {"filter_param_a": 0.0, "filter_param_b": 0.5}
