@@ -12,6 +12,7 @@ import torch
 
 from vsanimup.architectures.animatelcm import graphs
 from vsanimup.architectures.animatelcm.layers import Pooling
+from vsanimup.architectures.animatelcm.text import CONTEXT
 from vsanimup.errors import AnimupError
 
 from . import layouts, parts
@@ -157,4 +158,4 @@ def _images(n: int, height: int, width: int) -> Inputs:
 
 
 def _tokens(*_: int) -> Inputs:
-    return {"tokens": torch.randint(0, 400, (1, graphs.CONTEXT), dtype=torch.int32)}
+    return {"tokens": torch.randint(0, 400, (1, CONTEXT), dtype=torch.int32)}

@@ -11,8 +11,9 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-from vsanimup.architectures.animatelcm.graphs import CONTEXT, MotionModules, TextConfig, TextEncoder
+from vsanimup.architectures.animatelcm.graphs import MotionModules
 from vsanimup.architectures.animatelcm.layers import MOTION_HEADS, POSITIONS, Pooling, sinusoid
+from vsanimup.architectures.animatelcm.text import CONTEXT, TextConfig, TextEncoder
 from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm.tokenizer import MERGES, VOCABULARY, Tokenizer
 

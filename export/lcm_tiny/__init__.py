@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from vsanimup.architectures.animatelcm import graphs
 from vsanimup.architectures.animatelcm.layers import POSITIONS
+from vsanimup.architectures.animatelcm.text import CONTEXT
 from vsanimup.architectures.lcm_tiny import TASKS, TOKENS, TaskBiases, load
 from vsanimup.errors import AnimupError
 from vsanimup.networks.animatelcm.tokenizer import END, LAST, MERGES, START, VOCABULARY, byte_signs
@@ -83,7 +84,7 @@ def export(checkpoint: Path, out: Path, *, precision: str) -> Iterator[str]:
         return {"latents": torch.randn(n, channels, height, width)}
 
     def tokens(*_: int) -> dict[str, Tensor]:
-        return {"tokens": torch.randint(0, TOKENS, (1, graphs.CONTEXT), dtype=torch.int32)}
+        return {"tokens": torch.randint(0, TOKENS, (1, CONTEXT), dtype=torch.int32)}
 
     layout = tiny.denoiser.motion_layout
 

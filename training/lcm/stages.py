@@ -12,7 +12,8 @@ from torch import Tensor
 
 from training.lcm.data import Pictures, luma_of, task_validation, validation
 from training.losses import ssim
-from vsanimup.architectures.animatelcm.graphs import CONTEXT, alphas
+from vsanimup.architectures.animatelcm.graphs import alphas
+from vsanimup.architectures.animatelcm.text import CONTEXT
 from vsanimup.architectures.lcm_tiny import TOKENS, Recall, Tiny
 
 SSIM_WEIGHT = 0.05

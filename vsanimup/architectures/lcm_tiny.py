@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from vsanimup.architectures.animatelcm.graphs import Control, Denoiser, MotionModules, TextConfig, TextEncoder, alphas
+from vsanimup.architectures.animatelcm.graphs import Control, Denoiser, MotionModules, alphas
 from vsanimup.architectures.animatelcm.layers import KeysValues, Pooling
 from vsanimup.architectures.animatelcm.memory import Heard, Remembers
+from vsanimup.architectures.animatelcm.text import TextConfig, TextEncoder
 
 LEVELS = 4
 """Of the base, as SD1.5 has them."""
