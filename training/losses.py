@@ -39,20 +39,7 @@ def ssim(a: Tensor, b: Tensor, side: int = 7) -> Tensor:
     return (above / ((mean_a**2 + mean_b**2 + 0.01**2) * (var_a + var_b + 0.03**2))).mean((1, 2, 3))
 
 
-def flicker(y: Tensor, goal: Tensor) -> Tensor:
-    """How far luma's change from each picture to its neighbour is from the goal's, ``[batch]``: samples are pairs."""
-    error = (y - goal).unflatten(0, (-1, 2))
-    return charbonnier(error[:, 0], error[:, 1]).repeat_interleave(2)
-
-
-def distance(
-    y: Tensor,
-    uv: Tensor,
-    goal_y: Tensor,
-    goal_uv: Tensor,
-    ssim_weight: float = SSIM_WEIGHT,
-    flicker_weight: float = 0.0,
-) -> Tensor:
+def distance(y: Tensor, uv: Tensor, goal_y: Tensor, goal_uv: Tensor, ssim_weight: float = SSIM_WEIGHT) -> Tensor:
     """Training loss between pictures: mean over samples of the logarithm of a distance.
 
     The distance is half L1, which even areas want, and half L2, which lines want. Of the logarithm, as PSNR is: haze is
@@ -60,8 +47,6 @@ def distance(
     """
     y = y.float()
     pixels = (charbonnier(y, goal_y) + deviation(y, goal_y)) / 2 + CHROMA_WEIGHT * charbonnier(uv.float(), goal_uv)
-    if flicker_weight:
-        pixels = pixels + flicker_weight * flicker(y, goal_y)
     return (pixels + ssim_weight * (1 - ssim(y, goal_y)) + FLOOR).log().mean()
 
 

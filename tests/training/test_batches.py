@@ -9,7 +9,7 @@ import torch
 from training.data.dataset import Batches, map_clip, read_clip, window_indices
 from training.data.degradations import DEGRADATIONS, lay
 from training.lite.upscale import Singles, light_variants
-from training.losses import distance, flicker
+from training.losses import distance
 from vsanimup.architectures.lite.network import ALIGN
 
 SIDE = 96
@@ -20,43 +20,6 @@ def test_batches_depend_on_the_step_alone(clips: Path) -> None:
     a[0]
     for x, y in zip(vars(a[5]).values(), vars(b[5]).values(), strict=True):
         assert torch.equal(x, y)
-
-
-def test_pairs_are_neighbouring_frames_of_a_scene(clips: Path) -> None:
-    batches = Batches(clips, radius=0, crop=ALIGN, batch=40, plain=1, steps=1)
-    batches.pairs = True
-    batch = batches[0]
-    pairs = batch.sharp_y.unflatten(0, (-1, 2))
-    clean = [read_clip(path)["hr_y"].astype(np.float32) / 219 - 16 / 219 for path in batches.files]
-    assert len(pairs) == 20 and torch.equal(batch.mix[::2], batch.mix[1::2])
-
-    def number(crop: torch.Tensor) -> int:
-        """The frame, of random pictures, that a crop is of."""
-        place = crop[0].numpy()
-        rows = np.lib.stride_tricks.sliding_window_view
-        found = [
-            n
-            for clip in clean
-            for n, frame in enumerate(clip)
-            if np.isclose(rows(frame, place.shape)[::4, ::4], place, atol=1e-5).all((2, 3)).any()
-        ]
-        return found[0] if found else -1  # one colour
-
-    numbers = [(number(a), number(b)) for a, b in pairs[:6]]
-    assert all(b == a + 1 or (a == b and a in (2, 6, -1)) for a, b in numbers), numbers
-    assert len({a for a, _ in numbers}) > 1
-
-
-def test_flicker_is_what_changes_otherwise_than_the_goal() -> None:
-    torch.manual_seed(0)
-    goal, error = torch.rand(4, 1, 24, 24), torch.rand(2, 1, 24, 24)
-    steady = flicker(goal + error.repeat_interleave(2, 0), goal)
-    assert steady.shape == (4,) and steady.max() < 2e-3
-    assert torch.allclose(
-        flicker(goal + torch.tensor([0.1, -0.1, 0.2, 0.2])[:, None, None, None], goal),
-        torch.tensor([0.2, 0.2, 0.0, 0.0]),
-        atol=2e-3,
-    )
 
 
 def test_a_mapped_clip_is_the_clip(clips: Path) -> None:

@@ -168,7 +168,7 @@ def test_one_pair_for_both_kinds_of_codecs_takes_the_place_of_two(clips: Path, t
         "threads": 1,
         "steps": 4,
     }
-    specialise(task="codecs", out=tmp_path / "own", flicker_weight=1.0, **options)
+    specialise(task="codecs", out=tmp_path / "own", **options)
     assert {"web psnr", "mpeg2 psnr"} <= log_of(tmp_path / "own")[-1]["scores"].keys()
     export_lite.main(specialist=[f"codecs={tmp_path / 'own' / 'checkpoint.pt'}"], out=made)
     # a model that is exported again keeps its specialists

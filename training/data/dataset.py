@@ -147,8 +147,6 @@ class Batches(Dataset[Batch]):
     """
 
     backbone_share = BACKBONE_SHARE
-    pairs = False
-    """Whether windows come in pairs, of neighbouring frames."""
 
     def __init__(
         self,
@@ -189,11 +187,10 @@ class Batches(Dataset[Batch]):
         if step < self._small:
             size, plain, crop = round(1.5 * size), round(1.5 * plain), crop // 2
         windows, mixes = [], []
-        while len(windows) < size:
+        for _ in range(size):
             clip, kind, tasks, mix = self._choice(rng)
-            windows += self._windows(clip, kind, tasks, crop, rng)
-            mix = {} if rng.random() < self.backbone_share else mix
-            mixes += [mix_vector(mix)] * (len(windows) - len(mixes))
+            windows.append(self._window(clip, kind, tasks, crop, rng))
+            mixes.append(mix_vector({} if rng.random() < self.backbone_share else mix))
         singles = [self._single(self._clip(rng), "clean" if i else "any", crop, rng) for i in range(plain)]
         y, uv, goal_y, goal_uv, sharp_y, sharp_uv = (torch.stack(part) for part in zip(*windows, strict=True))
         small_y, small_uv, large_y, large_uv = (torch.stack(part) for part in zip(*singles, strict=True))
@@ -244,37 +241,32 @@ class Batches(Dataset[Batch]):
         half = (slice(top // 2, (top + size) // 2), slice(left // 2, (left + size) // 2))
         return to_luma(y[:, top : top + size, left : left + size]), to_chroma(uv[:, :, *half]).flatten(0, 1)
 
-    def _windows(
+    def _window(
         self, clip: Mapping[str, Array], kind: str, tasks: list[str], crop: int, rng: Rng
-    ) -> list[tuple[Tensor, ...]]:
-        """A window, or, where :attr:`pairs` are asked for, it and that of the next frame of its scene."""
-        cut = clip["cut"].astype(np.int8)
-        centre = int(rng.integers(1, len(cut) - 1))
+    ) -> tuple[Tensor, ...]:
+        centre = int(rng.integers(1, clip["cut"].shape[0] - 1))
         place = self._place(clip, centre, crop, rng)
         reach = int(rng.integers(self.radius)) if self.radius and rng.random() < SHORT_SHARE else self.radius
-        centres = window_indices(cut, centre, 1)[1:] if self.pairs else [centre]
-        frames = [window_indices(cut, n, self.radius, reach) for n in centres]
+        frames = window_indices(clip["cut"].astype(np.int8), centre, self.radius, reach)
         clean = rng.random() < CLEAN_SHARE
         variant = 0 if clean else self._variant(clip, kind, rng)
         # a span of consecutive frames, so that rain falls and a held frame keeps its noise
-        low, high = min(map(min, frames)), max(map(max, frames)) + 1
+        low, high = min(frames), max(frames) + 1
         y, uv = self._cut(clip["lr_y"][variant][low:high], clip["lr_uv"][variant][low:high], place)
         if tasks and not clean:
             y, uv = lay(tasks, y, uv, rng, self._shapes)
-        colour = rng.uniform((0, -0.5, -0.5), (1, 0.5, 0.5)) if rng.random() < FLAT_SHARE else None
-        found = []
-        for n, window in zip(centres, frames, strict=True):
-            order = torch.tensor(window) - low
-            this = slice(n, n + 1)
-            goal = self._cut(clip["lr_y"][0][this], clip["lr_uv"][0][this], place)
-            sharp = self._cut(clip["hr_y"][this], clip["hr_uv"][this], place, 2)
-            parts = (y[order], uv.reshape(-1, 2, *uv.shape[1:])[order].flatten(0, 1), *goal, *sharp)
-            if colour is not None:
-                for luma, chroma in zip(parts[::2], parts[1::2], strict=True):
-                    luma[:] = float(colour[0])
-                    chroma.view(-1, 2, *chroma.shape[1:])[:] = torch.from_numpy(colour[1:, None, None])
-            found.append(parts)
-        return found
+        order = torch.tensor(frames) - low
+        y, uv = y[order], uv.reshape(-1, 2, *uv.shape[1:])[order].flatten(0, 1)
+        this = slice(centre, centre + 1)
+        goal = self._cut(clip["lr_y"][0][this], clip["lr_uv"][0][this], place)
+        sharp = self._cut(clip["hr_y"][this], clip["hr_uv"][this], place, 2)
+        parts = (y, uv, *goal, *sharp)
+        if rng.random() < FLAT_SHARE:
+            colour = rng.uniform((0, -0.5, -0.5), (1, 0.5, 0.5)).astype(np.float32)
+            for luma, chroma in zip(parts[::2], parts[1::2], strict=True):
+                luma[:] = float(colour[0])
+                chroma.view(-1, 2, *chroma.shape[1:])[:] = torch.from_numpy(colour[1:])[:, None, None]
+        return parts
 
     def _variant(self, clip: Mapping[str, Array], kind: str, rng: Rng) -> int:
         kinds = [str(k) for k in clip["kinds"]]

@@ -84,13 +84,12 @@ def run(nets: Networks, y: Tensor, uv: Tensor, mix: Tensor) -> tuple[Picture, Pi
     return (evened_out(y.float(), SPATIAL), uv), small
 
 
-def losses_of(nets: Networks, batch: Batch, ssim_weight: float, flicker_weight: float = 0.0) -> Losses:
-    """Training losses of a batch, of pairs of neighbouring frames where flicker has a weight."""
+def losses_of(nets: Networks, batch: Batch, ssim_weight: float) -> Losses:
+    """Training losses of a batch."""
     large, small = run(nets, batch.y, batch.uv, batch.mix)
-    weights = ssim_weight, flicker_weight
-    losses = {"large": distance(*large, batch.sharp_y, batch.sharp_uv, *weights)}
+    losses = {"large": distance(*large, batch.sharp_y, batch.sharp_uv, ssim_weight)}
     if small is not None:
-        losses["small"] = RESTORED_WEIGHT * distance(*small, batch.goal_y, batch.goal_uv, *weights)
+        losses["small"] = RESTORED_WEIGHT * distance(*small, batch.goal_y, batch.goal_uv, ssim_weight)
     return losses
 
 
@@ -123,7 +122,6 @@ def main(
     crop: options.Crop = 96,
     lr: float = 0.008,
     ssim_weight: Annotated[float, typer.Option(help="weight of 1 - SSIM in the distance")] = 0.25,
-    flicker_weight: Annotated[float, typer.Option(help="weight of flicker in the distance, of pairs of frames")] = 0.0,
     small_until: options.SmallUntil = 0.85,
     seed: int = 0,
     bf16: options.Bf16 = False,
@@ -150,7 +148,7 @@ def main(
         seed=seed,
         small=int(small_until * steps),
     )
-    batches.task, batches.pairs = task, flicker_weight > 0
+    batches.task = task
     # nothing is begun anew, and ranges are known
     schedule = Schedule(steps=steps, lr=lr, round_from=0, revive_until=0, every=every, stop=stop, bf16=bf16, seed=seed)
     fit(
@@ -158,7 +156,7 @@ def main(
         batches,
         schedule,
         out,
-        partial(losses_of, ssim_weight=ssim_weight, flicker_weight=flicker_weight),
+        partial(losses_of, ssim_weight=ssim_weight),
         partial(validate, data=data, task=task),
     )
 
