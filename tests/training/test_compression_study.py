@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from training.data.dataset import Batch
+from training.studies import converged
 from training.studies.compression import Cases, Options, Study, Tapes, build, count, main
 from training.studies.compression_gradients import choose, contrastive_loss, gradients, measure, part_of
 from training.studies.compression_report import reached
@@ -201,3 +202,20 @@ def test_smaller_batches_cost_what_the_schedule_does(clips: Path, tmp_path: Path
     study = Study("lite", options, Tapes(options), Cases(clips))
     assert study.smaller_batches([WHOLE, Strategy(windows=2)]) == [Strategy(crops=4), Strategy(crops=2)]
     assert isinstance(build("vit"), Vit)
+
+
+@pytest.mark.slow
+def test_tuned_runs_of_both_ways_are_compared(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(converged, "RATES", (0.01, 0.02))
+    out = tmp_path / "out"
+
+    def run() -> dict[Path, int]:
+        converged.main(data=clips, out=out, steps=10, batch=2, clips=1, seeds=1, bf16=False)
+        return {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
+
+    first = run()
+    assert run() == first
+    tuning, compared = (out / "table.md").read_text().split("\n\n")
+    assert len(tuning.splitlines()) == 2 + 2 * 2
+    assert len(compared.splitlines()) == 2 + 6
+    assert "| smaller crops | 0.4 |" in compared
