@@ -7,7 +7,6 @@ What is chosen is not the likeliest state but the mix that is expected to do lea
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from vsanimup.diagnosis.measures import Planes, measure
 from vsanimup.diagnosis.mixes import MIXES
-from vsanimup.errors import AnimupError
+from vsanimup.shipped import verified
 from vsanimup.tasks import CODECS, TaskMix
 
 Array = NDArray[np.float32]
@@ -125,14 +124,5 @@ def load(path: Path, digest: str, otherwise: str = "name the task instead of tas
     Raises:
         AnimupError: It is missing or other than it should be.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise AnimupError(f"{path} cannot be read ({error.strerror}); install the package again") from error
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise AnimupError(
-            f"{path} is damaged: its {len(data)} bytes do not have the expected SHA-256; install the package "
-            f"again, or {otherwise}"
-        )
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(verified(path, digest, otherwise)), allow_pickle=False) as arrays:
         return dict(arrays)

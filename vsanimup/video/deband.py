@@ -1,10 +1,11 @@
-"""Bands: a picture with too few levels, and the smoothest one that rounds to it.
+"""Bands: a picture with too few levels, and what it was before.
 
 A network sees too little of a slow ramp to tell it from flat areas. But what was rounded tells by how much: its levels
 lie apart. What a sample was lies within half of that, and between two bands a ramp goes on. So means over runs of
 neighbouring levels are taken along rows and columns, ever shorter ones, and no sample leaves what rounds to it
 (``native/deband.cpp``). Lines and edges are further than the levels of a ramp, and where few neighbours are equal there
-are no bands. Levels are a frame's own, so frame n is a pure function of source frame n.
+are no bands: there a small network tells what texture was before it was rounded (``posterised.py``), within the same
+limits. Levels are a frame's own, so frame n is a pure function of source frame n.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from numpy.typing import NDArray
 from vsanimup.bridge import FrameView, Job, block_node, functions
 from vsanimup.engines import Array
 from vsanimup.video.likeness import refuse_interlaced
+from vsanimup.video.posterised import WIDEST, Network
 from vsanimup.video.samples import UNSPECIFIED, Plane, Scale, is_full, matrix_by_height, scales
 
 TASK: Final = "deband"
 """The task that this serves."""
-WIDEST: Final = 16.0
-"""Most that two levels of a ramp lie apart, in steps of an 8-bit plane: further ones are drawn."""
 FEWEST: Final = 4
 """Levels that a ramp has at the least: fewer may be tones that somebody drew."""
+LEAST: Final = 3.0
+"""Least that they lie apart where a network has a say, in the same steps."""
 WITHIN: Final = 0.498
 """Share of the distance to the next level that a sample may have been off by; half of it, also once it is rounded to 16
 bits, would round to either."""
@@ -44,6 +46,8 @@ class Levels:
     """The same."""
     joined: NDArray[np.uint8]
     """Whether each and the next are neighbours in a ramp."""
+    distance: float
+    """How far apart those mostly lie."""
 
 
 def levels_of(found: NDArray[Any], level: float) -> Levels | None:
@@ -55,8 +59,7 @@ def levels_of(found: NDArray[Any], level: float) -> Levels | None:
     if not FEWEST <= len(values) <= 1 << 16:
         return None
     gaps = np.diff(values)
-    distance = float(gaps.min())
-    joined = (gaps <= 1.5 * distance) & (gaps * level <= WIDEST)
+    joined = (gaps <= 1.5 * float(gaps.min())) & (gaps * level <= WIDEST)
     ends = np.flatnonzero(np.diff(joined, prepend=False, append=False))
     for first, end in ends.reshape(-1, 2):
         if end - first < FEWEST - 1:
@@ -67,44 +70,76 @@ def levels_of(found: NDArray[Any], level: float) -> Levels | None:
     least, most = values.copy(), values.copy()
     least[1:] -= room
     most[:-1] += room
-    return Levels(values, least, most, joined.astype(np.uint8))
+    return Levels(values, least, most, joined.astype(np.uint8), float(gaps[joined].mean()))
 
 
-def smooth(plane: Plane, level: float, strength: float) -> Array:
-    """A plane's samples, float32, with ramps where it has bands."""
-    if plane.dtype.kind == "u" and plane.size:
-        counts = np.bincount(plane.reshape(-1), minlength=1)
-        found = np.flatnonzero(counts)
-        table = np.zeros(len(counts), np.uint16)
-        table[found] = np.arange(len(found), dtype=np.uint16)
-        ranks = table[plane]
-    else:
-        found, places = np.unique(plane, return_inverse=True)
-        if len(found) > 1 << 16 or not np.isfinite(found).all():
-            return plane.astype(np.float32)
-        ranks = places.reshape(plane.shape).astype(np.uint16)
-    levels = levels_of(found, level)
-    rows, columns = plane.shape
-    result = np.empty((rows, columns), np.float32)
-    if levels is None:
-        np.copyto(result, plane, casting="unsafe")
+@dataclass(frozen=True)
+class Banded:
+    """A plane whose levels are a ramp's."""
+
+    ranks: NDArray[np.uint16]
+    """Which level each sample has."""
+    levels: Levels
+
+    @classmethod
+    def of(cls, plane: Plane, level: float) -> Banded | None:
+        """A plane by its samples, a step of which is ``level`` in those of 8 bits; ``None`` where it has no bands."""
+        if plane.dtype.kind == "u" and plane.size:
+            counts = np.bincount(plane.reshape(-1), minlength=1)
+            found = np.flatnonzero(counts)
+            table = np.zeros(len(counts), np.uint16)
+            table[found] = np.arange(len(found), dtype=np.uint16)
+            ranks = table[plane]
+        else:
+            found, places = np.unique(plane, return_inverse=True)
+            if len(found) > 1 << 16 or not np.isfinite(found).all():
+                return None
+            ranks = places.reshape(plane.shape).astype(np.uint16)
+        levels = levels_of(found, level)
+        return None if levels is None else cls(ranks, levels)
+
+    def smooth(self) -> Array:
+        """The plane with ramps where it has bands, float32."""
+        result = np.empty(self.ranks.shape, np.float32)
+        levels, (rows, columns) = self.levels, self.ranks.shape
+        functions().deband(
+            self.ranks.ctypes.data, rows, columns, levels.values.ctypes.data, levels.least.ctypes.data,
+            levels.most.ctypes.data, levels.joined.ctypes.data, 1.0, result.ctypes.data,
+        )  # fmt: skip
         return result
-    functions().deband(
-        ranks.ctypes.data, rows, columns, levels.values.ctypes.data, levels.least.ctypes.data, levels.most.ctypes.data,
-        levels.joined.ctypes.data, strength, result.ctypes.data,
-    )  # fmt: skip
-    return result
+
+    def within(self, values: Array) -> Array:
+        """Values limited to what rounds to the plane."""
+        return np.clip(values, self.levels.least[self.ranks], self.levels.most[self.ranks])
+
+
+def before_rounding(plane: Plane, level: float, strength: float = 1.0, network: Network | None = None) -> Array:
+    """What a plane's samples were, float32, where they have bands; themselves where not.
+
+    ``level`` is a sample's step in those of 8 bits, ``strength`` 0..1 how much of the change to take.
+    """
+    own = plane.astype(np.float32)
+    banded = Banded.of(plane, level)
+    if banded is None:
+        return own
+    found, distance = banded.smooth(), banded.levels.distance
+    if network is not None and distance * level >= LEAST:
+        found = banded.within(network(own, found, distance, level))
+    return found if strength == 1 else own + np.float32(strength) * (found - own)
 
 
 def debanded(clip: vs.VideoNode, function: str, strength: float, streams: int = 1) -> vs.VideoNode:
     """The clip with ramps where it had bands, in 16 bits, or in 32-bit floats where it is of floats.
 
-    ``strength`` 0..1 is how much of the change to take. Raises :class:`vsanimup.errors.AnimupError` for what
+    ``strength`` 0..1 is how much of the change to take. Planes whose levels lie :data:`LEAST` to ``WIDEST`` apart go
+    through the network. Raises :class:`vsanimup.errors.AnimupError` for what
     :func:`vsanimup.bridge.block_node` refuses; frames that are said to be interlaced fail.
     """
     own = clip.format
     depth = 32 if own.sample_type == vs.FLOAT else 16
     target = vs.core.query_video_format(own.color_family, own.sample_type, depth, own.subsampling_w, own.subsampling_h)
+
+    network = Network(streams)
 
     def process(job: Job) -> None:
         source = job.inputs[0]
@@ -114,7 +149,7 @@ def debanded(clip: vs.VideoNode, function: str, strength: float, streams: int = 
         full = _is_full(source, own)
         planes = zip(source.planes, _scales(own, full), job.outputs[0].planes, _scales(target, full), strict=True)
         for plane, scale, result, finer in planes:
-            values = smooth(plane, scale.level, strength)
+            values = before_rounding(plane, scale.level, strength, network)
             scale.read(values, values)
             finer.write(values, result)
 

@@ -1,0 +1,1 @@
+"""Training of the network for posterised pictures, which corrects ``vsanimup/video/deband.py``."""
