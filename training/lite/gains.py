@@ -2,8 +2,8 @@
 
 Clean half-size pictures of the validation clips (``training.data.clips --validation``), and smooth ramps for
 ``deband``, are damaged in several strengths from hardly visible to ruin, and go through ``Restore`` with the task by
-name and default arguments. PSNR is of luma, of ``dechroma`` of both chroma planes, in a clip's middle frame. Encoders
-and composite video are real, and take fixed quantisers, so that damage begins where it is light.
+name and default arguments (``deband`` to 16 bits). PSNR is of luma, of ``dechroma`` of both chroma planes, in a clip's
+middle frame. Encoders and composite video are real, and take fixed quantisers, so that damage begins where it is light.
 """
 
 from __future__ import annotations
@@ -187,7 +187,8 @@ def measure(task: str, clips: Iterable[tuple[str, Planes]], arguments: dict[str,
             whole = whole + scene if whole else scene
     if whole is None:
         return
-    restored = vs.core.animup.Restore(whole, task=task, **arguments)
+    deep = {"format": vs.YUV420P16} if task == "deband" else {}  # 8 bits have no room for what lies between levels
+    restored = vs.core.animup.Restore(whole, task=task, **(deep | arguments))
     inner, half = slice(CROP, -CROP), slice(CROP // 2, -CROP // 2)
     for name, damage, truth, damaged, start in found:
         n = len(truth.y) // 2

@@ -88,10 +88,11 @@ def decibels(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
 
 
 def score(frame: vs.VideoFrame, y: U8, uv: U8) -> tuple[float, float, float]:
-    """Luma PSNR, luma SSIM and chroma PSNR of a frame against the truth's planes."""
+    """Luma PSNR, luma SSIM and chroma PSNR of a frame of 8 bits or more against the truth's planes of 8."""
     inner, half = slice(CROP, -CROP), slice(CROP // 2, -CROP // 2)
-    found, right = (((np.asarray(p, np.float32) - np.float32(16)) / 219)[inner, inner] for p in (frame[0], y))
-    colours = np.stack([np.asarray(frame[1 + c], np.float32) for c in range(2)])
+    luma, *colour = (np.asarray(frame[p], np.float32) / (1 << (frame.format.bits_per_sample - 8)) for p in range(3))
+    found, right = (((p.astype(np.float32) - np.float32(16)) / 219)[inner, inner] for p in (luma, y))
+    colours = np.stack(colour)
     chroma, goal = (((p.astype(np.float32) - np.float32(128)) / 224)[:, half, half] for p in (colours, uv))
     similar = float(structural_similarity(found, right, data_range=1.0))  # type: ignore[no-untyped-call]
     return decibels(found, right), similar, decibels(chroma, goal)

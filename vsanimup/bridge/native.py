@@ -28,7 +28,7 @@ class Native(NamedTuple):
     measure_cells: Callable[[int, int, int], None]
     predict_shares: Callable[[int, int, int, int, int, int, int], None]
     blend_shares: Callable[[int, int, int, int, int, int], None]
-    deband: Callable[[int, int, int, int, int, int, int, float, int], None]
+    deband: Callable[[int, int, int, int, int, int, int, int, int], None]
 
 
 _native: Native | None = None

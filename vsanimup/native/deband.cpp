@@ -100,7 +100,7 @@ Values evidence(const uint16_t *ranks, ptrdiff_t rows, ptrdiff_t columns) {
 
 }  // namespace
 
-void deband(const uint16_t *ranks, ptrdiff_t rows, ptrdiff_t columns, const Levels &levels, float strength, float *result) {
+void deband(const uint16_t *ranks, ptrdiff_t rows, ptrdiff_t columns, const Levels &levels, float *shares, float *result) {
     const size_t count = static_cast<size_t>(rows * columns);
     Values values(count), turned(count);
     Ranks turned_ranks(count);
@@ -119,8 +119,9 @@ void deband(const uint16_t *ranks, ptrdiff_t rows, ptrdiff_t columns, const Leve
             values[i] = std::clamp(values[i], levels.least[ranks[i]], levels.most[ranks[i]]);
     }
     const Values share = evidence(ranks, rows, columns);
+    std::copy(share.begin(), share.end(), shares);
     for (size_t i = 0; i < count; i++) {
         const float own = levels.values[ranks[i]];
-        result[i] = own + strength * share[i] * (values[i] - own);
+        result[i] = own + share[i] * (values[i] - own);
     }
 }

@@ -11,6 +11,6 @@ struct Levels {
     const uint8_t *joined;      // whether the level and the next are neighbours in a ramp
 };
 
-// The smoothest picture that has the plane's levels, of `rows` x `columns` samples, where it has bands:
-// `result` = values + strength * (that - values). `ranks` tells the level of each sample.
-void deband(const uint16_t *ranks, ptrdiff_t rows, ptrdiff_t columns, const Levels &levels, float strength, float *result);
+// The smoothest picture that has the plane's levels, of `rows` x `columns` samples, as far as it has bands:
+// `result` = values + shares * (that - values). `ranks` tells the level of each sample.
+void deband(const uint16_t *ranks, ptrdiff_t rows, ptrdiff_t columns, const Levels &levels, float *shares, float *result);

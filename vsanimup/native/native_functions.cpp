@@ -192,18 +192,17 @@ PyRef blend_shares(PyRef, PyRef args) {
     return none();
 }
 
-// deband(ranks, rows, columns, levels' values, least, most, joined, strength, result)
+// deband(ranks, rows, columns, levels' values, least, most, joined, shares, result)
 PyRef deband(PyRef, PyRef args) {
-    unsigned long long ranks, values, least, most, joined, result;
+    unsigned long long ranks, values, least, most, joined, shares, result;
     long long rows, columns;
-    double strength;
-    if (!g_py->PyArg_ParseTuple(args, "KLLKKKKdK", &ranks, &rows, &columns, &values, &least, &most, &joined, &strength, &result))
+    if (!g_py->PyArg_ParseTuple(args, "KLLKKKKKK", &ranks, &rows, &columns, &values, &least, &most, &joined, &shares, &result))
         return nullptr;
     const Levels levels = {reinterpret_cast<const float *>(values), reinterpret_cast<const float *>(least),
                            reinterpret_cast<const float *>(most), reinterpret_cast<const uint8_t *>(joined)};
     void *state = g_py->PyEval_SaveThread();
     ::deband(reinterpret_cast<const uint16_t *>(ranks), static_cast<ptrdiff_t>(rows), static_cast<ptrdiff_t>(columns), levels,
-             static_cast<float>(strength), reinterpret_cast<float *>(result));
+             reinterpret_cast<float *>(shares), reinterpret_cast<float *>(result));
     g_py->PyEval_RestoreThread(state);
     return none();
 }

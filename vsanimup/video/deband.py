@@ -98,15 +98,15 @@ class Banded:
         levels = levels_of(found, level)
         return None if levels is None else cls(ranks, levels)
 
-    def smooth(self) -> Array:
-        """The plane with ramps where it has bands, float32."""
-        result = np.empty(self.ranks.shape, np.float32)
+    def smooth(self) -> tuple[Array, Array]:
+        """The plane with ramps as far as it has bands, and how far that is, 0..1; float32 both."""
+        result, shares = (np.empty(self.ranks.shape, np.float32) for _ in range(2))
         levels, (rows, columns) = self.levels, self.ranks.shape
         functions().deband(
             self.ranks.ctypes.data, rows, columns, levels.values.ctypes.data, levels.least.ctypes.data,
-            levels.most.ctypes.data, levels.joined.ctypes.data, 1.0, result.ctypes.data,
+            levels.most.ctypes.data, levels.joined.ctypes.data, shares.ctypes.data, result.ctypes.data,
         )  # fmt: skip
-        return result
+        return result, shares
 
     def within(self, values: Array) -> Array:
         """Values limited to what rounds to the plane."""
@@ -122,9 +122,9 @@ def before_rounding(plane: Plane, level: float, strength: float = 1.0, network: 
     banded = Banded.of(plane, level)
     if banded is None:
         return own
-    found, distance = banded.smooth(), banded.levels.distance
-    if network is not None and distance * level >= LEAST:
-        found = banded.within(network(own, found, distance, level))
+    (found, shares), distance = banded.smooth(), banded.levels.distance
+    if network is not None and distance * level >= LEAST:  # it has the rest of what ramps leave over
+        found += (1 - shares) * (banded.within(network(own, found, distance, level)) - found)
     return found if strength == 1 else own + np.float32(strength) * (found - own)
 
 
