@@ -117,10 +117,10 @@ class Run:
         torch.save({"step": self.step, "parts": parts}, partial)
         os.replace(partial, self._path)
 
-    def train(self, pictures: list[NDArray[np.uint8]]) -> None:
-        """All steps that are left."""
+    def train(self, pictures: list[NDArray[np.uint8]], until: int | None = None) -> None:
+        """All steps that are left, or those before ``until``."""
         started, gains = time.monotonic(), np.zeros(3)
-        while self.step < self._steps:
+        while self.step < (self._steps if until is None else until):
             plane, smoothed, goal, distance = batch(pictures, self._seed, self.step)
             for optimizer, gain in zip(self._optimizers, (1.0, 0.15), strict=True):
                 for group in optimizer.param_groups:
