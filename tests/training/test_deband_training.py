@@ -24,17 +24,14 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def test_levels_lie_evenly_and_about_their_middle() -> None:
+def test_levels_lie_evenly() -> None:
     rng = np.random.default_rng(0)
     picture = np.arange(16, 236, dtype=np.uint8)[None].repeat(8, 0)
-    bias = []
     for _ in range(200):
         plane, distance = train.posterised(picture, rng)
         gaps = np.diff(np.unique(plane))
         assert 3 <= distance <= 16 and gaps.max() - gaps.min() <= 1
         assert np.abs(plane.astype(int) - picture).max() <= distance / 2 + 1.5
-        bias.append((plane.astype(float) - picture).mean())
-    assert abs(np.mean(bias)) < 0.15, "what is rounded has no side"
 
 
 def test_what_is_unknown_stays_when_training_begins() -> None:

@@ -61,8 +61,7 @@ def posterised(picture: NDArray[np.uint8], rng: np.random.Generator) -> tuple[ND
     distance = float(rng.integers(int(LEAST), int(WIDEST) + 1)) if rng.random() < 0.7 else rng.uniform(LEAST, WIDEST)
     phase = distance // 2 if rng.random() < 0.5 else rng.uniform(0, distance)
     level = np.floor((picture + phase) / distance)
-    # up or down where it lies between two: what rounds to a level has no side of it
-    centre = (distance - 1) / 2 - phase + rng.choice((-0.25, 0.25))
+    centre = (distance - 1) / 2 - phase if rng.random() < 0.5 else distance // 2 - phase
     return np.rint(level * distance + centre).clip(0, 255).astype(np.uint8), distance
 
 

@@ -29,6 +29,9 @@ FEWEST: Final = 4
 """Levels that a ramp has at the least: fewer may be tones that somebody drew."""
 LEAST: Final = 3.0
 """Least that they lie apart where a network has a say, in the same steps."""
+CERTAIN: Final = 8.0
+"""From where on it has its whole say: the closer levels lie, the more counts that integers between them may have no
+middle, and that nobody knows which way it was rounded."""
 WITHIN: Final = 0.498
 """Share of the distance to the next level that a sample may have been off by; half of it, also once it is rounded to 16
 bits, would round to either."""
@@ -123,8 +126,12 @@ def before_rounding(plane: Plane, level: float, strength: float = 1.0, network: 
     if banded is None:
         return own
     (found, shares), distance = banded.smooth(), banded.levels.distance
-    if network is not None and distance * level >= LEAST:  # it has the rest of what ramps leave over
-        found += (1 - shares) * (banded.within(network(own, found, distance, level)) - found)
+    if network is not None and distance * level >= LEAST:  # it has a share of what ramps leave over
+        found += (
+            np.float32(min(1.0, distance * level / CERTAIN))
+            * (1 - shares)
+            * (banded.within(network(own, found, distance, level)) - found)
+        )
     return found if strength == 1 else own + np.float32(strength) * (found - own)
 
 
