@@ -52,7 +52,7 @@ FORMATS = (
     vs.RGB48,
     vs.RGBS,
 )
-TASKS = "auto", "auto", "denoise", "deblock", "destream", "deblock+0.5*denoise"
+TASKS = "auto", "auto", "denoise", "deblock", "destream", "deblock+0.5*denoise", "deband", "deband+0.5*denoise"
 CHAINS = "R", "U", "RU", "RU", "O", "RO", "UR", "RR"
 """Restore, Upscale, and Upscale in one pass, in the order that they come in."""
 PATIENCE = 90.0
@@ -192,6 +192,7 @@ def source(case: Case) -> vs.VideoNode:
     kind = blank.format
     hold = {"twos": 2, "noisy threes": 3, "still": case.length, "black": case.length}.get(case.motion, 1)
     cut = random.Random(case.seed).randrange(2 * case.length)
+    banded = any("deband" in arguments.get("task", "") for _, arguments in case.steps)
 
     def plane(n: int, index: int, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         scene = int(n >= cut)
@@ -202,7 +203,8 @@ def source(case: Case) -> vs.VideoNode:
         picture = np.roll(picture, moved, 1)
         if case.motion in ("pan", "noisy threes", "mixed"):
             picture = picture + np.random.default_rng((case.seed, n, index)).normal(0, 0.02, shape)
-        return np.clip(picture, 0.05, 0.95)
+        picture = np.clip(picture, 0.05, 0.95)
+        return np.round(picture * 32) / 32 if banded else picture
 
     def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
         frame = f.copy()
