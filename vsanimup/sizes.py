@@ -1,4 +1,4 @@
-"""Sizes and counts: as people read them, and of this machine."""
+"""Sizes and counts: as people read them, of this machine, and as networks need them."""
 
 from __future__ import annotations
 
@@ -39,3 +39,8 @@ def free_memory() -> int | None:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def round_up(value: int, step: int) -> int:
+    """The least multiple of ``step`` that is not below ``value``."""
+    return -(-value // step) * step

@@ -56,8 +56,9 @@ def test_planes_of_any_size(shape: tuple[int, int]) -> None:
     assert found.shape == shape and np.isfinite(found).all()
 
 
-def test_a_sample_is_the_same_in_any_depth() -> None:
-    plane = rounded(painted(), 8)
+@pytest.mark.parametrize("step", [3, 8, 16])
+def test_a_sample_is_the_same_in_any_depth(step: int) -> None:
+    plane = rounded(painted(), step)
     eight, sixteen, floats = (
         before_rounding(values, level, network=Network(1)) * level
         for values, level in (

@@ -13,12 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vsanimup.sizes import round_up
+
 Array = NDArray[np.float32]
-
-
-def round_up(value: int, step: int) -> int:
-    """The least multiple of ``step`` that is not below ``value``."""
-    return -(-value // step) * step
 
 
 @dataclass(frozen=True)

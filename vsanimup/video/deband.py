@@ -32,6 +32,8 @@ LEAST: Final = 3.0
 CERTAIN: Final = 8.0
 """From where on it has its whole say: the closer levels lie, the more counts that integers between them may have no
 middle, and that nobody knows which way it was rounded."""
+SLACK: Final = 1.01
+"""How much nearer or further levels may seem: floats are a little off."""
 WITHIN: Final = 0.498
 """Share of the distance to the next level that a sample may have been off by; half of it, also once it is rounded to 16
 bits, would round to either."""
@@ -62,7 +64,7 @@ def levels_of(found: NDArray[Any], level: float) -> Levels | None:
     if not FEWEST <= len(values) <= 1 << 16:
         return None
     gaps = np.diff(values)
-    joined = (gaps <= 1.5 * float(gaps.min())) & (gaps * level <= WIDEST)
+    joined = (gaps <= 1.5 * float(gaps.min())) & (gaps * level <= WIDEST * SLACK)
     ends = np.flatnonzero(np.diff(joined, prepend=False, append=False))
     for first, end in ends.reshape(-1, 2):
         if end - first < FEWEST - 1:
@@ -126,12 +128,10 @@ def before_rounding(plane: Plane, level: float, strength: float = 1.0, network: 
     if banded is None:
         return own
     (found, shares), distance = banded.smooth(), banded.levels.distance
-    if network is not None and distance * level >= LEAST:  # it has a share of what ramps leave over
-        found += (
-            np.float32(min(1.0, distance * level / CERTAIN))
-            * (1 - shares)
-            * (banded.within(network(own, found, distance, level)) - found)
-        )
+    apart = distance * level
+    if network is not None and apart * SLACK >= LEAST:
+        changed = banded.within(network(own, found, distance, level))
+        found += np.float32(min(1.0, apart / CERTAIN)) * (1 - shares) * (changed - found)  # what ramps leave over
     return found if strength == 1 else own + np.float32(strength) * (found - own)
 
 
@@ -145,7 +145,6 @@ def debanded(clip: vs.VideoNode, function: str, strength: float, streams: int = 
     own = clip.format
     depth = 32 if own.sample_type == vs.FLOAT else 16
     target = vs.core.query_video_format(own.color_family, own.sample_type, depth, own.subsampling_w, own.subsampling_h)
-
     network = Network(streams)
 
     def process(job: Job) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from vsanimup.engines import BACKENDS, Array, Engine, on_host
 from vsanimup.shipped import verified
+from vsanimup.sizes import round_up
 
 FILE: Final = Path(__file__).parents[1] / "models" / "deband.onnx"
 DIGEST: Final = "cade0e2dba3806eb655265c8fbe6b4cf2b2acf40f5fd6461640a2a104597181e"
@@ -34,10 +35,6 @@ WIDEST: Final = 16.0
 @functools.cache
 def _shipped() -> bytes:
     return verified(FILE, DIGEST, "leave out deband")
-
-
-def _round_up(length: int) -> int:
-    return -(-length // ALIGN) * ALIGN
 
 
 class Network:
@@ -68,7 +65,7 @@ class Network:
         ``distance`` is that of the levels, in samples; ``level`` a sample's step in those of 8 bits.
         """
         rows, columns = plane.shape
-        strip, wide = min(ROWS, _round_up(rows)), _round_up(columns)
+        strip, wide = min(ROWS, round_up(rows, ALIGN)), round_up(columns, ALIGN)
         count = -(-rows // strip)
         around = (MARGIN, MARGIN + count * strip - rows), (MARGIN, MARGIN + wide - columns)
         own, smoothing = (np.pad(part / np.float32(distance), around, mode="edge") for part in (plane, smooth - plane))
