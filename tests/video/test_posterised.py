@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import vapoursynth as vs
 
+from tests.helpers.clips import drawn
 from vsanimup.errors import AnimupError
 from vsanimup.video import posterised
 from vsanimup.video.deband import before_rounding
@@ -68,6 +69,40 @@ def test_a_sample_is_the_same_in_any_depth(step: int) -> None:
         )
     )
     assert np.abs(eight - sixteen).max() < 0.01 and np.abs(eight - floats).max() < 0.01
+
+
+def posterised_clip(step: int) -> vs.VideoNode:
+    plane = rounded(painted(), step)
+    clip = core.std.BlankClip(format=vs.GRAY8, width=plane.shape[1], height=plane.shape[0], length=1, keep=True)
+    return drawn(clip, lambda n, index, shape: plane / 255)
+
+
+@pytest.mark.parametrize("full", [0, 1])
+@pytest.mark.parametrize("step", [3, 8, 16])
+def test_formats_of_equal_content_come_out_equal(step: int, full: int) -> None:
+    eight = posterised_clip(step).std.SetFrameProps(_Range=full)
+    expected = None
+    for format in (vs.GRAY16, vs.GRAYS):
+        for source in (eight, eight.resize.Point(format=format)):
+            result = core.animup.Restore(source, task="deband", format=vs.GRAYS if format == vs.GRAYS else vs.GRAY16)
+            found = np.asarray(result.resize.Point(format=vs.GRAYS).get_frame(0)[0]) * (255 if full else 219)
+            expected = found if expected is None else expected
+            assert np.abs(found - expected).max() < 0.02, (format, source.format.name)
+
+
+def test_floats_may_be_of_any_size() -> None:
+    plane = rounded(painted(), 8).astype(np.float32) / 219
+    plane[50, 60] = 3e38
+    with np.errstate(all="raise"):
+        found = before_rounding(plane, 219.0, network=Network(1))
+    assert np.isfinite(found).all()
+    assert not np.array_equal(found[100:], plane[100:])
+
+
+def test_a_few_tones_are_left_to_smoothing() -> None:
+    """Those of drawings pixel by pixel, of dithers and of type, whatever the distance."""
+    tones = (40 + 16 * np.random.default_rng(0).integers(0, 6, (64, 64))).astype(np.uint8)
+    assert np.array_equal(before_rounding(tones, 1.0, network=Network(1)), before_rounding(tones, 1.0))
 
 
 def test_flat_tones_stay_about_where_they_are() -> None:

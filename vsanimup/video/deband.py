@@ -29,6 +29,8 @@ FEWEST: Final = 4
 """Levels that a ramp has at the least: fewer may be tones that somebody drew."""
 LEAST: Final = 3.0
 """Least that they lie apart where a network has a say, in the same steps."""
+RICH: Final = 6
+"""Least of their pairs where it has a say: fewer tones may be those of somebody who draws pixel by pixel."""
 CERTAIN: Final = 8.0
 """From where on it has its whole say: the closer levels lie, the more counts that integers between them may have no
 middle, and that nobody knows which way it was rounded."""
@@ -63,7 +65,7 @@ def levels_of(found: NDArray[Any], level: float) -> Levels | None:
     values = found.astype(np.float32)
     if not FEWEST <= len(values) <= 1 << 16:
         return None
-    gaps = np.diff(values)
+    gaps = np.diff(values.astype(np.float64))
     joined = (gaps <= 1.5 * float(gaps.min())) & (gaps * level <= WIDEST * SLACK)
     ends = np.flatnonzero(np.diff(joined, prepend=False, append=False))
     for first, end in ends.reshape(-1, 2):
@@ -71,7 +73,7 @@ def levels_of(found: NDArray[Any], level: float) -> Levels | None:
             joined[first:end] = False
     if not joined.any():
         return None
-    room = np.where(joined, np.float32(WITHIN) * gaps, 0).astype(np.float32)
+    room = np.where(joined, WITHIN * gaps, 0).astype(np.float32)
     least, most = values.copy(), values.copy()
     least[1:] -= room
     most[:-1] += room
@@ -129,7 +131,7 @@ def before_rounding(plane: Plane, level: float, strength: float = 1.0, network: 
         return own
     (found, shares), distance = banded.smooth(), banded.levels.distance
     apart = distance * level
-    if network is not None and apart * SLACK >= LEAST:
+    if network is not None and apart * SLACK >= LEAST and banded.levels.joined.sum() >= RICH:
         changed = banded.within(network(own, found, distance, level))
         found += np.float32(min(1.0, apart / CERTAIN)) * (1 - shares) * (changed - found)  # what ramps leave over
     return found if strength == 1 else own + np.float32(strength) * (found - own)
@@ -155,7 +157,7 @@ def debanded(clip: vs.VideoNode, function: str, strength: float, streams: int = 
         full = _is_full(source, own)
         planes = zip(source.planes, _scales(own, full), job.outputs[0].planes, _scales(target, full), strict=True)
         for plane, scale, result, finer in planes:
-            values = before_rounding(plane, scale.level, strength, network)
+            values = before_rounding(plane, _level(scale, full), strength, network)
             scale.read(values, values)
             finer.write(values, result)
 
@@ -174,3 +176,10 @@ def _scales(format: vs.VideoFormat, full: bool) -> tuple[Scale, ...]:
         return scales(format, full)
     gray = vs.core.query_video_format(vs.GRAY, format.sample_type, format.bits_per_sample, 0, 0)
     return scales(gray, full) * 3
+
+
+def _level(scale: Scale, full: bool) -> float:
+    """A sample's step in those of 8 bits and the same range: levels lie as far apart in any format."""
+    if not full:
+        return scale.level
+    return 255.0 if scale.top is None else 255.0 / scale.top

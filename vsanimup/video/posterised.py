@@ -28,6 +28,8 @@ MARGIN: Final = 32
 """Samples on each side that tell of a sample; a plane is continued by them at its edges."""
 ROWS: Final = 256
 """Rows of a strip."""
+FARTHEST: Final = 1e6
+"""Distances of levels that the network is told of at most."""
 WIDEST: Final = 16.0
 """Distance of levels, in steps of 8 bits, that the network calls 1."""
 
@@ -68,13 +70,17 @@ class Network:
         strip, wide = min(ROWS, round_up(rows, ALIGN)), round_up(columns, ALIGN)
         count = -(-rows // strip)
         around = (MARGIN, MARGIN + count * strip - rows), (MARGIN, MARGIN + wide - columns)
-        own, smoothing = (np.pad(part / np.float32(distance), around, mode="edge") for part in (plane, smooth - plane))
+        far = np.float32(FARTHEST * distance)  # floats may be of any size
+        own, smoothing = (
+            np.pad(np.clip(part, -far, far) / np.float32(distance), around, mode="edge")
+            for part in (plane, smooth - plane)
+        )
         engine = self._engine(strip + 2 * MARGIN, wide + 2 * MARGIN)
-        far = np.full((1, 1, 1, 1), distance * level / WIDEST, np.float32)
+        unit = np.full((1, 1, 1, 1), distance * level / WIDEST, np.float32)
         result = np.empty((count * strip, wide), np.float32)
         for top in range(0, count * strip, strip):
             parts = (part[None, None, top : top + strip + 2 * MARGIN] for part in (own, smoothing))
-            found = engine.run(dict(zip(INPUTS, (*map(np.ascontiguousarray, parts), far), strict=True)))
+            found = engine.run(dict(zip(INPUTS, (*map(np.ascontiguousarray, parts), unit), strict=True)))
             result[top : top + strip] = on_host(found[OUTPUT])[0, 0, MARGIN:-MARGIN, MARGIN:-MARGIN]
         result = result[:rows, :columns]
         result *= np.float32(distance)
